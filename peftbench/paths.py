@@ -1,0 +1,39 @@
+"""Where things are kept: the database, the run folders, the token cache, the shipped presets."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+APP = "peftbench"
+
+
+def default_database() -> Path:
+    """Return the database to use: `PEFTBENCH_DB`, else `peftbench.db` in the platform's data folder."""
+    from_environment = os.environ.get("PEFTBENCH_DB")
+    if from_environment:
+        return Path(from_environment).expanduser()
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir(APP, appauthor=False)) / "peftbench.db"
+
+
+def run_folder(database: Path, run_id: str) -> Path:
+    """Return the folder of one run's log and checkpoints, beside its database."""
+    return database.with_name(f"{database.stem}-runs") / run_id
+
+
+def cache_folder() -> Path:
+    """Return the folder for what can be made again: `PEFTBENCH_CACHE`, else the platform's cache folder."""
+    from_environment = os.environ.get("PEFTBENCH_CACHE")
+    if from_environment:
+        return Path(from_environment).expanduser()
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir(APP, appauthor=False))
+
+
+def presets_folder() -> Path:
+    """Return the shipped presets: inside an installed wheel, or at the top of a checkout."""
+    inside_the_wheel = Path(__file__).parent / "presets"
+    return inside_the_wheel if inside_the_wheel.is_dir() else Path(__file__).parent.parent / "presets"
