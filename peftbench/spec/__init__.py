@@ -1,0 +1,18 @@
+"""The spec: all that determines a run, read from presets, workloads and overrides."""
+
+from peftbench.spec.files import RecipeFile, read_recipe, shipped
+from peftbench.spec.model import EncoderSpec, RunSpec, TrainSpec, flatten
+from peftbench.spec.resolve import DEFAULT_WORKLOAD, Resolved, resolve
+
+__all__ = [
+    "DEFAULT_WORKLOAD",
+    "EncoderSpec",
+    "RecipeFile",
+    "Resolved",
+    "RunSpec",
+    "TrainSpec",
+    "flatten",
+    "read_recipe",
+    "resolve",
+    "shipped",
+]

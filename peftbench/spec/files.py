@@ -1,0 +1,114 @@
+"""Preset and workload files: found by name or path, read as TOML, their top level checked."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from peftbench.errors import UsageError, did_you_mean
+from peftbench.paths import presets_folder
+from peftbench.text import clean
+
+Kind = Literal["preset", "workload"]
+
+_TABLES: dict[Kind, frozenset[str]] = {
+    "preset": frozenset({"method", "train", "head"}),
+    "workload": frozenset({"encoder", "tasks", "train", "head", "eval", "adjust"}),
+}
+_PLAIN: dict[Kind, frozenset[str]] = {
+    "preset": frozenset({"description", "pin"}),
+    "workload": frozenset({"description"}),
+}
+ADJUSTABLE = frozenset({"train", "head"})
+
+
+@dataclass(frozen=True, slots=True)
+class RecipeFile:
+    """A preset or workload as its file states it, before validation."""
+
+    kind: Kind
+    name: str
+    path: Path
+    description: str
+    tables: dict[str, Any]
+    pin: tuple[str, ...] = ()
+    adjust: dict[str, dict[str, Any]] | None = None
+
+
+def shipped(kind: Kind) -> dict[str, Path]:
+    """Return the shipped files of that kind by name, in the order of their names."""
+    folder = presets_folder() if kind == "preset" else presets_folder() / "workloads"
+    return {path.stem: path for path in sorted(folder.glob("*.toml"), key=_natural)}
+
+
+def read_recipe(kind: Kind, name: str) -> RecipeFile:
+    """Read a shipped preset or workload by name, or any file by its path.
+
+    Raises:
+        UsageError: no such name or file, no valid TOML, or an unknown table or key at its top level.
+    """
+    path = _find(kind, name)
+    try:
+        content = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise UsageError(f"{kind} file {path}: {error.strerror or error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{kind} file {path} is not valid TOML: {error}") from error
+    return _checked(kind, path, content)
+
+
+def _find(kind: Kind, name: str) -> Path:
+    if name.endswith(".toml") or "/" in name or "\\" in name:
+        path = Path(name).expanduser()
+        if not path.is_file():
+            raise UsageError(f"{kind} file '{clean(name)}' does not exist")
+        return path
+    known = shipped(kind)
+    if name not in known:
+        raise UsageError(
+            f"unknown {kind} '{clean(name)}'{did_you_mean(name, known)}",
+            f"{kind}s: {', '.join(known)}; or the path of a .toml file of your own",
+        )
+    return known[name]
+
+
+def _checked(kind: Kind, path: Path, content: dict[str, Any]) -> RecipeFile:
+    allowed = _TABLES[kind] | _PLAIN[kind]
+    for key, value in content.items():
+        if key not in allowed:
+            raise UsageError(
+                f"{kind} file {path}: unknown key '{clean(key)}'{did_you_mean(key, allowed)}",
+                f"allowed at the top of a {kind}: {', '.join(sorted(allowed))}",
+            )
+        if key in _TABLES[kind] and not isinstance(value, dict):
+            raise UsageError(f"{kind} file {path}: '{key}' must be a table, not {value!r}")
+    description = content.get("description", "")
+    if not isinstance(description, str):
+        raise UsageError(f"{kind} file {path}: 'description' must be a text, not {description!r}")
+    pin = content.get("pin", [])
+    if not isinstance(pin, list) or not all(isinstance(key, str) for key in pin):
+        raise UsageError(f"{kind} file {path}: 'pin' must be a list of dotted keys, not {pin!r}")
+    adjust = content.get("adjust", {})
+    for method, tables in adjust.items():
+        _check_adjustment(path, method, tables)
+    tables = {key: value for key, value in content.items() if key in _TABLES[kind] - {"adjust"}}
+    return RecipeFile(kind, path.stem, path, clean(description), tables, tuple(pin), adjust)
+
+
+def _check_adjustment(path: Path, method: str, tables: Any) -> None:
+    if not isinstance(tables, dict) or not tables:
+        raise UsageError(f"workload file {path}: 'adjust.{method}' must hold tables, such as [adjust.{method}.train]")
+    for key, value in tables.items():
+        if key not in ADJUSTABLE or not isinstance(value, dict):
+            raise UsageError(
+                f"workload file {path}: 'adjust.{method}.{clean(key)}' cannot be adjusted",
+                f"tables a workload may adjust: {', '.join(sorted(ADJUSTABLE))}",
+            )
+
+
+def _natural(path: Path) -> tuple[str, int, str]:
+    """Order `dora-r4` before `dora-r12`."""
+    stem, _, tail = path.stem.rpartition("-r")
+    return (stem, int(tail), "") if stem and tail.isdigit() else (path.stem, 0, path.stem)

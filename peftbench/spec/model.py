@@ -1,0 +1,151 @@
+"""RunSpec: all that determines a run. Frozen; unknown keys refused; one canonical form and hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+from pydantic import Field, SerializeAsAny, field_validator, model_validator
+
+from peftbench.methods.options import MethodOptions
+from peftbench.methods.registry import method_info
+from peftbench.tasks import KNOWN_TASKS, FilesSource, Part, TaskSpec
+
+
+class EncoderSpec(Part):
+    """The pretrained encoder and how a sentence becomes one vector."""
+
+    name: str = Field(description="all-MiniLM-L6-v2 (embedded), a local folder, or a model of the hub")
+    revision: str | None = Field(None, description="branch, tag or commit on the hub")
+    pooling: Literal["pooler", "cls", "mean"] = "pooler"
+    pair_encoding: Literal["joint", "separate"] = "joint"
+    max_length: int = Field(512, ge=8, le=8192, description="longest input in tokens; longer ones are cut")
+    dropout: float | None = Field(None, ge=0, lt=1, description="hidden and attention; None: the model's own")
+
+
+class HeadSpec(Part):
+    """The head of each task: dropout, then one linear layer."""
+
+    dropout: float = Field(0.2, ge=0, lt=1)
+
+
+class TrainSpec(Part):
+    """Training: the study's settings are the defaults; the learning rate is the preset's to give."""
+
+    epochs: int = Field(10, ge=1, le=10_000)
+    batch_size: int = Field(8, ge=1, le=4096)
+    lr: float = Field(gt=0, le=10)
+    betas: tuple[float, float] = Field((0.9, 0.999), strict=False)
+    eps: float = Field(1e-6, gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+
+    @field_validator("betas")
+    @classmethod
+    def _betas_in_range(cls, betas: tuple[float, float]) -> tuple[float, float]:
+        if not all(0 <= beta < 1 for beta in betas):
+            raise ValueError("both betas must be at least 0 and below 1")
+        return betas
+
+
+class EvalSpec(Part):
+    """Evaluation after each epoch: the whole dev split, and a fixed part of the training split."""
+
+    batch_size: int = Field(64, ge=1, le=4096)
+    train_examples: int = Field(
+        1000, ge=2, description="training examples scored for the train curve: the same ones every epoch"
+    )
+
+
+class RunSpec(Part):
+    """Preset + workload + overrides + seed, validated. `preset` and `workload` are names only."""
+
+    preset: str
+    workload: str
+    method: SerializeAsAny[MethodOptions]
+    encoder: EncoderSpec
+    head: HeadSpec = HeadSpec()
+    tasks: tuple[TaskSpec, ...] = Field(min_length=1)
+    train: TrainSpec
+    eval: EvalSpec = EvalSpec()
+    seed: int = Field(0, ge=0, lt=2**63)
+
+    @field_validator("method", mode="before")
+    @classmethod
+    def _options_of_the_named_method(cls, value: Any) -> Any:
+        if isinstance(value, Mapping):
+            name = value.get("name")
+            if not isinstance(name, str):
+                raise ValueError("`method` needs a `name`")
+            return method_info(name).options.model_validate_json(json.dumps(dict(value)))
+        return value
+
+    @field_validator("tasks", mode="before")
+    @classmethod
+    def _tasks_in_their_order(cls, value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return tuple({"name": name, **task} for name, task in value.items())
+        return tuple(value) if isinstance(value, list) else value
+
+    @model_validator(mode="after")
+    def _task_names_differ(self) -> RunSpec:
+        names = [task.name for task in self.tasks]
+        if len(set(names)) != len(names):
+            raise ValueError(f"two tasks have the same name: {', '.join(names)}")
+        return self
+
+    def task(self, name: str) -> TaskSpec | None:
+        """Return the task of that name, or None."""
+        return next((task for task in self.tasks if task.name == name), None)
+
+    def canonical_json(self) -> str:
+        """Return the spec as JSON with sorted keys and no spaces: what is stored, and read back unchanged."""
+        return _canonical(self.model_dump(mode="json"))
+
+    def hash(self) -> str:
+        """Return the SHA-256 (hex) of all that determines the run: a repeat has the same one.
+
+        The names of preset and workload and the folders of the data are labels, not determinants:
+        the content of the data is fingerprinted apart, when it is read.
+        """
+        return _sha256(self._determinants())
+
+    def group_hash(self) -> str:
+        """Return the hash without the seed: the same for all runs of a group."""
+        determinants = self._determinants()
+        del determinants["seed"]
+        return _sha256(determinants)
+
+    def _determinants(self) -> dict[str, Any]:
+        dump = self.model_dump(mode="json")
+        del dump["preset"], dump["workload"]
+        for task, task_dump in zip(self.tasks, dump["tasks"], strict=True):
+            if isinstance(task.source, FilesSource):
+                del task_dump["source"]["root"]
+        return dump
+
+
+def known_task_defaults(name: str) -> dict[str, Any]:
+    """Return what a known task brings by itself; nothing for a task of the user's own."""
+    return KNOWN_TASKS.get(name, {})
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every leaf of a nested table as (dotted key, value); a list of tasks goes by their names."""
+    for key, value in tree.items():
+        dotted = f"{prefix}{key}"
+        if dotted == "tasks" and isinstance(value, list | tuple):
+            value = {task["name"]: task for task in value}
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{dotted}.")
+        else:
+            yield dotted, value
+
+
+def _canonical(tree: Any) -> str:
+    return json.dumps(tree, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def _sha256(tree: Any) -> str:
+    return hashlib.sha256(_canonical(tree).encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,0 +1,241 @@
+"""From preset, workload and overrides to a RunSpec, with the origin of every value.
+
+The layers, each stronger than the one before: built-in defaults < what a known task brings < preset <
+workload < the workload's adjustments for the preset's method (but for keys the preset pins) < `--data`
+< `--set` < `--seed`.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from peftbench.errors import UsageError, did_you_mean
+from peftbench.methods.registry import method_info
+from peftbench.spec.files import RecipeFile, read_recipe
+from peftbench.spec.model import RunSpec, flatten, known_task_defaults
+from peftbench.tasks import FilesSource, HubSource, QuickstartSource, TaskSpec
+from peftbench.text import clean
+
+DEFAULT_WORKLOAD = "quickstart"
+_SOURCES: dict[object, type[BaseModel]] = {
+    "files": FilesSource,
+    "hub": HubSource,
+    "quickstart": QuickstartSource,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A validated spec and where each of its values came from, by dotted key."""
+
+    spec: RunSpec
+    origins: dict[str, str]
+
+
+class _Layers:
+    """Nested tables laid over one another, with the last origin of every leaf."""
+
+    def __init__(self) -> None:
+        self.tree: dict[str, Any] = {}
+        self.origins: dict[str, str] = {}
+
+    def put(self, dotted: str, value: object, origin: str) -> None:
+        *parents, leaf = dotted.split(".")
+        table = self.tree
+        for depth, parent in enumerate(parents):
+            table = table.setdefault(parent, {})
+            if not isinstance(table, dict):
+                place = ".".join(parents[: depth + 1])
+                raise UsageError(f"{origin}: '{place}' is a value, not a table, so '{dotted}' cannot be set")
+        if isinstance(table.get(leaf), dict):
+            raise UsageError(f"{origin}: '{dotted}' is a table; set one of its keys: {', '.join(table[leaf])}")
+        table[leaf] = value
+        self.origins[dotted] = origin
+
+    def put_all(self, tables: Mapping[str, Any], origin: str) -> None:
+        for dotted, value in flatten(tables):
+            self.put(dotted, value, origin)
+
+
+def resolve(
+    preset: str,
+    workload: str = DEFAULT_WORKLOAD,
+    *,
+    data: Sequence[str] = (),
+    overrides: Sequence[str] = (),
+    seed: int | None = None,
+) -> Resolved:
+    """Lay the layers over one another and validate the result.
+
+    Args:
+        preset: a shipped preset's name or a file's path.
+        workload: likewise.
+        data: folders for the workload's files: `"DIR"` for every task, `"TASK=DIR"` for one.
+        overrides: `"key=value"`, the value as TOML, or as plain text where it is no TOML.
+        seed: the run's seed.
+
+    Raises:
+        UsageError: naming the file or option, the key, the value and what is allowed.
+    """
+    recipe, setting = read_recipe("preset", preset), read_recipe("workload", workload)
+    layers = _Layers()
+    for name in setting.tables.get("tasks", {}):
+        layers.put_all({"tasks": {name: known_task_defaults(name)}}, f"task {name}")
+    layers.put_all(recipe.tables, f"preset {recipe.name}")
+    layers.put_all(setting.tables, f"workload {setting.name}")
+    _adjust(layers, recipe, setting)
+    for item in data:
+        _put_data(layers, item, setting)
+    for item in overrides:
+        key, value = _parse_override(item)
+        layers.put(key, value, "--set")
+    if seed is not None:
+        layers.put("seed", seed, "--seed")
+    layers.tree |= {"preset": recipe.name, "workload": setting.name}
+    spec = _validate(layers, {f"preset {recipe.name}": recipe.path, f"workload {setting.name}": setting.path})
+    origins = {
+        key: layers.origins.get(key, "default")
+        for key, _ in flatten(spec.model_dump(mode="json"))
+        if key not in ("preset", "workload")
+    }
+    return Resolved(spec, origins)
+
+
+def _adjust(layers: _Layers, recipe: RecipeFile, setting: RecipeFile) -> None:
+    method = layers.tree.get("method", {}).get("name")
+    for dotted, value in flatten((setting.adjust or {}).get(method, {})):
+        if dotted not in recipe.pin:
+            layers.put(dotted, value, f"workload {setting.name}, adjust.{method}")
+
+
+def _put_data(layers: _Layers, item: str, setting: RecipeFile) -> None:
+    tasks: dict[str, Any] = layers.tree.get("tasks", {})
+    name, separator, folder = item.partition("=")
+    if not separator or name not in tasks:
+        if separator and not Path(item).expanduser().is_dir():
+            raise UsageError(
+                f"--data {clean(item)}: no task '{clean(name)}'{did_you_mean(name, tasks)}",
+                f"tasks of workload {setting.name}: {', '.join(tasks)}",
+            )
+        name, folder = "", item
+    root = Path(folder).expanduser()
+    if not root.is_dir():
+        raise UsageError(f"--data {clean(item)}: '{clean(folder)}' is not a folder")
+    readers = [task for task, table in tasks.items() if table.get("source", {}).get("type") == "files"]
+    chosen = [name] if name else readers
+    if not chosen or not set(chosen) <= set(readers):
+        raise UsageError(
+            f"--data {clean(item)}: workload {setting.name} reads no files for {name or 'any task'}",
+            "choose a workload that does, such as: --workload paper",
+        )
+    for task in chosen:
+        layers.put(f"tasks.{task}.source.root", str(root.resolve()), "--data")
+
+
+def _parse_override(item: str) -> tuple[str, object]:
+    key, separator, text = item.partition("=")
+    key = key.strip()
+    if not separator or not key or not all(key.split(".")):
+        raise UsageError(f"--set {clean(item)}: expected KEY=VALUE, such as --set train.epochs=2")
+    if key in ("preset", "workload"):
+        raise UsageError(f"--set {clean(item)}: use --{key}")
+    try:
+        value: object = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    if isinstance(value, dict):
+        raise UsageError(f"--set {clean(item)}: a table cannot be set whole; set its keys one by one")
+    return key, value
+
+
+def _validate(layers: _Layers, files: Mapping[str, Path]) -> RunSpec:
+    method = layers.tree.get("method")
+    if not isinstance(method, dict) or not isinstance(method.get("name"), str):
+        raise UsageError('the preset names no method: it needs [method] with name = "..."')
+    options = method_info(method["name"]).options
+    problems: list[str] = []
+    tree = dict(layers.tree)
+    try:
+        tree["method"] = options.model_validate(method)
+    except ValidationError as error:
+        problems += _problems(error, ("method",), layers, files, options)
+        del tree["method"]
+    try:
+        spec = RunSpec.model_validate(tree)
+    except ValidationError as error:
+        problems += [
+            problem
+            for problem in _problems(error, (), layers, files, RunSpec)
+            if not (problem.startswith("'method'") and "method" not in tree)
+        ]
+    if problems:
+        raise UsageError("\n".join(problems))
+    return spec
+
+
+def _problems(
+    error: ValidationError,
+    prefix: tuple[str, ...],
+    layers: _Layers,
+    files: Mapping[str, Path],
+    model: type[BaseModel],
+) -> list[str]:
+    """Say each validation error as: where it was set, key, value, what is allowed."""
+    task_names = list(layers.tree.get("tasks", {}))
+    found = []
+    for item in error.errors(include_url=False):
+        place = _readable_place(item["loc"], task_names)
+        dotted = ".".join((*prefix, *place))
+        origin = next((said for key, said in layers.origins.items() if f"{key}.".startswith(f"{dotted}.")), "")
+        where = f" ({_said_where(origin, files)})" if origin else ""
+        if item["type"] == "extra_forbidden":
+            allowed = _fields_at(model, place[:-1])
+            found.append(
+                f"unknown key '{clean(dotted)}'{where}{did_you_mean(place[-1], allowed)}; allowed: {', '.join(allowed)}"
+            )
+        elif item["type"] == "missing":
+            found.append(f"'{dotted}' is needed and no preset, workload or --set gives it")
+        else:
+            message = str(item["msg"]).removeprefix("Value error, ")
+            message = message[0].lower() + message[1:]
+            value = item["input"]
+            shown = "" if isinstance(value, dict | list | tuple) else f" = {clean(repr(value), 80)}"
+            found.append(f"'{dotted}'{shown}{where}: {message}")
+    return found
+
+
+def _readable_place(location: Iterable[int | str], task_names: Sequence[str]) -> list[str]:
+    """Turn ('tasks', 0, 'source', 'files', 'train') into the key a user writes: tasks.sst.source.train."""
+    place: list[str] = []
+    for step in location:
+        if isinstance(step, int):
+            place.append(task_names[step] if place == ["tasks"] and step < len(task_names) else str(step))
+        elif not (place and place[-1] == "source" and step in _SOURCES):
+            place.append(step)
+    return place
+
+
+def _fields_at(model: type[BaseModel], place: Sequence[str]) -> list[str]:
+    """Return the keys allowed in the table at `place` below `model`."""
+    for depth, step in enumerate(place):
+        if depth == 0 and step == "tasks":
+            model = TaskSpec
+        elif step == "source":
+            fields = {name for source in _SOURCES.values() for name in source.model_fields}
+            return sorted(fields)
+        elif step in model.model_fields:
+            annotation = model.model_fields[step].annotation
+            if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+                model = annotation
+    return [name for name in model.model_fields if name not in ("preset", "workload")]
+
+
+def _said_where(origin: str, files: Mapping[str, Path]) -> str:
+    base = origin.split(",")[0]
+    return f"{origin}, {files[base]}" if base in files else origin

@@ -1,0 +1,171 @@
+"""The shipped presets and workloads: what the study's Table 1 needs is there, and each resolves on each."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from peftbench.errors import UsageError
+from peftbench.spec import read_recipe, resolve, shipped
+
+PRESETS, WORKLOADS = tuple(shipped("preset")), tuple(shipped("workload"))
+
+# Table 1 of the study: its rows, by the method, rank and learning rate they ran with (None: not printed there).
+TABLE_1 = {
+    "last-layer": ("last-layer", None, 1e-3),
+    "last-layer-as-printed": ("last-layer", None, 1e-5),
+    "full": ("full", None, 1e-5),
+    "full-as-printed": ("full", None, 1e-3),
+    "lora-r12": ("lora", 12, None),
+    "dora-r1": ("dora", 1, None),
+    "dora-r4": ("dora", 4, None),
+    "dora-r12": ("dora", 12, None),
+    "dora-r24": ("dora", 24, None),
+    "dora-r128": ("dora", 128, None),
+}
+
+
+def write(path: Path, text: str) -> str:
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def refusal(kind: str, name: str) -> UsageError:
+    with pytest.raises(UsageError) as caught:
+        read_recipe(kind, name)
+    return caught.value
+
+
+def test_the_four_workloads_are_shipped() -> None:
+    assert {"quickstart", "paper", "glue", "paper-mini"} <= set(WORKLOADS)
+
+
+@pytest.mark.parametrize("workload", WORKLOADS)
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_resolves_on_every_workload(preset: str, workload: str) -> None:
+    spec = resolve(preset, workload).spec
+    assert (spec.preset, spec.workload) == (preset, workload)
+    assert [task.name for task in spec.tasks] == ["sst", "paraphrase", "sts"]
+    assert [task.metric for task in spec.tasks] == ["accuracy", "accuracy", "pearson"]
+    assert [task.outputs for task in spec.tasks] == [5, 1, 1]
+
+
+@pytest.mark.parametrize("name", TABLE_1)
+def test_table_1_of_the_study_has_its_presets(name: str) -> None:
+    method, rank, lr = TABLE_1[name]
+    spec = resolve(name, "paper").spec
+    assert spec.method.name == method
+    assert getattr(spec.method, "rank", None) == rank
+    assert lr is None or spec.train.lr == lr
+
+
+def test_the_paper_workload_trains_as_the_study_did() -> None:
+    spec = resolve("dora-r12", "paper").spec
+    assert (spec.train.epochs, spec.train.batch_size, spec.train.weight_decay) == (10, 8, 0.0)
+    assert (spec.train.betas, spec.train.eps) == ((0.9, 0.999), 1e-6)
+    assert spec.head.dropout == 0.2
+    assert spec.method.targets == ("query", "key", "value")
+    assert spec.encoder.pair_encoding == "joint"
+
+
+@pytest.mark.parametrize("workload", WORKLOADS)
+@pytest.mark.parametrize(("name", "lr"), [("full-as-printed", 1e-3), ("last-layer-as-printed", 1e-5)])
+def test_printed_learning_rates_stay_as_printed_on_every_workload(name: str, lr: float, workload: str) -> None:
+    resolved = resolve(name, workload)
+    assert resolved.spec.train.lr == lr
+    assert resolved.origins["train.lr"] == f"preset {name}"
+
+
+@pytest.mark.parametrize("kind", ["preset", "workload"])
+def test_every_shipped_recipe_says_what_it_is(kind: str) -> None:
+    for name in shipped(kind):
+        recipe = read_recipe(kind, name)
+        assert (recipe.kind, recipe.name) == (kind, name)
+        assert len(recipe.description) > 10
+
+
+def test_presets_are_listed_by_rank() -> None:
+    ranks = [int(name.removeprefix("dora-r")) for name in PRESETS if name.startswith("dora-r")]
+    assert ranks == sorted(ranks)
+    assert len(ranks) >= 5
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "near"), [("preset", "dora-r21", "dora-r"), ("workload", "quikstart", "quickstart")]
+)
+def test_an_unknown_name_suggests_the_nearest_and_lists_all(kind: str, name: str, near: str) -> None:
+    error = refusal(kind, name)
+    assert re.search(rf"unknown {kind} '{name}'; did you mean '{near}", error.message)
+    assert all(known in error.hint for known in shipped(kind))
+
+
+@pytest.mark.parametrize("name", ["./no-such.toml", "no-such.toml", "nowhere/preset", "~no-such-user-at-all/x.toml"])
+def test_a_path_that_is_no_file_is_named(name: str) -> None:
+    assert name in refusal("preset", name).message
+
+
+def test_a_path_too_long_for_any_file_is_refused_too(tmp_path: Path) -> None:
+    assert "preset file" in refusal("preset", f"{tmp_path}/{'x' * 300}.toml").message
+
+
+def test_a_folder_is_no_recipe(tmp_path: Path) -> None:
+    (tmp_path / "folder.toml").mkdir()
+    assert "folder.toml" in refusal("preset", str(tmp_path / "folder.toml")).message
+
+
+@pytest.mark.parametrize("text", ["[method", "lr = ", "a = 1\na = 2", "x = 0x", "[train]\nlr = 1e\n"])
+def test_broken_toml_is_refused_with_file_and_line(tmp_path: Path, text: str) -> None:
+    error = refusal("preset", write(tmp_path / "mine.toml", text))
+    assert "mine.toml is not valid TOML" in error.message
+    assert "line" in error.message or "end of document" in error.message
+
+
+def test_a_recipe_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_bytes(b'description = "\xff"\n')
+    assert "mine.toml is not valid TOML" in refusal("preset", str(tmp_path / "mine.toml")).message
+
+
+def test_a_recipe_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    """Notepad on Windows writes one."""
+    path = write(tmp_path / "mine.toml", '\ufeff[method]\nname = "full"\n')
+    assert read_recipe("preset", path).tables == {"method": {"name": "full"}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "said"),
+    [
+        ("preset", "[metod]\nname = 'lora'", "unknown key 'metod'; did you mean 'method'"),
+        ("preset", "[encoder]\nname = 'x'", "unknown key 'encoder'"),
+        ("workload", "[method]\nname = 'lora'", "unknown key 'method'"),
+        ("workload", "[task.sst]\nlabel = 'x'", "unknown key 'task'; did you mean 'tasks'"),
+        ("preset", "train = 3", "'train' must be a table, not 3"),
+        ("preset", "description = 3", "'description' must be a text, not 3"),
+        ("preset", "pin = 'train.lr'", "'pin' must be a list of dotted keys"),
+        ("preset", "pin = [3]", "'pin' must be a list of dotted keys"),
+        ("workload", "adjust = 3", "'adjust' must be a table"),
+        ("workload", "[adjust]\nlora = 3", "'adjust.lora' must hold tables"),
+        ("workload", "[adjust.lora]\nlr = 3", "'adjust.lora.lr' cannot be adjusted"),
+        ("workload", "[adjust.lora.encoder]\nname = 'x'", "'adjust.lora.encoder' cannot be adjusted"),
+    ],
+)
+def test_a_wrong_top_level_names_file_and_key(tmp_path: Path, kind: str, text: str, said: str) -> None:
+    error = refusal(kind, write(tmp_path / "mine.toml", text))
+    assert said in error.message
+    assert str(tmp_path / "mine.toml") in error.message
+
+
+def test_an_adjustment_for_a_method_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    """A typing error there would silently train with another learning rate."""
+    path = write(tmp_path / "mine.toml", "[adjust.lroa.train]\nlr = 1e-3\n" + WORKLOAD)
+    with pytest.raises(UsageError, match=r"lroa.*lora"):
+        resolve("lora-r12", path)
+
+
+WORKLOAD = """
+[encoder]
+name = "all-MiniLM-L6-v2"
+[tasks.sst.source]
+type = "quickstart"
+"""
