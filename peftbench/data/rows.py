@@ -1,0 +1,104 @@
+"""From the rows of a source to examples: columns checked, labels parsed, rows without a label counted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from peftbench.data.examples import Example
+from peftbench.errors import DataError, did_you_mean
+from peftbench.tasks import TaskSpec
+from peftbench.text import clean
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a source: its values by column, and the number at which a person finds it."""
+
+    number: int
+    values: Mapping[str, Any]
+    unit: str = "line"
+
+
+@dataclass(slots=True)
+class RowCount:
+    """How many rows a split had, and how many were left out, by reason."""
+
+    read: int = 0
+    skipped: dict[str, int] = field(default_factory=dict)
+
+    def skip(self, reason: str) -> None:
+        """Count one row left out."""
+        self.skipped[reason] = self.skipped.get(reason, 0) + 1
+
+
+def to_examples(task: TaskSpec, rows: Iterable[Row], where: str) -> tuple[list[Example], RowCount]:
+    """Turn rows into examples.
+
+    Rows without a label or without text are left out and counted.
+
+    Args:
+        task: names the columns and the labels that are allowed.
+        rows: the source's rows, in order.
+        where: the file or data set, for messages.
+
+    Raises:
+        DataError: a column is missing, a label is out of range, an id occurs twice, no row is usable.
+    """
+    count = RowCount()
+    examples: list[Example] = []
+    first_seen: dict[str, int] = {}
+    for row in rows:
+        count.read += 1
+        _check_columns(task, row, where)
+        texts = tuple(_text(row.values[column]) for column in task.text)
+        label = row.values[task.label]
+        if label is None or (isinstance(label, str) and not label.strip()):
+            count.skip("no label")
+        elif not all(texts):
+            count.skip("no text")
+        else:
+            example_id = str(row.values[task.id]) if task.id else str(row.number)
+            earlier = first_seen.setdefault(example_id, row.number)
+            if earlier != row.number:
+                raise DataError(
+                    f"{where}, {row.unit} {row.number}: the id '{clean(example_id, 60)}' was already used "
+                    f"in {row.unit} {earlier}",
+                    f'ids must be unique; or set tasks.{task.name}.id="" to use row numbers',
+                )
+            examples.append(Example(example_id, texts, _label(task, label, f"{where}, {row.unit} {row.number}")))
+    if not examples:
+        left_out = ", ".join(f"{n} with {reason}" for reason, n in count.skipped.items())
+        raise DataError(f"{where}: no usable row{f' ({left_out})' if left_out else ''}")
+    return examples, count
+
+
+def _check_columns(task: TaskSpec, row: Row, where: str) -> None:
+    for column in (*task.text, task.label, *([task.id] if task.id else [])):
+        if column not in row.values:
+            present = [clean(name, 40) or "(unnamed)" for name in row.values]
+            hint = f"columns there: {', '.join(present)}; set tasks.{task.name}.text, .label or .id"
+            if len(present) == 1:
+                hint = f"the header reads as one column; set tasks.{task.name}.source.separator"
+            raise DataError(f"{where}: no column '{column}'{did_you_mean(column, present)}", hint)
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value).strip()
+
+
+def _label(task: TaskSpec, raw: object, place: str) -> float:
+    try:
+        value = float(raw) if isinstance(raw, int | float | str) else math.nan
+    except ValueError:
+        value = math.nan
+    if task.kind == "similarity":
+        if not task.low <= value <= task.high:
+            raise DataError(f"{place}: label '{clean(raw, 40)}' is not a score from {task.low:g} to {task.high:g}")
+        return value
+    classes = task.classes or 2
+    if not 0 <= value < classes or value != int(value):
+        raise DataError(f"{place}: label '{clean(raw, 40)}' is not a whole number from 0 to {classes - 1}")
+    return value
