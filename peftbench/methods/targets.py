@@ -1,0 +1,44 @@
+"""Which linear layers of an encoder an adapter goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from peftbench.errors import UsageError, did_you_mean
+
+# What each architecture calls the attention's projections. ModernBERT has all three in one matrix, which
+# then takes one adapter: [3 * hidden, hidden] is its weight.
+_ROLES: dict[str, dict[str, str]] = {
+    "distilbert": {"query": "q_lin", "key": "k_lin", "value": "v_lin"},
+    "modernbert": {"query": "Wqkv", "key": "Wqkv", "value": "Wqkv"},
+    "deberta-v2": {"query": "query_proj", "key": "key_proj", "value": "value_proj"},
+    "albert": {"query": "query", "key": "key", "value": "value"},
+}
+
+
+def target_names(encoder: nn.Module, targets: Sequence[str]) -> list[str]:
+    """Return the full names of the linear layers that the targets mean, in the encoder's order.
+
+    A target is a role (query, key, value), or the last parts of a module's name.
+
+    Raises:
+        UsageError: a target names no linear layer of this encoder.
+    """
+    linears = [name for name, module in encoder.named_modules() if isinstance(module, nn.Linear)]
+    model_type = getattr(getattr(encoder, "config", None), "model_type", "")
+    roles = _ROLES.get(model_type, {})
+    chosen: set[str] = set()
+    for target in targets:
+        wanted = roles.get(target, target)
+        found = {name for name in linears if f".{name}".endswith(f".{wanted}")}
+        if not found:
+            kinds = sorted({name.rpartition(".")[2] for name in linears})
+            raise UsageError(
+                f"method.targets: '{target}' names no linear layer of this {model_type or 'encoder'}"
+                f"{did_you_mean(target, kinds)}",
+                f"linear layers there: {', '.join(kinds)}",
+            )
+        chosen |= found
+    return [name for name in linears if name in chosen]
