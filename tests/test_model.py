@@ -1,0 +1,108 @@
+"""The model: one encoder, a head a task, and the switch between tasks."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from peftbench.data.encode import encode_texts, make_batch
+from peftbench.encoder import find_encoder, load_encoder, load_tokenizer
+from peftbench.model import MultitaskModel
+from peftbench.spec import Resolved
+
+CPU = torch.device("cpu")
+TEXTS = [("A fine film.", "A good film, and a long one at that."), ("No.", "Yes.")]
+
+
+def build(resolved: Resolved) -> tuple[MultitaskModel, object]:
+    spec = resolved.spec
+    files = find_encoder(spec.encoder)
+    return MultitaskModel(load_encoder(spec.encoder, files), spec), load_tokenizer(files)
+
+
+def test_switching_the_task_switches_adapters_and_head_and_back(tiny: Callable[..., Resolved]) -> None:
+    model, tokenizer = build(tiny("dora-r12"))
+    model.eval()
+    rng = torch.Generator().manual_seed(0)
+    for name, weight in model.trainable().items():
+        if name.endswith(".B"):
+            weight.data.normal_(generator=rng)
+    batch = make_batch(encode_texts(TEXTS, tokenizer, True, 64), [0, 1], 0, CPU)
+    outputs = {}
+    for task in ("sst", "paraphrase", "sts", "sst", "paraphrase"):
+        model.switch_mode(task)
+        pooled = model._pool(batch.texts[0])
+        if task in outputs:
+            assert torch.equal(outputs[task], pooled)
+        outputs[task] = pooled
+    assert not torch.allclose(outputs["paraphrase"], outputs["sts"])
+
+
+def test_switching_allocates_nothing(tiny: Callable[..., Resolved]) -> None:
+    model, _ = build(tiny("dora-r12"))
+    weights = {name: weight.data_ptr() for name, weight in model.named_parameters()}
+    modules = {name: id(module) for name, module in model.named_modules()}
+    for task in ("sst", "sts"):
+        model.switch_mode(task)
+    tracemalloc.start()
+    for _ in range(50):
+        model.switch_mode("sst")
+        model.switch_mode("sts")
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 2_000
+    assert weights == {name: weight.data_ptr() for name, weight in model.named_parameters()}
+    assert modules == {name: id(module) for name, module in model.named_modules()}
+
+
+def test_only_the_heads_train_on_a_frozen_encoder_and_no_graph_is_kept_below(tiny: Callable[..., Resolved]) -> None:
+    model, tokenizer = build(tiny("last-layer"))
+    assert {name.split(".")[0] for name in model.trainable()} == {"heads"}
+    batch = make_batch(encode_texts(TEXTS, tokenizer, True, 64), [0, 1], 0, CPU)
+    model.train()
+    with torch.no_grad():
+        assert model._pool(batch.texts[0]).grad_fn is None
+    model(batch).sum().backward()
+    assert all(weight.grad is None for weight in model.encoder.parameters())
+
+
+def test_full_trains_everything(tiny: Callable[..., Resolved]) -> None:
+    model, _ = build(tiny("full"))
+    assert len(model.trainable()) == len(list(model.parameters()))
+    assert model.trainable_of("sst").keys() == {"heads.sst.1.weight", "heads.sst.1.bias"}
+
+
+@pytest.mark.parametrize("pooling", ["pooler", "cls", "mean"])
+def test_padding_does_not_reach_the_pooling(pooling: str, tiny: Callable[..., Resolved]) -> None:
+    model, tokenizer = build(tiny("lora-r12", [f"encoder.pooling={pooling}"]))
+    model.eval()
+    split = encode_texts(TEXTS, tokenizer, True, 64)
+    together = model(make_batch(split, [0, 1], 0, CPU))
+    alone = model(make_batch(split, [1], 0, CPU))
+    torch.testing.assert_close(together[1:], alone, atol=1e-6, rtol=1e-5)
+
+
+def test_separate_pairs_join_two_poolings(tiny: Callable[..., Resolved]) -> None:
+    model, tokenizer = build(tiny("lora-r12", ["encoder.pair_encoding=separate"]))
+    model.eval()
+    batch = make_batch(encode_texts(TEXTS, tokenizer, False, 64), [0, 1], 0, CPU)
+    model.switch_mode("sts")
+    assert model.heads["sts"][1].in_features == 64
+    assert model.heads["sst"][1].in_features == 32
+    joined = torch.cat([model._pool(text) for text in batch.texts], dim=-1)
+    torch.testing.assert_close(model(batch), model.heads["sts"](joined))
+
+
+def test_the_seed_decides_every_initial_weight(tiny: Callable[..., Resolved]) -> None:
+    def start(seed: int) -> dict[str, torch.Tensor]:
+        torch.manual_seed(seed + 100)  # torch's global stream must not matter
+        return {
+            name: weight.detach().clone() for name, weight in build(tiny("lora-r12", seed=seed))[0].trainable().items()
+        }
+
+    one, same, other = start(1), start(1), start(2)
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    assert any(not torch.equal(one[name], other[name]) for name in one if name.startswith("heads"))
