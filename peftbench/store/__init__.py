@@ -1,0 +1,1 @@
+"""The store: one SQLite file. Only this package knows SQL."""

@@ -1,0 +1,108 @@
+"""Opening the SQLite file: ours, of a version we know, and otherwise refused and left as it is."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from peftbench.errors import MissingError
+from peftbench.store.schema import APPLICATION_ID, SCHEMA_VERSION
+
+BUSY_TIMEOUT_S = 30.0
+
+
+def open_for_reading(path: Path) -> sqlite3.Connection | None:
+    """Open the database read-only; None where there is none yet.
+
+    Raises:
+        MissingError: the file is no database, another program's, of a newer version, or not readable.
+    """
+    if not path.exists():
+        return None
+    connection = _connect(f"{path.resolve().as_uri()}?mode=ro", path)
+    if _version(connection, path) == 0:
+        connection.close()
+        return None
+    return connection
+
+
+def open_for_writing(path: Path) -> sqlite3.Connection:
+    """Open the database, created and migrated where needed.
+
+    Raises:
+        MissingError: as `open_for_reading`; or the folder or file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MissingError(
+            f"database folder {path.parent}: {error.strerror or error}", "choose another with --db FILE"
+        ) from error
+    connection = _connect(f"{path.resolve().as_uri()}?mode=rwc", path)
+    version = _version(connection, path)
+    try:
+        if version < SCHEMA_VERSION:
+            _migrate(connection)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+    except sqlite3.Error as error:
+        connection.close()
+        raise MissingError(f"database {path}: cannot be written: {error}", "choose another with --db FILE") from error
+    return connection
+
+
+def _connect(uri: str, path: Path) -> sqlite3.Connection:
+    try:
+        connection = sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+        connection.execute("PRAGMA foreign_keys = ON")
+    except sqlite3.Error as error:
+        raise MissingError(f"database {path}: cannot be opened: {error}", "choose another with --db FILE") from error
+    return connection
+
+
+def _version(connection: sqlite3.Connection, path: Path) -> int:
+    """Return the file's schema version: 0 where it is new and empty."""
+    try:
+        application = connection.execute("PRAGMA application_id").fetchone()[0]
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        raise MissingError(
+            f"{path} is not a database that can be read: {error}",
+            "it was left as it is; choose another with --db FILE",
+        ) from error
+    if application == 0 and version == 0 and tables == 0:
+        return 0
+    connection_is_ours = application == APPLICATION_ID
+    if connection_is_ours and version <= SCHEMA_VERSION:
+        return int(version)
+    connection.close()
+    if not connection_is_ours:
+        raise MissingError(
+            f"{path} is another program's SQLite database",
+            "it was left as it is; choose another with --db FILE",
+        )
+    raise MissingError(
+        f"{path} was written by a newer peftbench (schema {version}, this one knows {SCHEMA_VERSION})",
+        "it was left as it is; upgrade peftbench, or choose another with --db FILE",
+    )
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    """Apply what is pending under one exclusive transaction: two programs at once migrate once."""
+    from sqlite_utils import Database
+
+    from peftbench.store.schema import migrations
+
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        migrations().apply(Database(connection))
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise

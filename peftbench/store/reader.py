@@ -1,0 +1,184 @@
+"""Reading the store, on the standard library's sqlite3 alone: the path every listing and screen takes."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from peftbench.errors import MissingError, UsageError, did_you_mean
+from peftbench.store.connection import open_for_reading
+from peftbench.store.rows import (
+    Epoch,
+    Event,
+    Phase,
+    Prediction,
+    Progress,
+    Run,
+    RunRecord,
+    Score,
+    TaskBest,
+    Worker,
+)
+from peftbench.text import clean
+
+
+class Reader:
+    """Reads runs; holds no transaction open between calls. An absent database reads as an empty one.
+
+    Raises:
+        MissingError: the file is there but cannot be read as ours.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._connection = open_for_reading(path) or sqlite3.connect(":memory:")
+        self._empty = not self._connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+        self._connection.row_factory = sqlite3.Row
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._connection.close()
+
+    def runs(self) -> list[Run]:
+        """Return every run, the newest first."""
+        return [_run(row) for row in self._rows("SELECT * FROM runs ORDER BY created_at DESC, rowid DESC")]
+
+    def run(self, run_id: str) -> Run:
+        """Return the run with exactly this id.
+
+        Raises:
+            MissingError: there is none (it was deleted, say).
+        """
+        for row in self._rows("SELECT * FROM runs WHERE id = ?", run_id):
+            return _run(row)
+        raise MissingError(f"there is no run {clean(run_id)} in {self.path}")
+
+    def find(self, reference: str) -> Run:
+        """Return the run that a person means: an id, a name, a unique prefix of either, or `latest`.
+
+        Raises:
+            MissingError: no run, or none that fits.
+            UsageError: several fit.
+        """
+        runs = self.runs()
+        if not runs:
+            raise MissingError(f"there are no runs yet in {self.path}", "start one: peftbench run --preset lora-r12")
+        if reference == "latest":
+            return runs[0]
+        for run in runs:
+            if reference in (run.id, run.name):
+                return run
+        fitting = [
+            run for run in runs if reference and (run.id.startswith(reference) or run.name.startswith(reference))
+        ]
+        if len(fitting) == 1:
+            return fitting[0]
+        if fitting:
+            listed = ", ".join(f"{run.name} ({run.id})" for run in fitting[:8])
+            raise UsageError(
+                f"'{clean(reference)}' fits {len(fitting)} runs: {listed}{', …' if len(fitting) > 8 else ''}"
+            )
+        raise MissingError(
+            f"no run has the id or name '{clean(reference)}'{did_you_mean(reference, [run.name for run in runs])}",
+            "peftbench runs lists them",
+        )
+
+    def record(self, run: Run, predictions: bool = False) -> RunRecord:
+        """Return all that is stored of a run; the best epoch's dev predictions only where asked for."""
+        return RunRecord(
+            run,
+            tuple(
+                Epoch(**row)
+                for row in self._dicts(
+                    "SELECT epoch, dev_avg, leaderboard, reason, finished_at FROM epochs WHERE run_id = ?"
+                    " ORDER BY epoch",
+                    run.id,
+                )
+            ),
+            tuple(
+                Score(**row)
+                for row in self._dicts(
+                    "SELECT epoch, task, split, metric, value, reason, loss, examples FROM scores"
+                    " WHERE run_id = ? ORDER BY epoch",
+                    run.id,
+                )
+            ),
+            tuple(
+                Phase(**row)
+                for row in self._dicts(
+                    "SELECT phase, epoch, task, split, wall_s, steps, examples, tokens, step_ms_median, step_ms_p5,"
+                    " step_ms_p95, peak_rss_mib FROM phases WHERE run_id = ? ORDER BY id",
+                    run.id,
+                )
+            ),
+            tuple(
+                TaskBest(**row)
+                for row in self._dicts("SELECT task, epoch, value FROM task_bests WHERE run_id = ?", run.id)
+            ),
+            tuple(
+                Event(**row)
+                for row in self._dicts(
+                    "SELECT sequence, at, kind, message FROM events WHERE run_id = ? ORDER BY sequence",
+                    run.id,
+                )
+            ),
+            self._predictions(run) if predictions else {},
+        )
+
+    def progress(self, run_id: str) -> Progress | None:
+        """Return where a running run stands; None before its first word and after its end."""
+        for row in self._dicts(
+            "SELECT epoch, phase, task, step, steps, done, total, its, at FROM progress WHERE run_id = ?",
+            run_id,
+        ):
+            return Progress(**row)
+        return None
+
+    def _predictions(self, run: Run) -> dict[str, tuple[Prediction, ...]]:
+        found: dict[str, list[Prediction]] = {}
+        for row in self._rows(
+            "SELECT task, epoch, example_id, label, prediction FROM predictions WHERE run_id = ? AND epoch = ?"
+            " ORDER BY task, position",
+            run.id,
+            run.best_epoch,
+        ):
+            found.setdefault(row[0], []).append(Prediction(*row))
+        return {task: tuple(rows) for task, rows in found.items()}
+
+    def _rows(self, sql: str, *values: object) -> list[sqlite3.Row]:
+        if self._empty:
+            return []
+        try:
+            return self._connection.execute(sql, values).fetchall()
+        except sqlite3.Error as error:
+            raise MissingError(f"database {self.path}: cannot be read: {error}") from error
+
+    def _dicts(self, sql: str, *values: object) -> list[dict[str, Any]]:
+        return [dict(row) for row in self._rows(sql, *values)]
+
+
+_JSON_COLUMNS = ("origins", "conditions", "adapter_weights")
+_NOT_IN_RUN = ("stop_requested_at", "heartbeat_at")
+
+
+def _run(row: sqlite3.Row) -> Run:
+    values = {key: row[key] for key in row.keys() if key not in _NOT_IN_RUN}  # noqa: SIM118
+    worker = {key: values.pop(key) for key in list(values) if key.startswith("worker_")}
+    for column in _JSON_COLUMNS:
+        values[column] = json.loads(values[column])
+    claimed = worker["worker_pid"] is not None
+    return Run(
+        **values,
+        worker=Worker(
+            worker["worker_pid"], worker["worker_started_at"], worker["worker_boot_id"], worker["worker_host"]
+        )
+        if claimed
+        else None,
+    )

@@ -1,0 +1,172 @@
+"""What the store hands out: frozen rows, with units in their names. No SQL and no connection here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+State = Literal["starting", "running", "finished", "failed", "interrupted"]
+ACTIVE_STATES: frozenset[State] = frozenset({"starting", "running"})
+
+
+def now() -> str:
+    """Return the time as the store keeps it: UTC, ISO 8601, milliseconds."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """The process that executes a run, so that it can be told from another one of the same pid."""
+
+    pid: int
+    started_at: float
+    boot_id: str
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run: what it is, where it stands, and its best epoch."""
+
+    id: str
+    name: str
+    state: State
+    reason: str | None
+    exit_code: int | None
+    preset: str
+    workload: str
+    method: str
+    encoder: str
+    seed: int
+    spec_json: str
+    spec_hash: str
+    group_hash: str
+    origins: dict[str, str]
+    conditions: dict[str, Any]
+    data_hash: str | None
+    weights_total: int | None
+    weights_trainable: int | None
+    adapter_weights: dict[str, int]
+    epochs_planned: int
+    epochs_done: int
+    best_epoch: int | None
+    dev_avg: float | None
+    leaderboard: float | None
+    created_at: str
+    started_at: str | None
+    finished_at: str | None
+    worker: Worker | None
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One task's metric on one split after one epoch. A metric that does not exist is None, with its reason."""
+
+    epoch: int
+    task: str
+    split: str
+    metric: str
+    value: float | None
+    reason: str | None
+    loss: float
+    examples: int
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """What an epoch came to over all tasks."""
+
+    epoch: int
+    dev_avg: float | None
+    leaderboard: float | None
+    reason: str | None
+    finished_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """One measured stretch of a run. What was not measured is None."""
+
+    phase: str
+    epoch: int | None
+    task: str | None
+    split: str | None
+    wall_s: float
+    steps: int | None = None
+    examples: int | None = None
+    tokens: int | None = None
+    step_ms_median: float | None = None
+    step_ms_p5: float | None = None
+    step_ms_p95: float | None = None
+    peak_rss_mib: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One dev example: its label, what the run predicted, and the logits behind it."""
+
+    task: str
+    epoch: int
+    example_id: str
+    label: float
+    prediction: float
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a running run stands, a few times a second."""
+
+    epoch: int
+    phase: str
+    task: str | None
+    step: int
+    steps: int
+    done: int
+    total: int
+    its: float | None
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something worth telling later: a change of state, rows left out, a cache that was used."""
+
+    sequence: int
+    at: str
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskBest:
+    """The epoch at which one task by itself was best on dev."""
+
+    task: str
+    epoch: int
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """A run with all its epochs, scores and phases: what `show` and `compare` read."""
+
+    run: Run
+    epochs: tuple[Epoch, ...] = ()
+    scores: tuple[Score, ...] = ()
+    phases: tuple[Phase, ...] = ()
+    task_bests: tuple[TaskBest, ...] = ()
+    events: tuple[Event, ...] = ()
+    predictions: dict[str, tuple[Prediction, ...]] = field(default_factory=dict)
+
+    def score(self, task: str, split: str = "dev", epoch: int | None = None) -> Score | None:
+        """Return a task's score at an epoch; at the best epoch where none is given."""
+        wanted = self.run.best_epoch if epoch is None else epoch
+        return next((s for s in self.scores if s.task == task and s.split == split and s.epoch == wanted), None)
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks in the workload's order."""
+        import json
+
+        return tuple(task["name"] for task in json.loads(self.run.spec_json)["tasks"])
