@@ -1,0 +1,1 @@
+"""Pure functions over the rows of the store: scores, cost, comparison, statistics."""

@@ -1,0 +1,43 @@
+"""What a run is measured under: versions, device, threads. Two runs that differ here may not be comparable."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def measured_under(device: torch.device) -> dict[str, Any]:
+    """Return the facts of program, libraries and machine that a comparison should know."""
+    import transformers
+
+    from peftbench import __version__
+
+    on_gpu = device.type == "cuda"
+    return {
+        "peftbench": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "device": torch.cuda.get_device_name(device) if on_gpu else _cpu_name(),
+        "device_type": device.type,
+        "cuda": torch.version.cuda if on_gpu else None,
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "precision": "fp32",
+        "malloc": {key: value for key, value in os.environ.items() if key.startswith("MALLOC_")},
+        "platform": platform.platform(terse=True),
+    }
+
+
+def _cpu_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

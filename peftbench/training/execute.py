@@ -1,0 +1,117 @@
+"""One run from its spec: data, encoder, model, training. What the worker calls."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from pathlib import Path
+
+import torch
+
+from peftbench.data.encode import EncodedSplit, encode_split
+from peftbench.data.load import SplitName, load_split
+from peftbench.encoder import EncoderFiles, find_encoder, load_encoder, load_tokenizer
+from peftbench.meters.conditions import measured_under
+from peftbench.meters.host import peak_rss_mib
+from peftbench.methods.registry import method_info
+from peftbench.model import MultitaskModel
+from peftbench.spec.model import RunSpec
+from peftbench.store.rows import Phase
+from peftbench.tasks import TaskSpec
+from peftbench.training.loop import TaskData, Trainer
+from peftbench.training.recorder import Recorder
+
+
+def execute(spec: RunSpec, recorder: Recorder, folder: Path) -> None:
+    """Load everything the spec names and train it.
+
+    Args:
+        spec: all that determines the run.
+        recorder: is told what happens.
+        folder: the run's own, for checkpoints.
+
+    Raises:
+        MissingError, DataError: encoder or data cannot be had or used.
+        TrainingError, Interrupted: see `Trainer.run`.
+    """
+    started = time.perf_counter()
+    device = choose_device()
+    make_deterministic(device)
+    files = find_encoder(spec.encoder)
+    tokenizer = load_tokenizer(files)
+    fingerprints: dict[str, str] = {}
+    data = {
+        task.name: TaskData(
+            *(_encoded(task, split, spec, tokenizer, files, fingerprints, recorder) for split in ("train", "dev"))
+        )
+        for task in spec.tasks
+    }
+    model = MultitaskModel(load_encoder(spec.encoder, files), spec).to(device)
+    trainable = model.trainable()
+    recorder.describe(
+        data_hash=hashlib.sha256("".join(fingerprints.values()).encode()).hexdigest(),
+        weights_total=sum(weight.numel() for weight in model.parameters()),
+        weights_trainable=sum(weight.numel() for weight in trainable.values()),
+        adapter_weights={
+            task.name: sum(
+                weight.numel()
+                for name, weight in model.trainable_of(task.name).items()
+                if not name.startswith("heads.")
+            )
+            for task in spec.tasks
+        },
+        conditions={
+            **measured_under(device),
+            "encoder_sha256": files.weights_sha256,
+            "data_sha256": fingerprints,
+        },
+    )
+    recorder.phases(
+        [Phase("load", None, None, None, wall_s=time.perf_counter() - started, peak_rss_mib=peak_rss_mib())]
+    )
+    Trainer(
+        spec,
+        model,
+        data,
+        independent_tasks=method_info(spec.method.name).independent_tasks,
+        pad_id=tokenizer.pad_token_id or 0,
+        device=device,
+        recorder=recorder,
+        folder=folder,
+    ).run()
+
+
+def choose_device() -> torch.device:
+    """Return the GPU where torch sees one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def make_deterministic(device: torch.device) -> None:
+    """Ask torch for the same bits every time; on a GPU, where some kernels cannot, it only warns (in the log)."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=device.type == "cuda")
+
+
+def _encoded(
+    task: TaskSpec,
+    name: SplitName,
+    spec: RunSpec,
+    tokenizer: object,
+    files: EncoderFiles,
+    fingerprints: dict[str, str],
+    recorder: Recorder,
+) -> EncodedSplit:
+    split = load_split(task, name)
+    fingerprints[f"{task.name}/{name}"] = split.fingerprint
+    for reason, count in split.count.skipped.items():
+        recorder.note("data", f"{task.name} {name}: {count} of {split.count.read} rows left out ({reason})")
+    joint = spec.encoder.pair_encoding == "joint"
+    encoded = encode_split(split, tokenizer, files.tokenizer_sha256, joint, spec.encoder.max_length)
+    if encoded.truncated:
+        recorder.note(
+            "data",
+            f"{task.name} {name}: {encoded.truncated} of {len(encoded)} inputs cut to "
+            f"{spec.encoder.max_length} tokens (encoder.max_length)",
+        )
+    return encoded

@@ -1,0 +1,357 @@
+"""The study's training: each epoch takes the tasks one after another, then scores every one of them.
+
+    for each epoch:
+        for each task, in the workload's order:
+            switch to its adapters; one AdamW step a batch, batches in random order
+        score every task on dev and on a fixed part of train; keep the best epoch
+
+Everything random comes from the run's seed through streams of its own (`seeds`), so that on the CPU the
+same spec gives the same metrics to the last bit.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from peftbench.analysis.scores import dev_average, leaderboard
+from peftbench.data.encode import Batch, EncodedSplit, make_batch, random_batches
+from peftbench.errors import TrainingError
+from peftbench.meters.host import peak_rss_mib, reset_peak_rss
+from peftbench.model import MultitaskModel
+from peftbench.seeds import derive_seed, generator
+from peftbench.spec.model import RunSpec
+from peftbench.store.rows import Epoch, Phase, Prediction, Progress, Score, TaskBest, now
+from peftbench.tasks import TaskSpec
+from peftbench.training.checkpoint import checkpoint_path, remove_others, save_weights
+from peftbench.training.evaluation import Evaluation, evaluate, train_sample
+from peftbench.training.metrics import loss_of
+from peftbench.training.recorder import Recorder
+
+WARMUP_STEPS = 10  # the first steps of a run: trained on, but not timed
+LOSS_EVERY = 20  # steps averaged into one point of the loss curve
+PROGRESS_EVERY_S = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class TaskData:
+    """A task's encoded splits."""
+
+    train: EncodedSplit
+    dev: EncodedSplit
+
+
+@dataclass(slots=True)
+class _Best:
+    """The best epoch so far, by dev average and for each task by itself."""
+
+    epoch: int | None = None
+    value: float | None = None
+    tasks: dict[str, TaskBest] = field(default_factory=dict)
+
+    def offer(self, epoch: int, value: float | None) -> None:
+        """Take a strictly better epoch; the first one, even if its average does not exist."""
+        if self.epoch is None or (value is not None and (self.value is None or value > self.value)):
+            self.epoch, self.value = epoch, value
+
+    def offer_task(self, task: str, epoch: int, value: float | None) -> None:
+        """Likewise for one task."""
+        known = self.tasks.get(task)
+        if value is not None and (known is None or value > known.value):
+            self.tasks[task] = TaskBest(task, epoch, value)
+
+
+class Trainer:
+    """Trains a model on its tasks and tells a recorder.
+
+    Args:
+        spec: all that determines the run.
+        model: on `device`, its trainable weights marked.
+        data: the encoded splits of every task of the spec.
+        independent_tasks: no trained weight is shared by two tasks, so each has a best epoch of its own.
+        pad_id: the tokeniser's padding id.
+        folder: for checkpoints.
+    """
+
+    def __init__(
+        self,
+        spec: RunSpec,
+        model: MultitaskModel,
+        data: Mapping[str, TaskData],
+        *,
+        independent_tasks: bool,
+        pad_id: int,
+        device: torch.device,
+        recorder: Recorder,
+        folder: Path,
+    ) -> None:
+        self.spec = spec
+        self.model = model
+        self.data = data
+        self.independent_tasks = independent_tasks
+        self.pad_id = pad_id
+        self.device = device
+        self.recorder = recorder
+        self.folder = folder
+        train = spec.train
+        self.optimizer = torch.optim.AdamW(
+            model.trainable().values(),
+            lr=train.lr,
+            betas=train.betas,
+            eps=train.eps,
+            weight_decay=train.weight_decay,
+            fused=True,
+        )
+        self.epoch_steps = sum(math.ceil(len(data[task.name].train) / train.batch_size) for task in spec.tasks)
+        self.steps_done = 0
+        self.best = _Best()
+        self._progress = _ProgressTeller(recorder, self.epoch_steps * train.epochs)
+
+    def run(self) -> None:
+        """Train every epoch.
+
+        Raises:
+            TrainingError: the loss is no longer a number.
+            Interrupted: the recorder was asked to stop; finished epochs are already stored.
+        """
+        for epoch in range(1, self.spec.train.epochs + 1):
+            phases: list[Phase] = []
+            for task in self.spec.tasks:
+                phases += self._train_task(epoch, task)
+            self._finish_epoch(epoch, phases)
+
+    def _train_task(self, epoch: int, task: TaskSpec) -> list[Phase]:
+        split = self.data[task.name].train
+        size = self.spec.train.batch_size
+        steps = math.ceil(len(split) / size)
+        order = generator(self.spec.seed, "order", epoch, task.name)
+        torch.manual_seed(derive_seed(self.spec.seed, "dropout", epoch, task.name))
+        self.model.switch_mode(task.name)
+        self.model.train()
+        losses = _LossCurve(task.name, self.spec.train.lr)
+        clock = _StepClock(self.device, "train", epoch, task.name)
+        phases = []
+        warmup = min(WARMUP_STEPS, steps) if self.steps_done == 0 else 0
+        if warmup:
+            clock = _StepClock(self.device, "warmup", epoch, task.name)
+        for step, rows in enumerate(random_batches(len(split), size, order), start=1):
+            batch = make_batch(split, rows, self.pad_id, self.device)
+            with clock:
+                loss = self._step(task, batch)
+            clock.count(len(rows), batch.tokens)
+            self.steps_done += 1
+            losses.add(self.steps_done, loss)
+            self._progress.tell("train", epoch, task.name, step, steps, self.steps_done)
+            if step == warmup:
+                phases.append(clock.phase())
+                clock = _StepClock(self.device, "train", epoch, task.name)
+        self.recorder.losses(epoch, task.name, losses.finish(self.steps_done))
+        return [*phases, clock.phase()] if clock.step_s else phases
+
+    def _step(self, task: TaskSpec, batch: Batch) -> Tensor:
+        loss = loss_of(task, self.model(batch), batch.labels)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        return loss.detach()
+
+    def _finish_epoch(self, epoch: int, phases: list[Phase]) -> None:
+        scores: list[Score] = []
+        dev: dict[str, Evaluation] = {}
+        for task in self.spec.tasks:
+            for split in ("train", "dev"):
+                result, phase = self._evaluate(epoch, task, split)
+                phases.append(phase)
+                scores.append(
+                    Score(
+                        epoch,
+                        task.name,
+                        split,
+                        result.metric.name,
+                        result.metric.value,
+                        result.metric.reason,
+                        result.loss,
+                        len(result.rows),
+                    )
+                )
+                if split == "dev":
+                    dev[task.name] = result
+        metrics = {name: result.metric for name, result in dev.items()}
+        missing = [f"{name}: {metric.reason}" for name, metric in metrics.items() if metric.value is None]
+        summary = Epoch(
+            epoch,
+            dev_average([metric.value for metric in metrics.values()]),
+            leaderboard({name: (metric.name, metric.value) for name, metric in metrics.items()}),
+            "; ".join(missing) or None,
+            now(),
+        )
+        self.best.offer(epoch, summary.dev_avg)
+        if self.independent_tasks:
+            for name, metric in metrics.items():
+                self.best.offer_task(name, epoch, metric.value)
+        phases.append(self._save(epoch))
+        self.recorder.epoch(
+            summary,
+            scores,
+            phases,
+            best_epoch=self.best.epoch,
+            task_bests=tuple(self.best.tasks.values()),
+            predictions=self._predictions(epoch, dev),
+        )
+        remove_others(self.folder, self._kept())
+
+    def _evaluate(self, epoch: int, task: TaskSpec, split: str) -> tuple[Evaluation, Phase]:
+        encoded = getattr(self.data[task.name], split)
+        size = self.spec.eval.train_examples if split == "train" else len(encoded)
+        rows = train_sample(task.name, len(encoded), size)
+        reset_peak_rss()
+        started = time.perf_counter()
+        result = evaluate(
+            self.model,
+            task,
+            encoded,
+            rows,
+            self.spec.eval.batch_size,
+            self.pad_id,
+            self.device,
+            lambda done: self._progress.tell(f"eval {split}", epoch, task.name, done, len(rows), self.steps_done),
+        )
+        phase = Phase(
+            "eval",
+            epoch,
+            task.name,
+            split,
+            wall_s=time.perf_counter() - started,
+            examples=len(rows),
+            tokens=int(encoded.lengths[rows].sum()),
+            peak_rss_mib=peak_rss_mib(),
+        )
+        return result, phase
+
+    def _save(self, epoch: int) -> Phase:
+        """Write what this epoch is the best of, before the store says so."""
+        started = time.perf_counter()
+        spec_hash = self.spec.hash()
+        if self.best.epoch == epoch:
+            save_weights(self.model.trainable(), checkpoint_path(self.folder, epoch), spec_hash)
+        for task, best in self.best.tasks.items():
+            if best.epoch == epoch:
+                path = checkpoint_path(self.folder, epoch, task)
+                save_weights(self.model.trainable_of(task), path, spec_hash)
+        return Phase("checkpoint", epoch, None, None, wall_s=time.perf_counter() - started)
+
+    def _kept(self) -> set[Path]:
+        kept = {checkpoint_path(self.folder, best.epoch, task) for task, best in self.best.tasks.items()}
+        return kept | ({checkpoint_path(self.folder, self.best.epoch)} if self.best.epoch else set())
+
+    def _predictions(self, epoch: int, dev: Mapping[str, Evaluation]) -> list[Prediction]:
+        """Return this epoch's dev predictions of the tasks for which it is the best, by average or by itself."""
+        return [
+            Prediction(task, epoch, split.example_ids[row], float(split.labels[row]), float(prediction))
+            for task, result in dev.items()
+            if epoch in (self.best.epoch, self.best.tasks[task].epoch if task in self.best.tasks else None)
+            for split in (self.data[task].dev,)
+            for row, prediction in zip(result.rows, result.predictions, strict=True)
+        ]
+
+
+class _LossCurve:
+    """Averages losses over a few steps; reading them from the device is also where a NaN is noticed."""
+
+    def __init__(self, task: str, lr: float) -> None:
+        self.task, self.lr = task, lr
+        self.points: list[tuple[int, int, float]] = []
+        self._sum: Tensor | None = None
+        self._steps = 0
+
+    def add(self, step: int, loss: Tensor) -> None:
+        self._sum = loss.clone() if self._sum is None else self._sum.add_(loss)
+        self._steps += 1
+        if self._steps == LOSS_EVERY:
+            self.finish(step)
+
+    def finish(self, step: int) -> list[tuple[int, int, float]]:
+        """Close the last, shorter stretch and return every point."""
+        if self._sum is not None:
+            mean = float(self._sum) / self._steps
+            if not math.isfinite(mean):
+                raise TrainingError(
+                    f"the loss of task {self.task} is {mean} within the {self._steps} steps before step {step}",
+                    f"the learning rate, {self.lr:g}, is probably too high: --set train.lr={self.lr / 10:g}",
+                )
+            self.points.append((step, self._steps, mean))
+            self._sum, self._steps = None, 0
+        return self.points
+
+
+class _StepClock:
+    """Times optimiser steps of one phase; what happens between them (making batches) is not counted.
+
+    On a GPU steps are queued, so only the whole phase has a time, synchronised at its end.
+    """
+
+    def __init__(self, device: torch.device, phase: str, epoch: int, task: str) -> None:
+        self.on_gpu = device.type == "cuda"
+        self.names = (phase, epoch, task)
+        self.step_s: list[float] = []
+        self.examples = self.tokens = 0
+        reset_peak_rss()
+        self._phase_started = time.perf_counter()
+
+    def __enter__(self) -> None:
+        self._started = time.perf_counter()
+
+    def __exit__(self, *error: object) -> None:
+        self.step_s.append(time.perf_counter() - self._started)
+
+    def count(self, examples: int, tokens: int) -> None:
+        self.examples += examples
+        self.tokens += tokens
+
+    def phase(self) -> Phase:
+        if self.on_gpu:
+            torch.cuda.synchronize()
+        wall_s = time.perf_counter() - self._phase_started if self.on_gpu else sum(self.step_s)
+        spread = [None] * 3 if self.on_gpu else [float(x) for x in np.percentile(self.step_s, (50, 5, 95)) * 1e3]
+        phase, epoch, task = self.names
+        return Phase(
+            phase,
+            epoch,
+            task,
+            "train",
+            wall_s=wall_s,
+            steps=len(self.step_s),
+            examples=self.examples,
+            tokens=self.tokens,
+            step_ms_median=spread[0],
+            step_ms_p5=spread[1],
+            step_ms_p95=spread[2],
+            peak_rss_mib=peak_rss_mib(),
+        )
+
+
+class _ProgressTeller:
+    """Tells a recorder where the run stands, a few times a second at most."""
+
+    def __init__(self, recorder: Recorder, total: int) -> None:
+        self.recorder, self.total = recorder, total
+        self._told_at = -math.inf
+        self._rate_from: tuple[str, float, int] | None = None
+
+    def tell(self, phase: str, epoch: int, task: str, step: int, steps: int, done: int) -> None:
+        moment = time.monotonic()
+        if self._rate_from is None or self._rate_from[0] != f"{phase} {task}" or step <= self._rate_from[2]:
+            self._rate_from = (f"{phase} {task}", moment, step)
+        if moment - self._told_at < PROGRESS_EVERY_S and step < steps:
+            return
+        self._told_at = moment
+        _, since, first = self._rate_from
+        its = (step - first) / (moment - since) if phase == "train" and moment > since else None
+        self.recorder.progress(Progress(epoch, phase, task, step, steps, done, self.total, its, now()))

@@ -1,0 +1,67 @@
+"""A task's loss, its prediction from logits, and its metric."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch.nn.functional as F
+from torch import Tensor
+
+from peftbench.tasks import TaskSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A metric's value; where it does not exist, None and the reason."""
+
+    name: str
+    value: float | None
+    reason: str | None = None
+
+
+def loss_of(task: TaskSpec, logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the mean loss of a batch: cross entropy, BCE with logits, or MSE on the raw score.
+
+    Args:
+        task: its kind decides.
+        logits: `[batch, outputs]`.
+        labels: `[batch]`, class indices and 0/1 as floats too.
+    """
+    if task.kind == "classes":
+        return F.cross_entropy(logits, labels.long())
+    if task.kind == "binary":
+        return F.binary_cross_entropy_with_logits(logits.squeeze(-1), labels)
+    return F.mse_loss(logits.squeeze(-1), labels)
+
+
+def predict(task: TaskSpec, logits: np.ndarray) -> np.ndarray:
+    """Return the predicted class, 0/1 or score of each row of logits `[n, outputs]`."""
+    if task.kind == "classes":
+        return np.asarray(logits.argmax(axis=1), dtype=np.float64)
+    if task.kind == "binary":
+        return np.asarray(logits[:, 0] > 0, dtype=np.float64)
+    return np.asarray(logits[:, 0], dtype=np.float64)
+
+
+def score(task: TaskSpec, predictions: np.ndarray, labels: np.ndarray) -> Metric:
+    """Return the task's metric of predictions `[n]` against labels `[n]`."""
+    if task.metric == "accuracy":
+        return Metric("accuracy", float(np.mean(predictions == labels)))
+    return pearson(predictions, labels)
+
+
+def pearson(x: np.ndarray, y: np.ndarray) -> Metric:
+    """Return Pearson's r in float64. It does not exist where x or y is constant."""
+    x, y = x.astype(np.float64), y.astype(np.float64)
+    if len(x) < 2:
+        return Metric("pearson", None, "fewer than two examples")
+    if np.ptp(x) == 0:
+        return Metric("pearson", None, "constant predictions")
+    if np.ptp(y) == 0:
+        return Metric("pearson", None, "constant labels")
+    x, y = x - x.mean(), y - y.mean()
+    spread = float(np.sqrt(x @ x) * np.sqrt(y @ y))
+    if spread == 0:  # differences too small to square
+        return Metric("pearson", None, "constant predictions")
+    return Metric("pearson", max(-1.0, min(1.0, float(x @ y) / spread)))

@@ -1,0 +1,43 @@
+"""What training says of itself while it goes on. Who listens is not its business."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from peftbench.store.rows import Epoch, Phase, Prediction, Progress, Score, TaskBest
+
+
+class Recorder(Protocol):
+    """Takes a run's facts, in the order in which they become true."""
+
+    def describe(self, *, conditions: dict[str, Any], **facts: Any) -> None:
+        """Take facts of the loaded run (`data_hash`, `weights_total`, ...) and what it is measured under."""
+
+    def note(self, kind: str, message: str) -> None:
+        """Take something worth telling: rows left out, a cache used."""
+
+    def progress(self, progress: Progress) -> None:
+        """Take where the run stands.
+
+        Raises:
+            Interrupted: the run is to stop.
+        """
+
+    def losses(self, epoch: int, task: str, points: Sequence[tuple[int, int, float]]) -> None:
+        """Take mean training losses: (last step, steps averaged over, mean loss) each."""
+
+    def phases(self, phases: Sequence[Phase]) -> None:
+        """Take measured phases outside an epoch."""
+
+    def epoch(
+        self,
+        epoch: Epoch,
+        scores: Sequence[Score],
+        phases: Sequence[Phase],
+        *,
+        best_epoch: int | None,
+        task_bests: Sequence[TaskBest],
+        predictions: Sequence[Prediction],
+    ) -> None:
+        """Take a finished epoch whole."""

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from peftbench.tasks import QuickstartSource, TaskSpec
+from peftbench.training.metrics import loss_of, pearson, predict, score
+
+SOURCE = QuickstartSource()
+FIVE = TaskSpec(name="sst", kind="classes", classes=5, text=("t",), label="y", source=SOURCE)
+PAIR = TaskSpec(name="paraphrase", kind="binary", text=("a", "b"), label="y", source=SOURCE)
+SIMILAR = TaskSpec(name="sts", kind="similarity", text=("a", "b"), label="y", source=SOURCE)
+
+numbers = st.floats(-1e3, 1e3, allow_subnormal=False)
+
+
+@given(st.lists(st.tuples(numbers, numbers), min_size=3, max_size=30))
+def test_pearson_is_scipys_or_says_why_not(pairs: list[tuple[float, float]]) -> None:
+    x, y = np.array(pairs).T
+    found = pearson(x, y)
+    if found.value is None:
+        assert found.reason in ("constant predictions", "constant labels")
+    elif np.std(x) > 1e-6 and np.std(y) > 1e-6:
+        assert found.value == pytest.approx(stats.pearsonr(x, y).statistic, abs=1e-6)
+    assert found.value is None or -1 <= found.value <= 1
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "reason"),
+    [
+        ([2.0, 2.0, 2.0], [1.0, 2.0, 3.0], "constant predictions"),
+        ([1.0, 2.0, 3.0], [2.0, 2.0, 2.0], "constant labels"),
+        ([1.0], [1.0], "fewer than two examples"),
+    ],
+)
+def test_a_correlation_that_does_not_exist_is_none_with_its_reason(x: list[float], y: list[float], reason: str) -> None:
+    found = score(SIMILAR, np.array(x), np.array(y))
+    assert (found.name, found.value, found.reason) == ("pearson", None, reason)
+
+
+def test_predictions_and_accuracy_of_each_kind() -> None:
+    classes = np.array([[0.1, 0.9, 0, 0, 0], [0, 0, 0, 0, 3.0]])
+    assert predict(FIVE, classes).tolist() == [1, 4]
+    assert score(FIVE, predict(FIVE, classes), np.array([1.0, 3.0])).value == 0.5
+    assert predict(PAIR, np.array([[-0.1], [0.2]])).tolist() == [0, 1]
+    assert predict(SIMILAR, np.array([[3.25]])).tolist() == [3.25]
+
+
+def test_losses_are_cross_entropy_bce_and_mse_on_the_raw_score() -> None:
+    logits, labels = torch.randn(4, 5), torch.tensor([0.0, 4.0, 2.0, 2.0])
+    by_hand = -torch.log_softmax(logits, dim=1)[torch.arange(4), labels.long()].mean()
+    torch.testing.assert_close(loss_of(FIVE, logits, labels), by_hand)
+    one, truth = torch.randn(4, 1), torch.tensor([0.0, 1.0, 1.0, 0.0])
+    p = torch.sigmoid(one[:, 0])
+    by_hand = -(truth * p.log() + (1 - truth) * (1 - p).log()).mean()
+    torch.testing.assert_close(loss_of(PAIR, one, truth), by_hand)
+    scores = torch.tensor([0.0, 5.0, 2.5, 1.0])
+    torch.testing.assert_close(loss_of(SIMILAR, one, scores), ((one[:, 0] - scores) ** 2).mean())
