@@ -1,0 +1,1 @@
+"""Runs as processes: the worker that executes one, how it is started, and whether it still lives."""

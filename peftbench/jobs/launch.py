@@ -1,0 +1,138 @@
+"""Starting a run: its row first, then its worker, in a session of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from peftbench.errors import EXIT_FAILED, MissingError
+from peftbench.paths import run_folder
+from peftbench.spec.model import RunSpec
+from peftbench.spec.resolve import Resolved
+from peftbench.store.reader import Reader
+from peftbench.store.rows import ACTIVE_STATES, Epoch, Progress, Run, RunRecord
+from peftbench.store.writer import Writer
+from peftbench.tasks import FilesSource
+
+POLL_S = 0.2
+STOP_GRACE_S = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """What is new of a run since the last look."""
+
+    run: Run
+    progress: Progress | None
+    epochs: tuple[Epoch, ...]
+    record: RunRecord
+
+
+class Launched:
+    """A run whose worker this process started."""
+
+    def __init__(self, run_id: str, database: Path, process: subprocess.Popen[bytes], log: Path) -> None:
+        self.run_id = run_id
+        self.database = database
+        self.process = process
+        self.log = log
+
+    def follow(self) -> Iterator[Update]:
+        """Yield what is new several times a second until the run has ended.
+
+        A worker that dies without a word (kill -9, out of memory) ends its run as failed here.
+        """
+        seen = 0
+        with Reader(self.database) as reader:
+            while True:
+                ended = self.process.poll()
+                run = reader.run(self.run_id)
+                if ended is not None and run.state in ACTIVE_STATES:
+                    self._write_the_end(ended)
+                    run = reader.run(self.run_id)
+                record = reader.record(run)
+                new = tuple(epoch for epoch in record.epochs if epoch.epoch > seen)
+                seen = max([seen, *(epoch.epoch for epoch in new)])
+                yield Update(run, reader.progress(self.run_id), new, record)
+                if run.state not in ACTIVE_STATES:
+                    return
+                with suppress(subprocess.TimeoutExpired):
+                    self.process.wait(POLL_S)
+
+    def stop(self) -> None:
+        """Ask the worker to stop, then insist: a flag in the store and SIGTERM, SIGKILL after a grace period."""
+        with Writer(self.database) as writer:
+            writer.request_stop(self.run_id)
+        deadline = time.monotonic() + STOP_GRACE_S
+        self.process.terminate()
+        while self.process.poll() is None:
+            if time.monotonic() > deadline:
+                self.process.kill()
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(POLL_S)
+        with Writer(self.database) as writer:
+            writer.finish(self.run_id, "interrupted", "killed: it did not stop in time", 130)
+
+    def _write_the_end(self, code: int) -> None:
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        with Writer(self.database) as writer:
+            writer.finish(
+                self.run_id,
+                "failed",
+                f"the worker ended with {how} and without a word; see {self.log}",
+                EXIT_FAILED,
+            )
+
+
+def launch(resolved: Resolved, database: Path, name: str | None = None) -> Launched:
+    """Insert the run's row and start its worker.
+
+    Raises:
+        MissingError: a file of the workload is not there, or the database cannot be written.
+        UsageError: the name is taken.
+    """
+    spec = resolved.spec
+    check_files(spec)
+    with Writer(database) as writer:
+        run_id = writer.create_run(
+            spec_json=spec.canonical_json(),
+            spec_hash=spec.hash(),
+            group_hash=spec.group_hash(),
+            origins=resolved.origins,
+            name=name,
+        )
+        folder = run_folder(database, run_id)
+        try:
+            folder.mkdir(parents=True)
+            log = folder / "worker.log"
+            with log.open("wb") as output:
+                process = subprocess.Popen(
+                    [sys.executable, "-m", "peftbench.jobs.worker", run_id, "--db", str(database.resolve())],
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+        except OSError as error:
+            writer.finish(run_id, "failed", f"its worker could not be started: {error}", EXIT_FAILED)
+            raise MissingError(f"run {run_id}: its worker could not be started: {error}") from error
+    return Launched(run_id, database, process, log)
+
+
+def check_files(spec: RunSpec) -> None:
+    """See that the files a workload names are there, before anything is started.
+
+    Raises:
+        MissingError: naming the first that is not.
+    """
+    from peftbench.data.sources.files import split_path
+
+    for task in spec.tasks:
+        if isinstance(task.source, FilesSource):
+            for split in ("train", "dev"):
+                split_path(task, task.source, split)

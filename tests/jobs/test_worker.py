@@ -1,0 +1,181 @@
+"""Runs as real processes: finished, failed, killed, interrupted; always with an end in the store."""
+
+from __future__ import annotations
+
+import os
+import platform
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from peftbench.errors import MissingError, UsageError
+from peftbench.jobs.launch import Launched, Update, launch
+from peftbench.jobs.liveness import liveness, state_shown, this_process
+from peftbench.spec import Resolved, resolve
+from peftbench.store.reader import Reader
+from peftbench.store.writer import Writer
+
+LONG = ["train.epochs=500"]
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Path:
+    return tmp_path / "runs.db"
+
+
+def follow(launched: Launched, act: Callable[[Update], None] = lambda update: None) -> Update:
+    last = None
+    for last in launched.follow():
+        act(last)
+    assert last is not None
+    return last
+
+
+def test_a_run_goes_to_its_end_and_all_of_it_is_stored(db: Path, tiny: Callable[..., Resolved]) -> None:
+    launched = launch(tiny("dora-r12"), db)
+    seen: list[int] = []
+    last = follow(launched, lambda update: seen.extend(epoch.epoch for epoch in update.epochs))
+    run = last.run
+    assert (run.state, run.exit_code, run.reason) == ("finished", 0, None), launched.log.read_text()
+    assert seen == [1, 2]
+    assert run.name == "dora-r12-1"
+    assert run.best_epoch in (1, 2)
+    assert run.dev_avg is not None
+    assert set(run.adapter_weights.values()) == {2 * 3 * (12 * 64 + 32)}
+    assert run.weights_trainable == 3 * 2 * 3 * (12 * 64 + 32) + (5 + 1 + 1) * 33
+    assert run.conditions["torch"]
+    assert set(run.conditions["data_sha256"]) == {
+        f"{t}/{s}" for t in ("sst", "paraphrase", "sts") for s in ("train", "dev")
+    }
+    assert {phase.phase for phase in last.record.phases} == {"load", "warmup", "train", "eval", "checkpoint"} - (
+        {"train"} if not any(phase.phase == "train" for phase in last.record.phases) else set()
+    )
+    with Reader(db) as reader:
+        assert reader.progress(run.id) is None
+        record = reader.record(run, predictions=True)
+    assert {task: len(rows) for task, rows in record.predictions.items()} == dict.fromkeys(
+        ("sst", "paraphrase", "sts"), 16
+    )
+
+
+def test_a_worker_killed_without_a_word_leaves_a_failed_run_with_its_epochs(
+    db: Path, tiny: Callable[..., Resolved]
+) -> None:
+    launched = launch(tiny("lora-r12", LONG), db)
+
+    def kill(update: Update) -> None:
+        if update.run.epochs_done:
+            launched.process.kill()
+
+    last = follow(launched, kill)
+    assert last.run.state == "failed"
+    assert "signal 9" in last.run.reason
+    assert str(launched.log) in last.run.reason
+    assert last.run.epochs_done == len(last.record.epochs) >= 1
+
+
+@pytest.mark.parametrize("how", ["SIGTERM", "SIGINT", "stop"])
+def test_a_stopped_run_is_interrupted_with_all_finished_epochs(
+    how: str, db: Path, tiny: Callable[..., Resolved]
+) -> None:
+    launched = launch(tiny("lora-r12", LONG), db)
+
+    def stop(update: Update) -> None:
+        if not update.run.epochs_done or launched.process.poll() is not None:
+            return
+        if how == "stop":
+            launched.stop()
+        else:
+            launched.process.send_signal(signal.Signals[how])
+
+    last = follow(launched, stop)
+    assert (last.run.state, last.run.exit_code) == ("interrupted", 130), launched.log.read_text()
+    assert last.run.epochs_done == len(last.record.epochs) >= 1
+    assert last.run.best_epoch is not None
+
+
+def test_a_stop_asked_for_in_the_store_is_heard(db: Path, tiny: Callable[..., Resolved]) -> None:
+    launched = launch(tiny("lora-r12", LONG), db)
+    with Writer(db) as writer:
+        last = follow(launched, lambda update: writer.request_stop(update.run.id) if update.run.epochs_done else None)
+    assert (last.run.state, last.run.reason) == ("interrupted", "asked to stop")
+
+
+def test_an_encoder_that_is_not_there_fails_the_run_with_its_exit_code(db: Path, tiny: Callable[..., Resolved]) -> None:
+    last = follow(launch(tiny("lora-r12", ["encoder.name=/no/such"]), db))
+    assert (last.run.state, last.run.exit_code) == ("failed", 3)
+    assert "/no/such" in last.run.reason
+
+
+def test_a_defect_keeps_its_traceback_in_the_log(db: Path, tiny: Callable[..., Resolved], tiny_encoder: Path) -> None:
+    broken = db.parent / "broken"
+    broken.mkdir()
+    for path in tiny_encoder.iterdir():
+        (broken / path.name).write_bytes(path.read_bytes())
+    (broken / "model.safetensors.index.json").write_text("{}")
+    (broken / "model.safetensors").unlink()
+    launched = launch(tiny("lora-r12", [f"encoder.name={broken}"]), db)
+    last = follow(launched)
+    assert (last.run.state, last.run.exit_code) == ("failed", 1)
+    assert "KeyError" in last.run.reason
+    assert "Traceback" in launched.log.read_text()
+
+
+def test_files_that_are_not_there_start_no_run(db: Path, tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match=r"ids-sst-train\.csv does not exist"):
+        launch(resolve("lora-r12", "paper-mini", data=[str(tmp_path)]), db)
+    with pytest.raises(MissingError, match="reads 'ids-sst-train.csv' from a folder, and none was given"):
+        launch(resolve("lora-r12", "paper-mini"), db)
+    assert not db.exists()
+
+
+def test_a_run_is_executed_once(db: Path, tiny: Callable[..., Resolved]) -> None:
+    last = follow(launch(tiny("last-layer"), db))
+    again = subprocess.run(
+        [sys.executable, "-m", "peftbench.jobs.worker", last.run.id, "--db", str(db)], capture_output=True, text=True
+    )
+    assert again.returncode == 1
+    assert "not waiting for a worker" in again.stderr
+    with Reader(db) as reader:
+        assert len(reader.record(reader.run(last.run.id)).epochs) == 2
+
+
+def test_a_name_is_taken_once(db: Path, tiny: Callable[..., Resolved]) -> None:
+    follow(launch(tiny("last-layer"), db, name="mine"))
+    with pytest.raises(UsageError, match="another run has that name"):
+        launch(tiny("last-layer"), db, name="mine")
+
+
+def test_liveness_tells_a_process_from_another_of_the_same_number() -> None:
+    me = this_process()
+    assert (me.pid, me.host) == (os.getpid(), platform.node())
+    assert liveness(me) == "alive"
+    assert liveness(replace(me, started_at=me.started_at - 60)) == "dead"
+    assert liveness(replace(me, boot_id="another boot")) == "dead"
+    assert liveness(replace(me, host="another host")) == "elsewhere"
+
+
+def test_a_zombie_is_dead_and_its_run_is_shown_as_lost(db: Path, tiny: Callable[..., Resolved]) -> None:
+    import psutil
+
+    child = subprocess.Popen([sys.executable, "-c", "pass"])
+    worker = replace(this_process(), pid=child.pid, started_at=psutil.Process(child.pid).create_time())
+    while psutil.Process(child.pid).status() != psutil.STATUS_ZOMBIE:
+        pass
+    assert liveness(worker) == "dead"
+    resolved = tiny("lora-r12")
+    with Writer(db) as writer:
+        run_id = writer.create_run(
+            spec_json=resolved.spec.canonical_json(), spec_hash="s", group_hash="g", origins=resolved.origins
+        )
+        writer.claim(run_id, worker)
+    with Reader(db) as reader:
+        run = reader.run(run_id)
+    assert run.state == "running"
+    assert state_shown(run) == "lost"
+    child.wait()
