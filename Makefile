@@ -1,10 +1,16 @@
+# make demo   set up a fresh clone and run the main job, ending in the comparison table
 # make test   set up a fresh clone and run every test
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+DEMO_DB := .demo/peftbench.db
 
-.PHONY: test lint clean
+.PHONY: demo test lint bench clean
+
+demo: $(READY)
+	$(BIN)/peftbench run --headless --db $(DEMO_DB) \
+	  --preset last-layer --preset full --preset lora-r12 --preset dora-r12
 
 test: $(READY)
 	$(BIN)/python -m pytest
@@ -13,6 +19,10 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(READY)
+	$(BIN)/python benchmarks/startup.py
 
 clean:
 	rm -rf $(VENV) .demo

@@ -1,0 +1,5 @@
+"""`python -m peftbench`: the same as `peftbench`."""
+
+from peftbench.cli import main
+
+main()

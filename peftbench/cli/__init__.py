@@ -1,0 +1,61 @@
+"""The command line. Each command's body imports what it needs, so that `--help` stays instant."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from peftbench.cli import catalogue, compare, predict, run, runs
+from peftbench.cli.output import print_error
+from peftbench.errors import EXIT_FAILED, EXIT_INTERRUPTED, PeftbenchError
+
+app = typer.Typer(
+    name="peftbench",
+    help="Which fine-tuning method, at which cost? Train variants of an encoder on sentence tasks and compare them.",
+    no_args_is_help=False,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+app.command("run")(run.run)
+app.command("runs")(runs.list_runs)
+app.command("show")(runs.show_run)
+app.command("compare")(compare.compare)
+app.command("predict")(predict.predict)
+app.command("delete")(runs.delete)
+app.command("presets")(catalogue.presets)
+app.command("workloads")(catalogue.workloads)
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,
+) -> None:
+    """Which fine-tuning method, at which cost? Train variants of an encoder on sentence tasks and compare them."""
+    if version:
+        from peftbench import __version__
+
+        print(f"peftbench {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        runs.overview()
+
+
+def main() -> None:
+    """Run the command line; a mistake of the user's ends in a message and an exit code, not in a traceback."""
+    try:
+        app()
+    except PeftbenchError as error:
+        print_error(error)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
+    except BrokenPipeError:  # the reader of our output has gone, which is its right
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_FAILED)

@@ -1,0 +1,63 @@
+"""What the commands share: options, the console, JSON, errors."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from peftbench.errors import PeftbenchError
+from peftbench.text import clean
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+Database = Annotated[
+    Path | None,
+    typer.Option("--db", metavar="FILE", help="The database; else PEFTBENCH_DB, else the platform's data folder."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def database(given: Path | None) -> Path:
+    """Return the database that a command works on."""
+    from peftbench.paths import default_database
+
+    return given if given is not None else default_database()
+
+
+def console(stderr: bool = False) -> Console:
+    """Return a console; 100 columns where the output is no terminal, so that tables are not folded to death."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, highlight=False, markup=False, emoji=False, width=None if stream.isatty() else 100)
+
+
+def show(*parts: RenderableType) -> None:
+    """Print renderables on standard output, without trailing blanks where it is no terminal."""
+    out = console()
+    if out.is_terminal:
+        for part in parts:
+            out.print(part)
+        return
+    with out.capture() as captured:
+        for part in parts:
+            out.print(part)
+    print("\n".join(line.rstrip() for line in captured.get().splitlines()))
+
+
+def print_json(value: Any) -> None:
+    """Print a value as indented JSON; characters that a terminal would act on stay escaped."""
+    print(json.dumps(value, indent=2))
+
+
+def print_error(error: PeftbenchError) -> None:
+    """Print an error's message and hint on standard error, cleaned line by line."""
+    first, *more = [clean(line) for line in error.message.splitlines()] or [""]
+    print(f"error: {first}", *(f"       {line}" for line in more), sep="\n", file=sys.stderr)
+    if error.hint:
+        print(f"  hint: {clean(error.hint)}", file=sys.stderr)

@@ -1,0 +1,110 @@
+"""`peftbench run`: start runs and follow them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from peftbench.cli.output import Database, Json, database, print_json, show
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from peftbench.cli.progress import Follower
+    from peftbench.spec import Resolved
+    from peftbench.store.rows import Run
+
+
+def run(
+    preset: Annotated[
+        list[str],
+        typer.Option("--preset", "-p", metavar="NAME", help="A preset, or a .toml file. Several run in turn."),
+    ],
+    workload: Annotated[
+        str, typer.Option("--workload", "-w", metavar="NAME", help="A workload, or a .toml file.")
+    ] = "quickstart",
+    data: Annotated[
+        list[str] | None,
+        typer.Option("--data", metavar="[TASK=]DIR", help="The folder of the workload's files, for all tasks or one."),
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change one value of the spec, such as train.epochs=2."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", metavar="N", help="The run's seed.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="The run's name; else the preset's with a number.")] = None,
+    headless: Annotated[
+        bool, typer.Option("--headless", help="No dashboard: follow the run here, line by line in a pipe.")
+    ] = False,
+    as_json: Json = False,
+    db: Database = None,
+) -> None:
+    """Train and evaluate a variant, follow it here, and keep the run.
+
+    Example: peftbench run --preset dora-r12 --workload paper --data DIR --set train.epochs=2 --seed 3 --headless
+    """
+    from peftbench.errors import UsageError
+    from peftbench.report import jsonable
+    from peftbench.spec import resolve
+    from peftbench.store.reader import Reader
+
+    if name is not None and len(preset) > 1:
+        raise UsageError("--name names one run, and several presets were given")
+    resolved = [resolve(one, workload, data=data or (), overrides=overrides or (), seed=seed) for one in preset]
+    where = database(db)
+    follower = _follower(as_json)
+    runs = [_one(spec, where, name, follower) for spec in resolved]
+    with Reader(where) as reader:
+        if as_json:
+            found = [jsonable.run_full(reader.record(run)) for run in runs]
+            print_json(found if len(found) > 1 else found[0])
+        elif len(runs) > 1:
+            _show_comparison(reader, runs)
+        else:
+            show(f"next: peftbench show {runs[0].name}")
+
+
+def _follower(as_json: bool) -> Follower:
+    from peftbench.cli.output import console
+    from peftbench.cli.progress import BarFollower, Follower, LineFollower
+
+    if as_json:
+        return Follower()
+    out = console()
+    return BarFollower(out) if out.is_terminal and not out.is_dumb_terminal else LineFollower()
+
+
+def _one(resolved: Resolved, where: Path, name: str | None, follower: Follower) -> Run:
+    """Launch one run and follow it to its end.
+
+    Raises:
+        PeftbenchError: it failed or was interrupted; with the exit code the run has in the store.
+    """
+    from peftbench.cli.progress import stop_on_ctrl_c
+    from peftbench.errors import Interrupted, PeftbenchError
+    from peftbench.jobs.launch import launch
+
+    launched = launch(resolved, where, name)
+    with stop_on_ctrl_c(launched):
+        ended = follower.follow(launched)
+    if ended.state == "finished":
+        return ended
+    error = (Interrupted if ended.state == "interrupted" else PeftbenchError)(
+        f"run {ended.name} ({ended.id}) {ended.state}: {ended.reason}",
+        f"its {ended.epochs_done} finished epochs are kept: peftbench show {ended.name}"
+        if ended.epochs_done
+        else f"its log: {launched.log}",
+    )
+    error.exit_code = ended.exit_code or error.exit_code
+    raise error
+
+
+def _show_comparison(reader: object, runs: list[Run]) -> None:
+    from peftbench.analysis.comparison import compare
+    from peftbench.report import tables
+    from peftbench.store.reader import Reader
+
+    assert isinstance(reader, Reader)
+    show("", tables.comparison(compare([reader.record(run, predictions=True) for run in runs])))
+    show("", f"again: peftbench compare {' '.join(run.name for run in runs)}")

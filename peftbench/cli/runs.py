@@ -1,0 +1,101 @@
+"""`peftbench runs`, `show`, `delete`, and `peftbench` alone."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from peftbench.cli.output import Database, Json, database, print_json, show
+
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="An id, a name, a unique prefix, or latest.")]
+
+
+def overview() -> None:
+    """Print the newest runs, or how to start one."""
+    from peftbench.report import tables
+    from peftbench.store.reader import Reader
+
+    where = database(None)
+    with Reader(where) as reader:
+        newest = reader.runs()[:10]
+    if newest:
+        show(tables.run_list(newest), "", "peftbench show RUN | compare RUN RUN | run --preset NAME | --help")
+    else:
+        show(
+            f"No runs yet in {where}.",
+            "",
+            "Start one (about a minute, no download):  peftbench run --preset lora-r12 --headless",
+            "See what there is to run:                 peftbench presets",
+            "All commands:                             peftbench --help",
+        )
+
+
+def list_runs(as_json: Json = False, db: Database = None) -> None:
+    """List the runs, the newest first."""
+    from peftbench.report import jsonable, tables
+    from peftbench.store.reader import Reader
+
+    where = database(db)
+    with Reader(where) as reader:
+        found = reader.runs()
+    if as_json:
+        print_json([jsonable.run_summary(run) for run in found])
+    elif found:
+        show(tables.run_list(found))
+    else:
+        show(f"No runs yet in {where}.")
+
+
+def show_run(
+    run: RunName = "latest",
+    spec: Annotated[bool, typer.Option("--spec", help="Every value of the spec and where it came from.")] = False,
+    as_json: Json = False,
+    db: Database = None,
+) -> None:
+    """Show one run: scores of every epoch, cost, conditions."""
+    import json
+
+    from peftbench.paths import run_folder
+    from peftbench.report import jsonable, tables
+    from peftbench.spec import flatten
+    from peftbench.store.reader import Reader
+
+    where = database(db)
+    with Reader(where) as reader:
+        record = reader.record(reader.find(run))
+    if as_json:
+        print_json(jsonable.run_full(record))
+        return
+    if spec:
+        values = dict(flatten(json.loads(record.run.spec_json)))
+        show(tables.run_title(record.run), "", tables.spec_table(values.items(), record.run.origins))
+        return
+    show(tables.run_page(record), "", f"files: {run_folder(where, record.run.id)}")
+
+
+def delete(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Ids, names or unique prefixes.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    db: Database = None,
+) -> None:
+    """Delete runs: their rows, logs and trained weights."""
+    import shutil
+
+    from peftbench.paths import run_folder
+    from peftbench.report import tables
+    from peftbench.store.reader import Reader
+    from peftbench.store.writer import Writer
+
+    where = database(db)
+    with Reader(where) as reader:
+        found = {run.id: run for run in (reader.find(reference) for reference in runs)}
+    for run in found.values():
+        show(tables.run_title(run))
+    if not yes and not typer.confirm(f"Delete {'this run' if len(found) == 1 else f'these {len(found)} runs'}?"):
+        raise typer.Exit(1)
+    with Writer(where) as writer:
+        for run in found.values():
+            writer.delete_run(run)
+            shutil.rmtree(run_folder(where, run.id), ignore_errors=True)
+    show(f"deleted {len(found)}")

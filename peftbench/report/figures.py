@@ -1,0 +1,56 @@
+"""How figures are written: one way everywhere. What does not exist is a dash, never a zero."""
+
+from __future__ import annotations
+
+NOTHING = "–"
+
+
+def score(value: float | None) -> str:
+    """Three decimals, as the study's tables have them."""
+    return NOTHING if value is None else f"{value:.3f}"
+
+
+def signed(value: float) -> str:
+    """Three decimals with their sign."""
+    return f"{value:+.3f}"
+
+
+def count(value: int | None) -> str:
+    """A number of weights: 2,695 or 497.7k or 22.7M."""
+    if value is None:
+        return NOTHING
+    if value < 10_000:
+        return f"{value:,}"
+    return f"{value / 1e3:.1f}k" if value < 1_000_000 else f"{value / 1e6:.1f}M"
+
+
+def seconds(value: float | None) -> str:
+    """8.4 s, 3 min 05 s, 2 h 07 min."""
+    if value is None:
+        return NOTHING
+    if value < 60:
+        return f"{value:.1f} s"
+    minutes, rest = divmod(round(value), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min"
+
+
+def rate(value: float | None) -> str:
+    """Steps a second: 11.6."""
+    return NOTHING if value is None else f"{value:.1f}"
+
+
+def mib(value: float | None) -> str:
+    """Whole mebibytes."""
+    return NOTHING if value is None else f"{value:,.0f}"
+
+
+def moment(value: str | None) -> str:
+    """A stored time to the minute, in local time."""
+    if value is None:
+        return NOTHING
+    from datetime import datetime
+
+    return datetime.fromisoformat(value).astimezone().strftime("%Y-%m-%d %H:%M")

@@ -1,0 +1,59 @@
+"""Runs and comparisons as plain values for `--json`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+from peftbench.analysis.comparison import Comparison
+from peftbench.analysis.resources import cost
+from peftbench.jobs.liveness import state_shown
+from peftbench.store.rows import Run, RunRecord
+
+_STORED_AS_JSON = "spec_json"
+
+
+def run_summary(run: Run) -> dict[str, Any]:
+    """A run as `runs --json` lists it."""
+    values = dataclasses.asdict(run)
+    values["spec"] = json.loads(values.pop(_STORED_AS_JSON))
+    values["state"] = state_shown(run)
+    return values
+
+
+def run_full(record: RunRecord) -> dict[str, Any]:
+    """A run with its epochs, scores, phases and cost, as `show --json` and `run --json` print it."""
+    return {
+        **run_summary(record.run),
+        "cost": dataclasses.asdict(cost(record)),
+        "epochs": [dataclasses.asdict(row) for row in record.epochs],
+        "scores": [dataclasses.asdict(row) for row in record.scores],
+        "task_bests": [dataclasses.asdict(row) for row in record.task_bests],
+        "phases": [dataclasses.asdict(row) for row in record.phases],
+        "events": [dataclasses.asdict(row) for row in record.events],
+    }
+
+
+def comparison(result: Comparison) -> dict[str, Any]:
+    """A comparison as `compare --json` prints it; the first run is the baseline."""
+    return {
+        "runs": [
+            {
+                **run_summary(record.run),
+                "cost": dataclasses.asdict(spent),
+                "dev": {task: _score(record, task) for task in record.tasks},
+            }
+            for record, spent in zip(result.records, result.costs, strict=True)
+        ],
+        "differences": [dataclasses.asdict(difference) for difference in result.differences],
+        "against_baseline": {
+            record.run.id: [{**dataclasses.asdict(row), "verdict": row.verdict} for row in rows]
+            for record, rows in zip(result.records[1:], result.against, strict=True)
+        },
+    }
+
+
+def _score(record: RunRecord, task: str) -> dict[str, Any] | None:
+    score = record.score(task)
+    return None if score is None else dataclasses.asdict(score)

@@ -1,0 +1,236 @@
+"""Runs and comparisons as rich tables. They fit 80 columns; text from outside is cleaned, never markup."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from peftbench.analysis.comparison import Comparison
+from peftbench.analysis.paired import PairedDifference
+from peftbench.analysis.resources import Cost, cost
+from peftbench.jobs.liveness import state_shown
+from peftbench.report import figures
+from peftbench.store.rows import Run, RunRecord
+from peftbench.text import clean
+
+_STATE_STYLE = {"finished": "green", "failed": "bold red", "lost": "bold red", "interrupted": "yellow"}
+
+
+def plain_table(headers: Iterable[str], rows: Iterable[Sequence[str | Text]], left: int = 1) -> Table:
+    """Return a table without frame; the first `left` columns are left-aligned and may fold, the rest are not cut."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
+    for place, header in enumerate(headers):
+        table.add_column(
+            Text(header),
+            justify="left" if place < left else "right",
+            overflow="fold",
+            no_wrap=place >= left,
+        )
+    for row in rows:
+        table.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in row))
+    return table
+
+
+def run_list(runs: Sequence[Run]) -> Table:
+    """Return the runs, the newest first."""
+    return plain_table(
+        ("run", "id", "workload", "state", "epoch", "dev avg", "started"),
+        [
+            (
+                clean(run.name, 24),
+                run.id,
+                clean(run.workload, 14),
+                Text(state := state_shown(run), style=_STATE_STYLE.get(state, "")),
+                f"{run.epochs_done}/{run.epochs_planned}",
+                figures.score(run.dev_avg),
+                figures.moment(run.created_at)[5:],
+            )
+            for run in runs
+        ],
+        left=4,
+    )
+
+
+def run_title(run: Run) -> Text:
+    """Return the header that every view of a run carries: what, on what, with which seed."""
+    return Text.assemble(
+        (clean(run.name), "bold"),
+        f" ({run.id}): preset {clean(run.preset)} on workload {clean(run.workload)}"
+        f" ({clean(run.encoder)}), seed {run.seed}",
+    )
+
+
+def run_page(record: RunRecord) -> Group:
+    """Return all of one run: state, scores of every epoch, cost, conditions, events."""
+    run, spent = record.run, cost(record)
+    state = state_shown(run)
+    parts: list[RenderableType] = [
+        run_title(run),
+        Text.assemble(
+            ("state", "dim"),
+            "  ",
+            (state, _STATE_STYLE.get(state, "")),
+            f"{f': {clean(run.reason)}' if run.reason else ''}",
+        ),
+        Text(""),
+    ]
+    if record.epochs:
+        parts += [_epochs(record), Text(""), *_best_lines(record), Text("")]
+    parts += [_facts(run, spent)]
+    if notes := [event for event in record.events if event.kind != "state"]:
+        parts += [Text(""), *(Text(f"{event.kind}: {clean(event.message)}") for event in notes)]
+    return Group(*parts)
+
+
+def spec_table(values: Iterable[tuple[str, Any]], origins: dict[str, str]) -> Table:
+    """Return every value of a spec and where it came from."""
+    return plain_table(
+        ("key", "value", "from"),
+        [(clean(key), clean(value), clean(origins.get(key, ""))) for key, value in values],
+        left=3,
+    )
+
+
+def comparison(result: Comparison) -> Group:
+    """Return runs side by side: unfair differences first, then scores and cost, then each against the baseline."""
+    records = result.records
+    parts: list[RenderableType] = [
+        Text(f"workload {clean(records[0].run.workload)} ({clean(records[0].run.encoder)}); scores on dev, best epoch"),
+        Text(""),
+    ]
+    for difference in result.unfair:
+        values = ", ".join(
+            f"{clean(record.run.name)}: {clean(value)}"
+            for record, value in zip(records, difference.values, strict=True)
+        )
+        parts.append(Text(f"not alike, {difference.key}: {values}", style="yellow"))
+    if result.unfair:
+        parts.append(Text(""))
+    parts += [_quality(records), Text(""), _cost(records, result.costs)]
+    for record, rows in zip(records[1:], result.against, strict=True):
+        title = f"{clean(record.run.name)} against {clean(records[0].run.name)}:"
+        parts += [Text(""), Text(title, style="bold"), *(_verdict(row) for row in rows)]
+        unpaired = [clean(task) for task in records[0].tasks if task not in {row.task for row in rows}]
+        if unpaired:
+            parts.append(Text(f"  {', '.join(unpaired)}: not the same dev examples, or no metric; not compared"))
+    parts += [
+        Text(""),
+        Text(
+            "Intervals: 95 %, paired bootstrap over dev examples. One run each: the spread between seeds is not in "
+            "them.",
+            style="dim",
+        ),
+    ]
+    return Group(*parts)
+
+
+def _quality(records: Sequence[RunRecord]) -> Table:
+    tasks = records[0].tasks
+    return plain_table(
+        ("run", "trained", *(clean(task, 10) for task in tasks), "Dev Avg", "leaderboard", "epoch"),
+        [
+            (
+                clean(record.run.name),
+                figures.count(record.run.weights_trainable),
+                *(figures.score(score.value if (score := record.score(task)) else None) for task in tasks),
+                figures.score(record.run.dev_avg),
+                figures.score(record.run.leaderboard),
+                f"{record.run.best_epoch or figures.NOTHING}/{record.run.epochs_planned}",
+            )
+            for record in records
+        ],
+    )
+
+
+def _cost(records: Sequence[RunRecord], costs: Sequence[Cost]) -> Table:
+    tasks = records[0].tasks
+    return plain_table(
+        ("run", *(f"{clean(task, 10)} it/s" for task in tasks), "train", "run", "peak MiB"),
+        [
+            (
+                clean(record.run.name),
+                *(figures.rate(spent.its.get(task)) for task in tasks),
+                figures.seconds(spent.train_s),
+                figures.seconds(spent.run_s),
+                figures.mib(spent.peak_rss_mib),
+            )
+            for record, spent in zip(records, costs, strict=True)
+        ],
+    )
+
+
+def _verdict(row: PairedDifference) -> Text:
+    name = "accuracy" if row.metric == "accuracy" else "Pearson r"
+    p = "" if row.mcnemar_p is None else f", McNemar p = {row.mcnemar_p:.2g}"
+    return Text(
+        f"  {clean(row.task)} {name} {figures.signed(row.difference)} "
+        f"[{figures.signed(row.low)}, {figures.signed(row.high)}] {row.verdict} (n = {row.examples}{p})"
+    )
+
+
+def _epochs(record: RunRecord) -> Table:
+    tasks = record.tasks
+    rows = []
+    for epoch in record.epochs:
+        cells = [str(epoch.epoch)]
+        for task in tasks:
+            values = [record.score(task, split, epoch.epoch) for split in ("train", "dev")]
+            cells += [figures.score(score.value if score else None) for score in values]
+        mark = " *" if epoch.epoch == record.run.best_epoch else "  "
+        rows.append((*cells, figures.score(epoch.dev_avg) + mark, figures.score(epoch.leaderboard)))
+    headers = [label for task in tasks for label in (f"{clean(task, 10)}\ntrain", "\ndev")]
+    return plain_table(("\nepoch", *headers, "\nDev Avg  ", "\nleaderboard"), rows)
+
+
+def _best_lines(record: RunRecord) -> list[Text]:
+    lines = [Text(f"* best epoch by dev average: {record.run.best_epoch}")]
+    if record.task_bests:
+        bests = [f"{clean(best.task)} {best.epoch} ({figures.score(best.value)})" for best in record.task_bests]
+        lines.append(Text(f"  best epoch of each task by itself: {', '.join(bests)}"))
+    for score in record.scores:
+        if score.value is None:
+            place = f"epoch {score.epoch}, {clean(score.task)} {score.split}"
+            lines.append(Text(f"  {place}: no {score.metric}: {clean(score.reason)}"))
+    return lines
+
+
+def _facts(run: Run, spent: Cost) -> Table:
+    conditions = run.conditions
+    its = ", ".join(f"{clean(task)} {figures.rate(value)}" for task, value in spent.its.items())
+    adapters = {figures.count(value) for value in run.adapter_weights.values() if value}
+    rows = [
+        (
+            "weights",
+            f"{figures.count(run.weights_trainable)} trained of {figures.count(run.weights_total)}"
+            + (f"; adapters {', '.join(sorted(adapters))} a task" if adapters else ""),
+        ),
+        ("it/s in training", its or figures.NOTHING),
+        (
+            "time",
+            f"load {figures.seconds(spent.load_s)}, train {figures.seconds(spent.train_s)}, "
+            f"eval {figures.seconds(spent.eval_s)}, whole run {figures.seconds(spent.run_s)}",
+        ),
+        ("peak memory", f"{figures.mib(spent.peak_rss_mib)} MiB of the process"),
+        (
+            "measured on",
+            f"{clean(conditions['device'])}, {conditions['threads']} threads, torch {clean(conditions['torch'])}"
+            if conditions
+            else figures.NOTHING,
+        ),
+        (
+            "spec",
+            f"{run.spec_hash[:12]} (group {run.group_hash[:12]}, data {(run.data_hash or figures.NOTHING)[:12]})",
+        ),
+        ("created", figures.moment(run.created_at)),
+    ]
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        table.add_row(Text(name), Text(value))
+    return table

@@ -1,0 +1,230 @@
+"""Runs side by side: what makes a comparison unfair is named, and costs come from the phases alone."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from peftbench.analysis.comparison import Comparison, compare
+from peftbench.analysis.resources import cost
+from peftbench.spec import resolve
+from peftbench.store.rows import Phase, Prediction, Run, RunRecord, Score
+
+TASKS = ("sst", "paraphrase", "sts")
+METRIC = {"sst": "accuracy", "paraphrase": "accuracy", "sts": "pearson"}
+CONDITIONS = {
+    "device": "a CPU",
+    "device_type": "cpu",
+    "precision": "fp32",
+    "threads": 2,
+    "malloc": {},
+    "torch": "2.9",
+    "encoder_sha256": "abc",
+    "python": "3.12",
+}
+
+
+def record(
+    preset: str = "lora-r12",
+    overrides: tuple[str, ...] = (),
+    *,
+    spec_json: str | None = None,
+    seed: int = 0,
+    conditions: dict[str, Any] | None = None,
+    predictions: dict[str, tuple[Prediction, ...]] | None = None,
+    phases: tuple[Phase, ...] = (),
+    shift: float = 0.0,
+    **changed: Any,
+) -> RunRecord:
+    """Return the record of a finished run on the quickstart workload."""
+    spec = resolve(preset, overrides=overrides, seed=seed).spec
+    fields: dict[str, Any] = {
+        "id": f"id-{preset}",
+        "name": f"{preset}-1",
+        "state": "finished",
+        "reason": None,
+        "exit_code": 0,
+        "preset": preset,
+        "workload": "quickstart",
+        "method": spec.method.name,
+        "encoder": spec.encoder.name,
+        "seed": seed,
+        "spec_json": spec_json or spec.canonical_json(),
+        "spec_hash": spec.hash(),
+        "group_hash": spec.group_hash(),
+        "origins": {},
+        "conditions": CONDITIONS | (conditions or {}),
+        "data_hash": "d" * 64,
+        "weights_total": 100,
+        "weights_trainable": 10,
+        "adapter_weights": {},
+        "epochs_planned": spec.train.epochs,
+        "epochs_done": spec.train.epochs,
+        "best_epoch": 2,
+        "dev_avg": 0.5,
+        "leaderboard": 0.6,
+        "created_at": "2026-01-01T10:00:00.000Z",
+        "started_at": "2026-01-01T10:00:01.000Z",
+        "finished_at": "2026-01-01T10:01:31.500Z",
+        "worker": None,
+        **changed,
+    }
+    own = predictions if predictions is not None else {task: predicted(task, shift) for task in TASKS}
+    scores = tuple(Score(2, task, "dev", METRIC[task], 0.5, None, 0.1, 6) for task in TASKS)
+    return RunRecord(Run(**fields), scores=scores, phases=phases, predictions=own)
+
+
+def predicted(task: str, shift: float = 0.0, count: int = 6) -> tuple[Prediction, ...]:
+    return tuple(Prediction(task, 2, f"{task}-{n}", float(n % 2), n % 3 + shift * n) for n in range(count))
+
+
+def differing(result: Comparison) -> dict[str, bool]:
+    return {difference.key: difference.unfair for difference in result.differences}
+
+
+def test_two_equal_runs_do_not_differ() -> None:
+    result = compare([record(), record()])
+    assert result.differences == ()
+    assert [row.task for row in result.against[0]] == list(TASKS)
+    assert {row.verdict for row in result.against[0]} == {"no detectable difference"}
+
+
+def test_the_method_under_comparison_is_no_unfair_difference() -> None:
+    found = differing(compare([record("lora-r12"), record("dora-r4", seed=3)]))
+    assert found["method.name"] is False
+    assert found["method.rank"] is False
+    assert found["seed"] is False
+    assert not any(found.values())
+    assert "preset" not in found
+    assert "workload" not in found
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        *("train.batch_size=4", "train.epochs=9", "encoder.name=other", "encoder.max_length=64", "head.dropout=0.5"),
+        *("tasks.sst.source.train=50", "tasks.sts.high=4", "eval.train_examples=9", "encoder.pair_encoding=separate"),
+    ],
+)
+def test_what_the_spec_makes_unfair_is_named_with_its_values(override: str) -> None:
+    key, _, value = override.partition("=")
+    result = compare([record(), record(overrides=(override,))])
+    (unfair,) = [difference for difference in result.unfair if difference.key == key]
+    assert str(unfair.values[1]) in (value, f"{value}.0")
+    assert unfair.values[0] != unfair.values[1]
+
+
+@pytest.mark.parametrize("override", ["train.lr=0.5", "train.weight_decay=0.1", "method.rank=3"])
+def test_what_belongs_to_the_recipe_is_named_and_fair(override: str) -> None:
+    key = override.partition("=")[0]
+    assert differing(compare([record(), record(overrides=(override,))]))[key] is False
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("device", "another CPU"), ("device_type", "cuda"), ("precision", "bf16"), ("threads", 8)),
+        *(("malloc", {"MALLOC_ARENA_MAX": "1"}), ("torch", "2.6"), ("encoder_sha256", "def")),
+    ],
+)
+def test_what_a_run_was_measured_under_is_named(key: str, value: object) -> None:
+    result = compare([record(), record(conditions={key: value})])
+    assert {difference.key: difference.values for difference in result.unfair} == {key: (CONDITIONS[key], value)}
+
+
+def test_another_python_is_no_matter() -> None:
+    assert compare([record(), record(conditions={"python": "3.11"})]).unfair == ()
+
+
+def test_a_circumstance_that_only_one_run_knows_is_named() -> None:
+    only = record()
+    bare = RunRecord(
+        Run(**{field: getattr(only.run, field) for field in Run.__slots__} | {"conditions": {}}),
+        scores=only.scores,
+        predictions=only.predictions,
+    )
+    assert differing(compare([only, bare]))["device"] is True
+
+
+def test_other_data_is_named_and_its_examples_are_not_paired() -> None:
+    other = record(data_hash="e" * 64, predictions={task: predicted(task, count=5) for task in TASKS})
+    result = compare([record(), other])
+    assert differing(result) == {"data": True}
+    assert result.against == ((),)
+
+
+def test_the_folder_of_the_data_is_no_difference() -> None:
+    tree = json.loads(resolve("lora-r12", "paper").spec.canonical_json())
+    moved = json.loads(json.dumps(tree))
+    for task in moved["tasks"]:
+        task["source"]["root"] = "/elsewhere"
+    result = compare([record(spec_json=json.dumps(tree)), record(spec_json=json.dumps(moved))])
+    assert result.differences == ()
+
+
+def test_another_order_of_the_tasks_is_named() -> None:
+    """The tasks are trained in that order; the hash tells such specs apart."""
+    tree = json.loads(resolve("full").spec.canonical_json())
+    turned = tree | {"tasks": tree["tasks"][::-1]}
+    result = compare([record("full"), record("full", spec_json=json.dumps(turned))])
+    assert any(difference.unfair and difference.key.startswith("tasks") for difference in result.differences)
+
+
+def test_an_unfinished_run_is_named() -> None:
+    result = compare([record(), record(epochs_done=2, state="interrupted")])
+    assert {difference.key: difference.values for difference in result.unfair} == {"epochs done": ("4 of 4", "2 of 4")}
+
+
+def test_every_other_run_is_held_against_the_first() -> None:
+    result = compare([record(), record("full", shift=0.5), record("dora-r4", shift=-0.25)])
+    assert len(result.records) == len(result.costs) == 3
+    assert len(result.against) == 2
+    pearson = [next(row.difference for row in rows if row.task == "sts") for rows in result.against]
+    assert pearson[0] != pearson[1]
+    (name,) = [difference for difference in result.differences if difference.key == "method.name"]
+    assert name.values == ("lora", "full", "dora")
+
+
+def test_a_task_that_only_one_run_predicted_is_left_out() -> None:
+    result = compare([record(), record(predictions={"sst": predicted("sst")})])
+    assert [row.task for row in result.against[0]] == ["sst"]
+
+
+class TestCost:
+    PHASES = (
+        Phase("load", None, None, None, 3.0, peak_rss_mib=900.0),
+        Phase("warmup", 1, "sst", None, 7.0, steps=5),
+        Phase("train", 1, "sst", None, 2.0, 10, 80, 800, 200.0, 150.0, 400.0, 700.0),
+        Phase("eval", 1, "sst", "dev", 1.0, examples=50),
+        Phase("train", 1, "sts", None, 4.0, 10, 80, 1200, 400.0, 350.0, 500.0, 800.0),
+        Phase("train", 2, "sst", None, 3.0, 10, 80, 800, 300.0, 250.0, 500.0, 700.0),
+        Phase("eval", 2, "sst", "dev", 1.5, examples=50),
+    )
+
+    def test_the_figures_are_those_of_the_train_phases(self) -> None:
+        spent = cost(record(phases=self.PHASES))
+        assert (spent.train_s, spent.eval_s, spent.load_s, spent.run_s) == (9.0, 2.5, 3.0, 90.5)
+        assert spent.its == {"sst": 4.0, "sts": 2.5}
+        assert spent.examples_per_s == pytest.approx(240 / 9)
+        assert spent.tokens_per_s == pytest.approx(2800 / 9)
+        assert spent.step_ms_median == {"sst": 250.0, "sts": 400.0}
+        assert spent.peak_rss_mib == 900.0
+
+    def test_what_was_not_measured_is_none(self) -> None:
+        spent = cost(record(finished_at=None))
+        assert (spent.train_s, spent.eval_s, spent.load_s, spent.run_s) == (None,) * 4
+        assert (spent.its, spent.step_ms_median) == ({}, {})
+        assert (spent.examples_per_s, spent.tokens_per_s, spent.peak_rss_mib) == (None,) * 3
+
+    def test_what_was_not_counted_is_none_and_not_zero(self) -> None:
+        spent = cost(record(phases=(Phase("train", 1, "sst", None, 2.0),)))
+        assert spent.train_s == 2.0
+        assert spent.its.get("sst") is None
+        assert (spent.examples_per_s, spent.tokens_per_s) == (None, None)
+
+    def test_a_phase_too_short_for_the_clock_has_no_rate(self) -> None:
+        spent = cost(record(phases=(Phase("train", 1, "sst", None, 0.0, 1, 1, 1),)))
+        assert spent.its.get("sst") is None
+        assert spent.examples_per_s is None

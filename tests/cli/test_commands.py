@@ -1,0 +1,260 @@
+"""The command line as its users meet it: outputs, exit codes, pipes, Ctrl-C."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import pty
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.tiny import tiny_overrides
+
+PEFTBENCH = [sys.executable, "-m", "peftbench"]
+
+
+def cli(*arguments: object, stdin: str | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*PEFTBENCH, *map(str, arguments)],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        timeout=120,
+    )
+
+
+def sets(encoder: Path, *more: str) -> list[str]:
+    return [word for item in (*tiny_overrides(encoder), *more) for word in ("--set", item)]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> tuple[Path, str]:
+    """A database with four finished runs, and what `run` printed."""
+    db = tmp_path_factory.mktemp("trained") / "runs.db"
+    presets = [word for preset in ("last-layer", "full", "lora-r12", "dora-r12") for word in ("--preset", preset)]
+    done = cli("run", *presets, "--headless", "--db", db, *sets(tiny_encoder), PEFTBENCH_DB="")
+    assert done.returncode == 0, done.stderr
+    return db, done.stdout
+
+
+def test_a_piped_run_prints_a_title_a_line_an_epoch_and_the_comparison(trained: tuple[Path, str]) -> None:
+    _, printed = trained
+    lines = printed.splitlines()
+    assert lines[0].startswith("last-layer-1 (")
+    assert "preset last-layer on workload quickstart" in lines[0]
+    assert sum(line.startswith("epoch 1/2  dev avg ") for line in lines) == 4
+    assert sum(" finished: best epoch " in line for line in lines) == 4
+    assert "dora-r12-1 against last-layer-1:" in lines
+    assert lines[-1] == "again: peftbench compare last-layer-1 full-1 lora-r12-1 dora-r12-1"
+    assert "\x1b" not in printed
+
+
+def test_a_single_run_as_json_is_one_object(tiny_encoder: Path, tmp_path: Path) -> None:
+    done = cli("run", "-p", "last-layer", "--json", "--db", tmp_path / "x.db", "--seed", 7, *sets(tiny_encoder))
+    assert done.returncode == 0, done.stderr
+    run = json.loads(done.stdout)
+    assert (run["state"], run["seed"], run["preset"]) == ("finished", 7, "last-layer")
+    assert len(run["scores"]) == 2 * 3 * 2
+    assert done.stderr == ""
+
+
+def test_runs_show_and_their_json_agree(trained: tuple[Path, str]) -> None:
+    db, _ = trained
+    listed = json.loads(cli("runs", "--json", "--db", db).stdout)
+    assert [run["name"] for run in listed] == ["dora-r12-1", "lora-r12-1", "full-1", "last-layer-1"]
+    shown = json.loads(cli("show", "lora", "--json", "--db", db).stdout)
+    assert shown["id"] == listed[1]["id"]
+    assert cli("show", shown["id"][:5], "--json", "--db", db).stdout == cli("show", "lora", "--json", "--db", db).stdout
+    page = cli("show", "latest", "--db", db).stdout
+    assert page.startswith("dora-r12-1 (")
+    assert f"{shown['spec']['workload']}" in page
+    table = cli("runs", "--db", db).stdout
+    assert [line.split()[0] for line in table.splitlines()[2:]] == [run["name"] for run in listed]
+
+
+def test_show_spec_tells_where_every_value_came_from(trained: tuple[Path, str]) -> None:
+    db, _ = trained
+    lines = {line.split()[0]: line for line in cli("show", "dora", "--spec", "--db", db).stdout.splitlines() if line}
+    assert lines["method.rank"].endswith("preset dora-r12")
+    assert lines["train.lr"].endswith("workload quickstart, adjust.dora")
+    assert lines["train.epochs"].endswith("--set")
+    assert lines["train.batch_size"].endswith("default")
+
+
+def test_compare_prints_scores_cost_and_intervals(trained: tuple[Path, str]) -> None:
+    db, _ = trained
+    done = cli("compare", "lora-r12-1", "dora-r12-1", "--db", db)
+    assert done.returncode == 0, done.stderr
+    assert "dora-r12-1 against lora-r12-1:" in done.stdout
+    assert "Pearson r" in done.stdout
+    result = json.loads(cli("compare", "lora", "dora", "--json", "--db", db).stdout)
+    assert [run["name"] for run in result["runs"]] == ["lora-r12-1", "dora-r12-1"]
+    assert {d["key"] for d in result["differences"]} == {"method.name", "method.norm_axis"}
+    assert {row["task"] for row in result["against_baseline"][result["runs"][1]["id"]]} <= {"sst", "paraphrase", "sts"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["compare", "lora"], 2, "2 to 20"),
+        (["compare", "lora", "lora-r12-1"], 2, "2 to 20 different runs, not 1"),
+        (["show", "nobody"], 3, "no run has the id or name 'nobody'"),
+        (["show", "l"], 2, "fits 2 runs"),
+        (["run", "--preset", "dora-r13"], 2, "did you mean"),
+        (["run", "--preset", "full", "--set", "train.epoch=2"], 2, "did you mean 'epochs'"),
+        (["run", "--preset", "full", "--set", "train.epochs=none"], 2, "--set"),
+        (["run", "--preset", "full", "--workload", "paper"], 3, "--data DIR"),
+        (["run"], 2, "--preset"),
+        (["presets", "nothing"], 2, "unknown preset"),
+        (["workloads", "papr"], 2, "did you mean 'paper'"),
+        (["predict", "lora", "--task", "para", "x"], 2, "did you mean 'paraphrase'"),
+        (["predict", "lora", "--task", "sts", "one"], 2, "takes 2 texts, not 1"),
+        (["predict", "full", "--task", "sst", "--best", "task", "x"], 2, "share weights"),
+        (["delete", "nobody", "--yes"], 3, "no run"),
+    ],
+)
+def test_a_users_mistake_ends_in_a_message_and_the_right_code(
+    arguments: list[str], code: int, said: str, trained: tuple[Path, str]
+) -> None:
+    done = cli(*arguments, PEFTBENCH_DB=str(trained[0]))
+    assert done.returncode == code, done.stdout + done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_predict_takes_arguments_standard_input_and_files(trained: tuple[Path, str], tmp_path: Path) -> None:
+    db, _ = trained
+    common = ("predict", "lora", "--db", db)
+    one = json.loads(cli(*common, "--task", "sst", "A gorgeous, witty film", "--json").stdout)
+    (first,) = one["predictions"]
+    assert first["prediction"] in range(5)
+    assert 0.2 <= first["probability"] <= 1
+    shown = cli(*common, "--task", "sst", "A gorgeous, witty film").stdout
+    assert f"{first['probability']:.3f}" in shown
+    piped = json.loads(cli(*common, "--task", "sst", "--json", stdin="A gorgeous, witty film\n\nDull.\n").stdout)
+    assert piped["predictions"][0]["prediction"] == first["prediction"]
+    assert piped["predictions"][0]["probability"] == pytest.approx(first["probability"], abs=1e-5)
+    assert len(piped["predictions"]) == 2
+    pair = json.loads(cli(*common, "--task", "sts", "--best", "task", "A cat.", "A dog.", "--json").stdout)
+    assert "probability" not in pair["predictions"][0]
+    (tmp_path / "in.csv").write_text("sentence1,note,sentence2\nA cat.,x,A dog.\nYes.,y,No.\n")
+    done = cli(*common, "--task", "paraphrase", "--file", tmp_path / "in.csv", "--out", tmp_path / "out.csv")
+    assert done.returncode == 0, done.stderr
+    rows = list(csv.DictReader((tmp_path / "out.csv").open()))
+    assert [row["note"] for row in rows] == ["x", "y"]
+    assert all(row["prediction"] in "01" and 0.5 <= float(row["probability"]) <= 1 for row in rows)
+    bad = cli(*common, "--task", "sts", stdin="only one text\n")
+    assert (bad.returncode, "parted by a tab" in bad.stderr) == (3, True)
+
+
+def test_delete_takes_rows_and_files_and_asks_first(tiny_encoder: Path, tmp_path: Path) -> None:
+    db = tmp_path / "x.db"
+    assert cli("run", "-p", "last-layer", "--db", db, *sets(tiny_encoder)).returncode == 0
+    (folder,) = (tmp_path / "x-runs").iterdir()
+    assert cli("delete", "latest", "--db", db, stdin="n\n").returncode == 1
+    assert folder.is_dir()
+    assert cli("delete", "latest", "--db", db, "--yes").returncode == 0
+    assert not folder.exists()
+    with sqlite3.connect(db) as connection:
+        for table in ("runs", "epochs", "scores", "predictions", "phases", "events", "losses"):
+            assert connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,), table
+
+
+def test_runs_of_different_workloads_are_not_compared(trained: tuple[Path, str], tmp_path: Path) -> None:
+    copy = tmp_path / "copy.db"
+    with sqlite3.connect(trained[0]) as source, sqlite3.connect(copy) as target:
+        source.backup(target)
+        target.execute("UPDATE runs SET workload = 'paper' WHERE name = 'full-1'")
+    target.close()
+    done = cli("compare", "full", "lora", "--db", copy)
+    assert (done.returncode, "different workloads: paper, quickstart" in done.stderr) == (4, True)
+
+
+def test_ctrl_c_leaves_the_run_interrupted_with_its_finished_epochs(tiny_encoder: Path, tmp_path: Path) -> None:
+    db = tmp_path / "x.db"
+    arguments = ["run", "-p", "lora-r12", "--headless", "--db", str(db), *sets(tiny_encoder, "train.epochs=500")]
+    process = subprocess.Popen([*PEFTBENCH, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    for line in process.stdout:
+        if line.startswith("epoch"):
+            break
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted" in errors
+    run = json.loads(cli("show", "--json", "--db", db).stdout)
+    assert run["state"] == "interrupted"
+    assert run["epochs_done"] == len(run["epochs"]) >= 1
+
+
+def on_a_terminal(*arguments: str, **environment: str) -> str:
+    """Run a command on a pseudo-terminal and return what it wrote there."""
+    leader, follower = pty.openpty()
+    process = subprocess.Popen(
+        [*PEFTBENCH, *arguments],
+        stdin=follower,
+        stdout=follower,
+        stderr=follower,
+        env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "80", **environment},
+    )
+    os.close(follower)
+    written = b""
+    while True:
+        try:
+            block = os.read(leader, 65536)
+        except OSError:
+            break
+        if not block:
+            break
+        written += block
+    process.wait()
+    os.close(leader)
+    return written.decode()
+
+
+def test_a_terminal_gets_bars_and_no_color_takes_only_the_colours(tiny_encoder: Path, tmp_path: Path) -> None:
+    arguments = ("run", "-p", "last-layer", "--db", str(tmp_path / "x.db"), *sets(tiny_encoder))
+    coloured = on_a_terminal(*arguments)
+    assert "epoch 1/2  dev avg" in coloured
+    assert "━" in coloured
+    assert "last-layer-1 finished" in coloured
+    plain = on_a_terminal(*arguments, NO_COLOR="1")
+    assert "\x1b[3" not in plain
+    assert "last-layer-2 finished" in plain
+    dumb = on_a_terminal(*arguments, TERM="dumb")
+    assert "\x1b" not in dumb
+    assert "last-layer-3 finished" in dumb
+
+
+def test_alone_it_lists_runs_or_says_how_to_start(trained: tuple[Path, str], tmp_path: Path) -> None:
+    assert "dora-r12-1" in cli(PEFTBENCH_DB=str(trained[0])).stdout
+    empty = cli(PEFTBENCH_DB=str(tmp_path / "none.db"))
+    assert "peftbench run --preset lora-r12" in empty.stdout
+    assert not (tmp_path / "none.db").exists()
+
+
+def test_catalogues_list_and_show(trained: tuple[Path, str]) -> None:
+    names = [preset["name"] for preset in json.loads(cli("presets", "--json").stdout)]
+    assert names[:5] == ["dora-r1", "dora-r4", "dora-r12", "dora-r24", "dora-r128"]
+    assert json.loads(cli("presets", "dora-r24", "--json").stdout)["method"] == {"name": "dora", "rank": 24}
+    assert 'name = "google-bert/bert-base-uncased"' in cli("workloads", "paper").stdout
+    assert "quickstart" in cli("workloads").stdout
+
+
+def test_a_reader_that_leaves_early_is_no_error(trained: tuple[Path, str]) -> None:
+    line = f"{sys.executable} -m peftbench show latest --json --db {trained[0]} | head -c 20"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
+    assert done.stderr == ""
+
+
+def test_help_says_what_each_command_does() -> None:
+    text = cli("--help").stdout
+    for command in ("run", "runs", "show", "compare", "predict", "delete", "presets", "workloads"):
+        assert f"\n  {command}" in text
+        assert cli(command, "--help").returncode == 0

@@ -1,0 +1,323 @@
+"""What is printed: figures at their edges, tables that fit 80 columns, and texts that cannot act on a terminal."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console, RenderableType
+
+from peftbench.analysis.comparison import compare
+from peftbench.report import figures, jsonable, tables
+from peftbench.spec import flatten, resolve
+from peftbench.store.rows import Epoch, Event, Phase, Prediction, Run, RunRecord, Score, TaskBest
+
+TASKS = ("sst", "paraphrase", "sts")
+HOSTILE = ["[red]x[/]", "\x1b[31mx", "[@click=app.x]y[/]", "\x1b]8;;http://x\x07z", "a\nb\rc", "\u202egnp", ":smile:"]
+
+
+def printed(part: RenderableType, width: int = 80) -> str:
+    """Return what a terminal of that width is sent, styles left out."""
+    out = io.StringIO()
+    Console(file=out, width=width, highlight=False, markup=False, emoji=False, color_system=None).print(part)
+    return out.getvalue()
+
+
+def record(preset: str = "lora-r12", tasks: tuple[str, ...] = TASKS, *, epochs: int = 10, **changed: Any) -> RunRecord:
+    tree = resolve(preset).spec.model_dump(mode="json")
+    by_name = {task["name"]: task for task in tree["tasks"]}
+    tree["tasks"] = [by_name.get(task, by_name["paraphrase"]) | {"name": task} for task in tasks]
+    spec = json.dumps(tree)
+    fields: dict[str, Any] = {
+        "id": "abcd2345",
+        "name": f"{preset}-1",
+        "state": "finished",
+        "reason": None,
+        "exit_code": 0,
+        "preset": preset,
+        "workload": "quickstart",
+        "method": "lora",
+        "encoder": "all-MiniLM-L6-v2",
+        "seed": 0,
+        "spec_json": spec,
+        "spec_hash": "s" * 64,
+        "group_hash": "g" * 64,
+        "origins": {},
+        "conditions": {"device": "a CPU of 2 cores", "threads": 2, "torch": "2.9.0+cpu"},
+        "data_hash": "d" * 64,
+        "weights_total": 22_713_216,
+        "weights_trainable": 497_671,
+        "adapter_weights": dict.fromkeys(tasks, 165_888),
+        "epochs_planned": epochs,
+        "epochs_done": epochs,
+        "best_epoch": epochs,
+        "dev_avg": 0.7654,
+        "leaderboard": 0.8123,
+        "created_at": "2026-01-01T10:00:00.000Z",
+        "started_at": "2026-01-01T10:00:01.000Z",
+        "finished_at": "2026-01-01T23:59:31.500Z",
+        "worker": None,
+        **changed,
+    }
+    scores = tuple(
+        Score(n, task, split, "accuracy", 0.1 + place / 10 + n / 1000, None, 0.25, 300)
+        for n in range(1, epochs + 1)
+        for place, task in enumerate(tasks)
+        for split in ("train", "dev")
+    )
+    phases = tuple(Phase("train", 1, task, None, 5_000.0, 555_000, 80, 900, 9.0, 8.0, 12.0, 12_345.0) for task in tasks)
+    return RunRecord(
+        Run(**fields),
+        tuple(Epoch(n, 0.5 + n / 1000, 0.6 + n / 1000, None, "t") for n in range(1, epochs + 1)),
+        scores,
+        (Phase("load", None, None, None, 3.0), *phases),
+        tuple(TaskBest(task, 7, 0.5) for task in tasks),
+        (Event(1, "t", "data", "2 rows left out"),),
+        {
+            task: tuple(Prediction(task, epochs, str(n), n % 2, (n + len(preset)) % 3) for n in range(9))
+            for task in tasks
+        },
+    )
+
+
+def numbers(text: str) -> list[str]:
+    return re.findall(r"[-+]?\d[\d.,]*\d|\d", text)
+
+
+class TestFigures:
+    @pytest.mark.parametrize(
+        ("value", "text"), [(0.0, "0.000"), (0.5, "0.500"), (0.78266, "0.783"), (1.0, "1.000"), (-0.25, "-0.250")]
+    )
+    def test_scores_have_three_decimals(self, value: float, text: str) -> None:
+        assert figures.score(value) == text
+
+    @pytest.mark.parametrize(
+        ("value", "text"), [(0.0, "+0.000"), (0.0124, "+0.012"), (-0.5, "-0.500"), (-0.0, "+0.000"), (-1e-9, "+0.000")]
+    )
+    def test_differences_have_their_sign_and_zero_has_one_form(self, value: float, text: str) -> None:
+        assert figures.signed(value) == text
+
+    @pytest.mark.parametrize(
+        ("value", "text"),
+        [
+            *((0, "0"), (1, "1"), (999, "999"), (2_695, "2,695"), (9_999, "9,999"), (10_000, "10.0k")),
+            *((497_671, "497.7k"), (663_552, "663.6k"), (999_949, "999.9k"), (999_950, "1.0M"), (999_999, "1.0M")),
+            *((1_000_000, "1.0M"), (22_713_216, "22.7M"), (109_482_240, "109.5M")),
+        ],
+    )
+    def test_counts_of_weights(self, value: int, text: str) -> None:
+        assert figures.count(value) == text
+
+    @pytest.mark.parametrize(
+        ("value", "text"),
+        [
+            *((0.0, "0.0 s"), (8.44, "8.4 s"), (59.94, "59.9 s"), (59.96, "1 min 00 s"), (60.0, "1 min 00 s")),
+            *((185.2, "3 min 05 s"), (3599.4, "59 min 59 s"), (3599.6, "1 h 00 min"), (3600.0, "1 h 00 min")),
+            *((7_625.0, "2 h 07 min"), (90_000.0, "25 h 00 min")),
+        ],
+    )
+    def test_times(self, value: float, text: str) -> None:
+        assert figures.seconds(value) == text
+
+    @given(st.floats(0, 1e6))
+    def test_a_time_never_shows_sixty_of_a_smaller_unit(self, value: float) -> None:
+        assert not re.search(r"\b60(\.0)? (s|min)", figures.seconds(value))
+
+    def test_what_does_not_exist_is_a_dash(self) -> None:
+        for figure in (figures.score, figures.count, figures.seconds, figures.rate, figures.mib, figures.moment):
+            assert figure(None) == figures.NOTHING
+
+    def test_zero_exists(self) -> None:
+        assert (figures.score(0.0), figures.count(0), figures.rate(0.0), figures.mib(0.0)) == ("0.000", "0", "0.0", "0")
+
+    def test_rates_and_mebibytes(self) -> None:
+        assert (figures.rate(11.64), figures.mib(12_345.6)) == ("11.6", "12,346")
+
+    def test_a_moment_is_in_local_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        import time
+
+        monkeypatch.setenv("TZ", "Etc/GMT-3")
+        time.tzset()
+        try:
+            assert figures.moment("2026-01-31T22:30:00.000Z") == "2026-02-01 01:30"
+        finally:
+            monkeypatch.undo()
+            time.tzset()
+
+
+LONG_NAMES = ("last-layer-as-printed-12", "full-as-printed-100", "dora-r128-7", "lora-r12-1")
+
+
+class TestWidth:
+    def check(self, text: str, *must_hold: str) -> None:
+        assert max(len(line) for line in text.splitlines()) <= 80
+        assert "…" not in text
+        for word in must_hold:
+            assert re.search(rf"(?<![\w.-]){re.escape(word)}(?![\w-])", text), f"{word} is cut in\n{text}"
+
+    def test_the_list_of_runs(self) -> None:
+        runs = [
+            record(name=name, id=f"zzzz{n}{n}{n}{n}", state=state, epochs_done=10, epochs_planned=10).run
+            for n, (name, state) in enumerate(
+                zip(LONG_NAMES, ("finished", "interrupted", "failed", "starting"), strict=True)
+            )
+        ]
+        text = printed(tables.run_list(runs))
+        self.check(text, "0.765", "10/10", "zzzz0000", "zzzz3333", "interrupted", "quickstart", "dora-r128-7")
+        assert text.count("0.765") == 4
+        assert len(re.findall(r"01-01 \d\d:\d\d", text)) == 4
+
+    @pytest.mark.parametrize("tasks", [("sst",), TASKS, (*TASKS, "cfimdb")])
+    def test_the_page_of_a_run(self, tasks: tuple[str, ...]) -> None:
+        shown = record(tasks=tasks, name=LONG_NAMES[0])
+        text = printed(tables.run_page(shown))
+        self.check(text, "497.7k", "22.7M", "12,345", "last-layer-as-printed-12")
+        for score in shown.scores:
+            assert text.split().count(f"{score.value:.3f}") >= 2  # train and dev, both whole
+        for epoch in shown.epochs:
+            assert {f"{epoch.dev_avg:.3f}", f"{epoch.leaderboard:.3f}"} <= set(text.split())
+        assert "leaderboard" in text.split()
+        assert "data: 2 rows left out" in text
+        assert all(task in text for task in tasks)
+
+    @pytest.mark.parametrize("tasks", [("sst",), TASKS, (*TASKS, "cfimdb")])
+    def test_a_comparison_of_four_runs(self, tasks: tuple[str, ...]) -> None:
+        presets = ("last-layer-as-printed", "full-as-printed", "dora-r128", "lora-r12")
+        records = [
+            record(preset, tasks, name=name, id=name, weights_trainable=109_482_240)
+            for preset, name in zip(presets, LONG_NAMES, strict=True)
+        ]
+        result = compare(records)
+        text = printed(tables.comparison(result))
+        self.check(text, "0.765", "0.812", "109.5M", "12,345", "10/10", "111.0", "13", "59", "min", "dora-r128-7")
+        quality = [line for line in text.splitlines() if "109.5M" in line]
+        assert len(quality) == 4
+        for line in quality:
+            assert numbers(line.partition("109.5M")[2])[-4:] == ["0.765", "0.812", "10", "10"]
+        assert text.count("no detectable difference") + text.count("better") + text.count("worse") >= 3 * len(tasks)
+        assert text.count("111.0") == 4 * len(tasks)
+
+    @pytest.mark.parametrize("width", [60, 72, 100, 140])
+    def test_other_widths_are_kept_too(self, width: int) -> None:
+        records = [record(name=name, id=name) for name in LONG_NAMES]
+        for part in (tables.run_list([r.run for r in records]), tables.run_page(records[0])):
+            assert max(len(line) for line in printed(part, width).splitlines()) <= width
+
+    def test_every_value_of_a_spec(self) -> None:
+        resolved = resolve("last-layer-as-printed", "paper-mini")
+        values = dict(flatten(resolved.spec.model_dump(mode="json")))
+        text = printed(tables.spec_table(values.items(), resolved.origins))
+        assert max(len(line) for line in text.splitlines()) <= 80
+        assert len(text.splitlines()) >= len(values)
+
+
+class TestContent:
+    def test_a_comparison_names_what_is_unfair_before_any_figure(self) -> None:
+        other = record("dora-r4", conditions={"device": "another CPU", "threads": 8, "torch": "2.9.0+cpu"})
+        text = printed(tables.comparison(compare([record(), other])))
+        assert "not alike, device: lora-r12-1: a CPU of 2 cores, dora-r4-1: another CPU" in text
+        assert text.index("not alike, threads") < text.index("Dev Avg")
+
+    def test_a_comparison_says_what_it_could_not_pair(self) -> None:
+        other = record("dora-r4")
+        lacking = RunRecord(other.run, other.epochs, other.scores, other.phases, predictions={})
+        text = printed(tables.comparison(compare([record(), lacking])))
+        assert "sst, paraphrase, sts: not the same dev examples" in text
+
+    def test_it_says_that_one_seed_is_no_spread(self) -> None:
+        assert "spread between seeds" in " ".join(printed(tables.comparison(compare([record(), record()]))).split())
+
+    def test_the_best_epoch_is_marked(self) -> None:
+        text = printed(tables.run_page(record(epochs=3, best_epoch=2)))
+        (marked,) = [line for line in text.splitlines() if re.search(r"\d \*", line)]
+        assert marked.strip().startswith("2 ")
+        assert "best epoch by dev average: 2" in text
+
+    def test_a_run_that_has_only_begun_has_a_page(self) -> None:
+        run = record(
+            state="starting",
+            conditions={},
+            data_hash=None,
+            weights_total=None,
+            weights_trainable=None,
+            adapter_weights={},
+            best_epoch=None,
+            dev_avg=None,
+            leaderboard=None,
+            started_at=None,
+            finished_at=None,
+            epochs_done=0,
+        ).run
+        for part in (tables.run_page(RunRecord(run)), tables.run_list([run])):
+            text = printed(part)
+            assert figures.NOTHING in text
+            assert "None" not in text
+            assert "starting" in text
+
+    def test_a_run_without_any_best_epoch_has_a_page_too(self) -> None:
+        whole = record(epochs=1, best_epoch=None, dev_avg=None, leaderboard=None)
+        missing = Score(1, "sts", "dev", "pearson", None, "constant predictions", 0.5, 300)
+        text = printed(
+            tables.run_page(RunRecord(whole.run, (Epoch(1, None, None, "no sts", "t"),), (missing,), whole.phases))
+        )
+        assert "epoch 1, sts dev: no pearson: constant predictions" in text
+        assert "None" not in text
+
+    def test_conditions_that_were_not_all_measured_do_not_break_the_page(self) -> None:
+        assert "2.9" in printed(tables.run_page(record(conditions={"torch": "2.9"})))
+
+    def test_json_holds_the_figures_unrounded(self) -> None:
+        records = [record(), record("dora-r4", id="other")]
+        full = json.loads(json.dumps(jsonable.run_full(records[0])))
+        assert full["dev_avg"] == 0.7654
+        assert full["spec"]["method"]["rank"] == 12
+        assert len(full["scores"]) == 60
+        assert full["cost"]["its"]["sst"] == 111.0
+        compared = json.loads(json.dumps(jsonable.comparison(compare(records))))
+        assert [run["name"] for run in compared["runs"]] == ["lora-r12-1", "dora-r4-1"]
+        assert [row["task"] for row in compared["against_baseline"]["other"]] == list(TASKS)
+        assert all("verdict" in row for row in compared["against_baseline"]["other"])
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+class TestHostile:
+    def check(self, shown: str, text: str) -> None:
+        plain = shown.replace("\n", "")
+        assert plain.isprintable() or all(c.isprintable() or c == "\u200d" for c in plain)
+        if text.isprintable():
+            assert "".join(text.split()) in "".join(shown.split())
+
+    def test_in_the_list_and_the_page_of_a_run(self, text: str) -> None:
+        run = record().run
+        fields = {field: getattr(run, field) for field in Run.__slots__}
+        fields |= {"name": text, "workload": text, "preset": text, "encoder": text, "reason": text, "state": "failed"}
+        fields |= {"conditions": {"device": text, "threads": 2, "torch": text}}
+        whole = record(epochs=1)
+        hostile = RunRecord(
+            Run(**fields),
+            whole.epochs,
+            (*whole.scores, Score(1, "sst", "x", "accuracy", None, text, 0.5, 3)),
+            whole.phases,
+            (TaskBest(text, 1, 0.5),),
+            (Event(1, "t", "data", text),),
+        )
+        self.check(printed(tables.run_list([hostile.run]), width=140), text)
+        self.check(printed(tables.run_page(hostile)), text)
+        self.check(printed(tables.run_title(hostile.run)), text)
+
+    def test_in_a_comparison(self, text: str) -> None:
+        records = [record(name=text, encoder=text, conditions={"device": text}), record(conditions={"torch": text})]
+        self.check(printed(tables.comparison(compare(records))), text)
+
+    def test_in_the_values_of_a_spec(self, text: str) -> None:
+        self.check(printed(tables.spec_table([(text, text), ("x", [text])], {text: text})), text)
+
+    def test_in_json(self, text: str) -> None:
+        shown = json.dumps(jsonable.run_full(record(name=text, reason=text)))
+        assert shown.isprintable()
+        assert json.loads(shown)["name"] == text
