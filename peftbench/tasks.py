@@ -46,7 +46,7 @@ class QuickstartSource(Part):
     """Sentences that the program generates itself; deterministic in `seed`, which is not the run's seed."""
 
     type: Literal["quickstart"] = "quickstart"
-    train: int = Field(600, ge=1, le=20_000, description="training examples")
+    train: int = Field(400, ge=1, le=20_000, description="training examples")
     dev: int = Field(300, ge=2, le=20_000, description="dev examples")
     seed: int = Field(0, ge=0)
     label_noise: float | None = Field(None, ge=0, le=0.5, description="None: the task's declared noise")

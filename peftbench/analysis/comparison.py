@@ -77,6 +77,9 @@ def _differences(records: Sequence[RunRecord]) -> list[Difference]:
     ]
     facts = [{key: record.run.conditions.get(key) for key in _UNFAIR_CONDITIONS} for record in records]
     found += [Difference(key, values, unfair=True) for key, values in _differing(facts)]
+    orders = [{"tasks, order": ", ".join(record.tasks)} for record in records]
+    if all(set(record.tasks) == set(records[0].tasks) for record in records):
+        found += [Difference(key, values, unfair=True) for key, values in _differing(orders)]
     data = [{"data": record.run.data_hash and record.run.data_hash[:12]} for record in records]
     found += [Difference(key, values, unfair=True) for key, values in _differing(data)]
     states = [{"epochs done": f"{r.run.epochs_done} of {r.run.epochs_planned}"} for r in records]

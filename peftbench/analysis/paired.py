@@ -6,7 +6,6 @@ seeds is not in these intervals, and a verdict from them must say so.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -41,6 +40,8 @@ class PairedDifference:
     @property
     def verdict(self) -> Verdict:
         """What the interval says: a difference only where zero lies outside."""
+        if self.mcnemar_p is not None and self.mcnemar_p > 0.05:
+            return "no detectable difference"  # too few discordant pairs for the interval to be trusted
         if self.low > 0:
             return "better"
         return "worse" if self.high < 0 else "no detectable difference"
@@ -55,8 +56,10 @@ def paired_difference(
         None where the examples are not the same, or the metric does not exist for one of the runs.
     """
     by_id = {row.example_id: row for row in other}
-    if len(by_id) != len(baseline) or any(
-        row.example_id not in by_id or by_id[row.example_id].label != row.label for row in baseline
+    if (
+        not baseline
+        or len(by_id) != len(baseline)
+        or any(row.example_id not in by_id or by_id[row.example_id].label != row.label for row in baseline)
     ):
         return None
     labels = [row.label for row in baseline]
@@ -69,8 +72,11 @@ def paired_difference(
 def mcnemar_exact(only_first: int, only_second: int) -> float:
     """Return the exact two-sided p-value for the discordant counts (McNemar 1947; binomial, p = 1/2)."""
     n, k = only_first + only_second, min(only_first, only_second)
-    tail = sum(math.comb(n, i) for i in range(k + 1))
-    return min(1.0, float(2 * tail / (1 << n)))
+    term = tail = 1  # exact: binomial coefficients, each from the one before
+    for i in range(k):
+        term = term * (n - i) // (i + 1)
+        tail += term
+    return min(1.0, 2 * tail / (1 << n))
 
 
 def _accuracy(task: str, labels: Sequence[float], pairs: Sequence[tuple[float, float]]) -> PairedDifference:
@@ -99,8 +105,12 @@ def _pearson(task: str, labels: Sequence[float], pairs: Sequence[tuple[float, fl
         differences.append(second - first)
     sampled = np.concatenate(differences)
     sampled = sampled[np.isfinite(sampled)]  # a resample of equal values has no r
+    if not len(sampled):  # differences too small to square
+        return None
     low, high = np.percentile(sampled, (2.5, 97.5))
     r = _rowwise_r(x, np.broadcast_to(y, x.shape))
+    if not np.isfinite(r).all():
+        return None
     return PairedDifference(task, "pearson", len(y), float(r[1] - r[0]), float(low), float(high), None)
 
 
@@ -110,6 +120,8 @@ def _rowwise_r(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
     x = x - x.mean(axis=1, keepdims=True)
     y = y - y.mean(axis=1, keepdims=True)
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore", under="ignore"):
+        x = x / np.abs(x).max(axis=1, keepdims=True)  # r knows no scale, and tiny squares would vanish
+        y = y / np.abs(y).max(axis=1, keepdims=True)
         r = (x * y).sum(axis=1) / np.sqrt((x * x).sum(axis=1) * (y * y).sum(axis=1))
-    return np.asarray(r)
+    return np.asarray(np.clip(r, -1, 1))

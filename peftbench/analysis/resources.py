@@ -41,9 +41,11 @@ def cost(record: RunRecord) -> Cost:
         eval_s=_sum(phase.wall_s for phase in record.phases if phase.phase == "eval"),
         load_s=_sum(phase.wall_s for phase in record.phases if phase.phase == "load"),
         run_s=_run_s(record),
-        its={task: _rate([p for p in train if p.task == task], "steps") for task in tasks},
-        examples_per_s=_rate(train, "examples") if train_s else None,
-        tokens_per_s=_rate(train, "tokens") if train_s else None,
+        its={
+            task: rate for task in tasks if (rate := _rate([p for p in train if p.task == task], "steps")) is not None
+        },
+        examples_per_s=_rate(train, "examples"),
+        tokens_per_s=_rate(train, "tokens"),
         step_ms_median={task: value for task, value in medians.items() if value is not None},
         peak_rss_mib=max(peaks, default=None),
     )
@@ -54,8 +56,10 @@ def _sum(values: Iterable[float]) -> float | None:
     return sum(found) if found else None
 
 
-def _rate(phases: list[Phase], counted: str) -> float:
-    return sum(getattr(phase, counted) or 0 for phase in phases) / sum(phase.wall_s for phase in phases)
+def _rate(phases: list[Phase], counted: str) -> float | None:
+    counts = [getattr(phase, counted) for phase in phases]
+    wall_s = sum(phase.wall_s for phase in phases)
+    return sum(counts) / wall_s if wall_s and None not in counts else None
 
 
 def _median(values: list[float]) -> float | None:

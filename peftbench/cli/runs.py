@@ -82,6 +82,8 @@ def delete(
     """Delete runs: their rows, logs and trained weights."""
     import shutil
 
+    from peftbench.errors import EXIT_FAILED
+    from peftbench.jobs.liveness import state_shown
     from peftbench.paths import run_folder
     from peftbench.report import tables
     from peftbench.store.reader import Reader
@@ -96,6 +98,8 @@ def delete(
         raise typer.Exit(1)
     with Writer(where) as writer:
         for run in found.values():
+            if state_shown(run) == "lost":
+                writer.finish(run.id, "failed", "its worker was lost", EXIT_FAILED)
             writer.delete_run(run)
             shutil.rmtree(run_folder(where, run.id), ignore_errors=True)
     show(f"deleted {len(found)}")

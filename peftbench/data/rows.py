@@ -20,6 +20,7 @@ class Row:
     number: int
     values: Mapping[str, Any]
     unit: str = "line"
+    table: bool = True
 
 
 @dataclass(slots=True)
@@ -53,7 +54,8 @@ def to_examples(task: TaskSpec, rows: Iterable[Row], where: str) -> tuple[list[E
     for row in rows:
         count.read += 1
         _check_columns(task, row, where)
-        texts = tuple(_text(row.values[column]) for column in task.text)
+        place = f"{where}, {row.unit} {row.number}"
+        texts = tuple(_text(row.values[column], column, place) for column in task.text)
         label = row.values[task.label]
         if label is None or (isinstance(label, str) and not label.strip()):
             count.skip("no label")
@@ -68,7 +70,7 @@ def to_examples(task: TaskSpec, rows: Iterable[Row], where: str) -> tuple[list[E
                     f"in {row.unit} {earlier}",
                     f'ids must be unique; or set tasks.{task.name}.id="" to use row numbers',
                 )
-            examples.append(Example(example_id, texts, _label(task, label, f"{where}, {row.unit} {row.number}")))
+            examples.append(Example(example_id, texts, _label(task, label, place)))
     if not examples:
         left_out = ", ".join(f"{n} with {reason}" for reason, n in count.skipped.items())
         raise DataError(f"{where}: no usable row{f' ({left_out})' if left_out else ''}")
@@ -80,19 +82,24 @@ def _check_columns(task: TaskSpec, row: Row, where: str) -> None:
         if column not in row.values:
             present = [clean(name, 40) or "(unnamed)" for name in row.values]
             hint = f"columns there: {', '.join(present)}; set tasks.{task.name}.text, .label or .id"
-            if len(present) == 1:
+            if len(present) == 1 and row.table:
                 hint = f"the header reads as one column; set tasks.{task.name}.source.separator"
-            raise DataError(f"{where}: no column '{column}'{did_you_mean(column, present)}", hint)
+            raise DataError(
+                f"{where}, {row.unit} {row.number}: no column '{column}'{did_you_mean(column, present)}", hint
+            )
 
 
-def _text(value: object) -> str:
+def _text(value: object, column: str, place: str) -> str:
+    if isinstance(value, list | dict | bytes):
+        raise DataError(f"{place}: '{clean(column, 40)}' is no text but a {type(value).__name__}")
     return "" if value is None else str(value).strip()
 
 
 def _label(task: TaskSpec, raw: object, place: str) -> float:
     try:
-        value = float(raw) if isinstance(raw, int | float | str) else math.nan
-    except ValueError:
+        readable = isinstance(raw, int | float) or (isinstance(raw, str) and "_" not in raw)
+        value = float(raw) if readable else math.nan
+    except (ValueError, OverflowError):
         value = math.nan
     if task.kind == "similarity":
         if not task.low <= value <= task.high:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +13,7 @@ from peftbench.store.rows import Run, Worker
 Liveness = Literal["alive", "dead", "elsewhere"]
 
 _START_TOLERANCE_S = 2.0
+_STARTING_GRACE_S = 300.0  # a worker claims its run within seconds
 
 
 def this_process() -> Worker:
@@ -41,9 +43,12 @@ def liveness(worker: Worker) -> Liveness:
 
 
 def state_shown(run: Run) -> str:
-    """Return the run's state as a person should read it: `lost` where its worker died without a word."""
+    """Return the run's state as a person should read it: `lost` where its worker died without a word, or never came."""
     if run.state == "running" and run.worker is not None and liveness(run.worker) == "dead":
         return "lost"
+    if run.state == "starting":
+        waited = datetime.now(UTC) - datetime.fromisoformat(run.created_at)
+        return "lost" if waited.total_seconds() > _STARTING_GRACE_S else run.state
     return run.state
 
 

@@ -41,7 +41,7 @@ class LoraOptions(MethodOptions):
     def _alpha_defaults_to_rank(cls, data: Any) -> Any:
         if isinstance(data, dict) and data.get("alpha") is None:
             rank = data.get("rank")
-            if isinstance(rank, int) and rank > 0:
+            if isinstance(rank, int) and 0 < rank <= 4096:
                 return {**data, "alpha": float(rank)}
             return {**data, "alpha": 1.0}  # rank is wrong, and the only error to show
         return data

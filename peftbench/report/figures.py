@@ -12,7 +12,7 @@ def score(value: float | None) -> str:
 
 def signed(value: float) -> str:
     """Three decimals with their sign."""
-    return f"{value:+.3f}"
+    return f"{round(value, 3) + 0.0:+.3f}"  # never -0.000
 
 
 def count(value: int | None) -> str:
@@ -21,14 +21,14 @@ def count(value: int | None) -> str:
         return NOTHING
     if value < 10_000:
         return f"{value:,}"
-    return f"{value / 1e3:.1f}k" if value < 1_000_000 else f"{value / 1e6:.1f}M"
+    return f"{value / 1e3:.1f}k" if value < 999_950 else f"{value / 1e6:.1f}M"
 
 
 def seconds(value: float | None) -> str:
     """8.4 s, 3 min 05 s, 2 h 07 min."""
     if value is None:
         return NOTHING
-    if value < 60:
+    if round(value, 1) < 60:
         return f"{value:.1f} s"
     minutes, rest = divmod(round(value), 60)
     if minutes < 60:

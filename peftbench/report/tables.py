@@ -80,7 +80,7 @@ def run_page(record: RunRecord) -> Group:
         Text(""),
     ]
     if record.epochs:
-        parts += [_epochs(record), Text(""), *_best_lines(record), Text("")]
+        parts += [*_epochs(record), Text(""), *_best_lines(record), Text("")]
     parts += [_facts(run, spent)]
     if notes := [event for event in record.events if event.kind != "state"]:
         parts += [Text(""), *(Text(f"{event.kind}: {clean(event.message)}") for event in notes)]
@@ -173,8 +173,16 @@ def _verdict(row: PairedDifference) -> Text:
     )
 
 
-def _epochs(record: RunRecord) -> Table:
-    tasks = record.tasks
+TASKS_A_TABLE = 3
+
+
+def _epochs(record: RunRecord) -> list[Table]:
+    """Return the scores of every epoch: a table for each three tasks, so that none is wider than 80 columns."""
+    groups = [record.tasks[at : at + TASKS_A_TABLE] for at in range(0, len(record.tasks), TASKS_A_TABLE)]
+    return [_epochs_of(record, tasks) for tasks in groups]
+
+
+def _epochs_of(record: RunRecord, tasks: Sequence[str]) -> Table:
     rows = []
     for epoch in record.epochs:
         cells = [str(epoch.epoch)]
@@ -188,7 +196,8 @@ def _epochs(record: RunRecord) -> Table:
 
 
 def _best_lines(record: RunRecord) -> list[Text]:
-    lines = [Text(f"* best epoch by dev average: {record.run.best_epoch}")]
+    best = record.run.best_epoch
+    lines = [Text(f"* best epoch by dev average: {best}" if best else "no epoch has a dev average")]
     if record.task_bests:
         bests = [f"{clean(best.task)} {best.epoch} ({figures.score(best.value)})" for best in record.task_bests]
         lines.append(Text(f"  best epoch of each task by itself: {', '.join(bests)}"))
@@ -218,7 +227,9 @@ def _facts(run: Run, spent: Cost) -> Table:
         ("peak memory", f"{figures.mib(spent.peak_rss_mib)} MiB of the process"),
         (
             "measured on",
-            f"{clean(conditions['device'])}, {conditions['threads']} threads, torch {clean(conditions['torch'])}"
+            "{}, {} threads, torch {}".format(
+                *(clean(conditions.get(key, figures.NOTHING)) for key in ("device", "threads", "torch"))
+            )
             if conditions
             else figures.NOTHING,
         ),

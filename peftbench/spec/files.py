@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from peftbench.errors import UsageError, did_you_mean
+from peftbench.methods.registry import method_info
 from peftbench.paths import presets_folder
 from peftbench.text import clean
 
@@ -51,18 +52,22 @@ def read_recipe(kind: Kind, name: str) -> RecipeFile:
     """
     path = _find(kind, name)
     try:
-        content = tomllib.loads(path.read_text("utf-8"))
+        content = tomllib.loads(path.read_text("utf-8-sig"))
     except OSError as error:
         raise UsageError(f"{kind} file {path}: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, or beyond what Python reads
         raise UsageError(f"{kind} file {path} is not valid TOML: {error}") from error
     return _checked(kind, path, content)
 
 
 def _find(kind: Kind, name: str) -> Path:
     if name.endswith(".toml") or "/" in name or "\\" in name:
-        path = Path(name).expanduser()
-        if not path.is_file():
+        try:
+            path = Path(name).expanduser()
+            found = path.is_file()
+        except (OSError, RuntimeError) as error:  # too long a name, no such user's home
+            raise UsageError(f"{kind} file '{clean(name)}': {error}") from error
+        if not found:
             raise UsageError(f"{kind} file '{clean(name)}' does not exist")
         return path
     known = shipped(kind)
@@ -92,6 +97,7 @@ def _checked(kind: Kind, path: Path, content: dict[str, Any]) -> RecipeFile:
         raise UsageError(f"{kind} file {path}: 'pin' must be a list of dotted keys, not {pin!r}")
     adjust = content.get("adjust", {})
     for method, tables in adjust.items():
+        method_info(method)  # a mistyped method would be left out in silence
         _check_adjustment(path, method, tables)
     tables = {key: value for key, value in content.items() if key in _TABLES[kind] - {"adjust"}}
     return RecipeFile(kind, path.stem, path, clean(description), tables, tuple(pin), adjust)

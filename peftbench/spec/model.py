@@ -85,7 +85,7 @@ class RunSpec(Part):
     @classmethod
     def _tasks_in_their_order(cls, value: Any) -> Any:
         if isinstance(value, Mapping):
-            return tuple({"name": name, **task} for name, task in value.items())
+            return tuple({**task, "name": name} if isinstance(task, Mapping) else task for name, task in value.items())
         return tuple(value) if isinstance(value, list) else value
 
     @model_validator(mode="after")
@@ -137,7 +137,7 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
         dotted = f"{prefix}{key}"
         if dotted == "tasks" and isinstance(value, list | tuple):
             value = {task["name"]: task for task in value}
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and value:
             yield from flatten(value, f"{dotted}.")
         else:
             yield dotted, value

@@ -10,6 +10,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,9 @@ class _Layers:
             if not isinstance(table, dict):
                 place = ".".join(parents[: depth + 1])
                 raise UsageError(f"{origin}: '{place}' is a value, not a table, so '{dotted}' cannot be set")
-        if isinstance(table.get(leaf), dict):
+        if isinstance(table.get(leaf), dict) and value == {}:
+            return  # a table's header, with nothing under it
+        if isinstance(table.get(leaf), dict) and table[leaf]:
             raise UsageError(f"{origin}: '{dotted}' is a table; set one of its keys: {', '.join(table[leaf])}")
         table[leaf] = value
         self.origins[dotted] = origin
@@ -86,17 +89,20 @@ def resolve(
     recipe, setting = read_recipe("preset", preset), read_recipe("workload", workload)
     layers = _Layers()
     for name in setting.tables.get("tasks", {}):
+        layers.tree.setdefault("tasks", {})[name] = {}  # a place for each, so that they keep the workload's order
         layers.put_all({"tasks": {name: known_task_defaults(name)}}, f"task {name}")
     layers.put_all(recipe.tables, f"preset {recipe.name}")
     layers.put_all(setting.tables, f"workload {setting.name}")
     _adjust(layers, recipe, setting)
-    for item in data:
+    for item in sorted(data, key=lambda item: _task_of(item, layers) is not None):  # a task's own folder wins
         _put_data(layers, item, setting)
     for item in overrides:
         key, value = _parse_override(item)
+        _check_task(item, key, layers)
         layers.put(key, value, "--set")
     if seed is not None:
         layers.put("seed", seed, "--seed")
+    _drop_known_classes(layers)
     layers.tree |= {"preset": recipe.name, "workload": setting.name}
     spec = _validate(layers, {f"preset {recipe.name}": recipe.path, f"workload {setting.name}": setting.path})
     origins = {
@@ -107,6 +113,14 @@ def resolve(
     return Resolved(spec, origins)
 
 
+def _drop_known_classes(layers: _Layers) -> None:
+    """Take back a known task's number of classes where the user made it a task of another kind."""
+    for name, table in layers.tree.get("tasks", {}).items():
+        place = f"tasks.{name}.classes"
+        if layers.origins.get(place) == f"task {name}" and table.get("kind") != "classes":
+            del table["classes"], layers.origins[place]
+
+
 def _adjust(layers: _Layers, recipe: RecipeFile, setting: RecipeFile) -> None:
     method = layers.tree.get("method", {}).get("name")
     for dotted, value in flatten((setting.adjust or {}).get(method, {})):
@@ -114,20 +128,37 @@ def _adjust(layers: _Layers, recipe: RecipeFile, setting: RecipeFile) -> None:
             layers.put(dotted, value, f"workload {setting.name}, adjust.{method}")
 
 
+def _task_of(item: str, layers: _Layers) -> str | None:
+    name, separator, _ = item.partition("=")
+    return name if separator and name in layers.tree.get("tasks", {}) else None
+
+
+def _is_folder(name: str) -> bool:
+    try:
+        return bool(name) and Path(name).expanduser().is_dir()
+    except (OSError, RuntimeError):  # too long a name, no such user's home
+        return False
+
+
+def _reads_files(table: Any) -> bool:
+    source = table.get("source") if isinstance(table, dict) else None
+    return isinstance(source, dict) and source.get("type") == "files"
+
+
 def _put_data(layers: _Layers, item: str, setting: RecipeFile) -> None:
     tasks: dict[str, Any] = layers.tree.get("tasks", {})
     name, separator, folder = item.partition("=")
     if not separator or name not in tasks:
-        if separator and not Path(item).expanduser().is_dir():
+        if separator and not _is_folder(item):
             raise UsageError(
                 f"--data {clean(item)}: no task '{clean(name)}'{did_you_mean(name, tasks)}",
                 f"tasks of workload {setting.name}: {', '.join(tasks)}",
             )
         name, folder = "", item
-    root = Path(folder).expanduser()
-    if not root.is_dir():
+    if not _is_folder(folder):
         raise UsageError(f"--data {clean(item)}: '{clean(folder)}' is not a folder")
-    readers = [task for task, table in tasks.items() if table.get("source", {}).get("type") == "files"]
+    root = Path(folder).expanduser()
+    readers = [task for task, table in tasks.items() if _reads_files(table)]
     chosen = [name] if name else readers
     if not chosen or not set(chosen) <= set(readers):
         raise UsageError(
@@ -138,16 +169,30 @@ def _put_data(layers: _Layers, item: str, setting: RecipeFile) -> None:
         layers.put(f"tasks.{task}.source.root", str(root.resolve()), "--data")
 
 
+def _check_task(item: str, key: str, layers: _Layers) -> None:
+    """See that a key below `tasks` is of a task that the workload has: a new one needs a workload file."""
+    tasks = layers.tree.get("tasks", {})
+    top, _, rest = key.partition(".")
+    name, _, below = rest.partition(".")
+    if top == "tasks" and rest and name not in tasks:
+        raise UsageError(
+            f"--set {clean(item)}: no task '{clean(name)}' in 'tasks.{clean(name)}'{did_you_mean(name, tasks)}",
+            f"tasks of the workload: {', '.join(tasks)}; a task of your own needs a workload file",
+        )
+    if top == "tasks" and below == "name":
+        raise UsageError(f"--set {clean(item)}: '{clean(key)}' cannot be set: the table's name is the task's")
+
+
 def _parse_override(item: str) -> tuple[str, object]:
     key, separator, text = item.partition("=")
     key = key.strip()
     if not separator or not key or not all(key.split(".")):
         raise UsageError(f"--set {clean(item)}: expected KEY=VALUE, such as --set train.epochs=2")
-    if key in ("preset", "workload"):
-        raise UsageError(f"--set {clean(item)}: use --{key}")
+    if key.split(".")[0] in ("preset", "workload"):
+        raise UsageError(f"--set {clean(item)}: use --{key.split('.')[0]}")
     try:
         value: object = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # not TOML, or beyond what Python reads
         value = text.strip()
     if isinstance(value, dict):
         raise UsageError(f"--set {clean(item)}: a table cannot be set whole; set its keys one by one")
@@ -160,7 +205,7 @@ def _validate(layers: _Layers, files: Mapping[str, Path]) -> RunSpec:
         raise UsageError('the preset names no method: it needs [method] with name = "..."')
     options = method_info(method["name"]).options
     problems: list[str] = []
-    tree = dict(layers.tree)
+    tree = {"encoder": {}, "train": {}} | layers.tree  # so that what they lack is told by its own name
     try:
         tree["method"] = options.model_validate(method)
     except ValidationError as error:
@@ -192,14 +237,16 @@ def _problems(
     for item in error.errors(include_url=False):
         place = _readable_place(item["loc"], task_names)
         dotted = ".".join((*prefix, *place))
-        origin = next((said for key, said in layers.origins.items() if f"{key}.".startswith(f"{dotted}.")), "")
+        if dotted == "tasks" and item["type"] == "too_short" and task_names:
+            continue  # no task is left because each has a mistake, told apart
+        origin = _origin(dotted, layers.origins)
         where = f" ({_said_where(origin, files)})" if origin else ""
         if item["type"] == "extra_forbidden":
             allowed = _fields_at(model, place[:-1])
             found.append(
                 f"unknown key '{clean(dotted)}'{where}{did_you_mean(place[-1], allowed)}; allowed: {', '.join(allowed)}"
             )
-        elif item["type"] == "missing":
+        elif item["type"] == "missing" and not place[-1].isdigit():
             found.append(f"'{dotted}' is needed and no preset, workload or --set gives it")
         else:
             message = str(item["msg"]).removeprefix("Value error, ")
@@ -208,6 +255,13 @@ def _problems(
             shown = "" if isinstance(value, dict | list | tuple) else f" = {clean(repr(value), 80)}"
             found.append(f"'{dotted}'{shown}{where}: {message}")
     return found
+
+
+def _origin(dotted: str, origins: Mapping[str, str]) -> str:
+    """Return who set a key, one below it, or the list that it is an item of."""
+    below = (said for key, said in origins.items() if f"{key}.".startswith(f"{dotted}."))
+    above = (said for key, said in origins.items() if dotted.startswith(f"{key}."))
+    return next(chain(below, above), "")
 
 
 def _readable_place(location: Iterable[int | str], task_names: Sequence[str]) -> list[str]:

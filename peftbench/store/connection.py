@@ -63,9 +63,10 @@ def _connect(uri: str, path: Path) -> sqlite3.Connection:
 def _version(connection: sqlite3.Connection, path: Path) -> int:
     """Return the file's schema version: 0 where it is new and empty."""
     try:
-        application = connection.execute("PRAGMA application_id").fetchone()[0]
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        # Another program may commit the schema between two of these. In this order it is taken for new or for ours.
         tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        application = connection.execute("PRAGMA application_id").fetchone()[0]
     except sqlite3.DatabaseError as error:
         connection.close()
         raise MissingError(

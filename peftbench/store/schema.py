@@ -194,11 +194,15 @@ WHERE phases.phase = 'train'
 GROUP BY runs.id, phases.task;
 
 CREATE VIEW groups AS
+WITH seeds AS (
+  SELECT group_hash, data_hash, seed, min(preset) AS preset, min(workload) AS workload, avg(dev_avg) AS dev_avg
+  FROM runs WHERE state = 'finished' GROUP BY group_hash, data_hash, seed
+), centred AS (
+  SELECT *, dev_avg - avg(dev_avg) OVER (PARTITION BY group_hash, data_hash) AS off FROM seeds
+)
 SELECT group_hash, data_hash, min(preset) AS preset, min(workload) AS workload, count(*) AS seeds,
        avg(dev_avg) AS dev_avg_mean,
-       CASE WHEN count(dev_avg) > 1 THEN
-         sqrt(max(0, (sum(dev_avg * dev_avg) - count(dev_avg) * avg(dev_avg) * avg(dev_avg)) / (count(dev_avg) - 1)))
-       END AS dev_avg_sd
-FROM runs WHERE state = 'finished'
+       CASE WHEN count(dev_avg) > 1 THEN sqrt(sum(off * off) / (count(dev_avg) - 1)) END AS dev_avg_sd
+FROM centred
 GROUP BY group_hash, data_hash
 """

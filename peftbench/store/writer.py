@@ -27,6 +27,7 @@ from peftbench.store.rows import (
     Worker,
     now,
 )
+from peftbench.text import clean
 
 _ID_LETTERS = "abcdefghjkmnpqrstvwxyz23456789"
 
@@ -79,6 +80,8 @@ class Writer:
         Raises:
             UsageError: another run has that name.
         """
+        if name is not None:
+            _check_name(name)
         spec = json.loads(spec_json)
         run_id = "".join(secrets.choice(_ID_LETTERS) for _ in range(8))
         with self._transaction() as connection:
@@ -127,18 +130,21 @@ class Writer:
     def add_conditions(self, run_id: str, conditions: Mapping[str, Any]) -> None:
         """Add to what a run was measured under."""
         with self._transaction() as connection:
-            connection.execute(
-                "UPDATE runs SET conditions = json_patch(conditions, ?) WHERE id = ?",
-                (json.dumps(dict(conditions)), run_id),
-            )
+            # not json_patch: it takes null for "remove"
+            row = connection.execute("SELECT conditions FROM runs WHERE id = ?", (run_id,)).fetchone()
+            if row is not None:
+                merged = json.dumps(json.loads(row[0]) | dict(conditions))
+                connection.execute("UPDATE runs SET conditions = ? WHERE id = ?", (merged, run_id))
 
     def put_progress(self, run_id: str, progress: Progress) -> bool:
         """Say where a run stands, with its heartbeat; True where somebody asked it to stop."""
         with self._transaction() as connection:
+            row = connection.execute("SELECT state, stop_requested_at FROM runs WHERE id = ?", (run_id,)).fetchone()
+            if row is None or row[0] not in ACTIVE_STATES:
+                return True  # it was ended, or deleted, by another
             self._db["progress"].upsert({"run_id": run_id, **dataclasses.asdict(progress)}, pk="run_id")
             connection.execute("UPDATE runs SET heartbeat_at = ? WHERE id = ?", (progress.at, run_id))
-            asked = connection.execute("SELECT stop_requested_at FROM runs WHERE id = ?", (run_id,)).fetchone()
-            return bool(asked and asked[0])
+            return row[1] is not None
 
     def put_epoch(
         self,
@@ -234,6 +240,15 @@ class Writer:
             "INSERT INTO events SELECT ?1, coalesce(max(sequence), 0) + 1, ?2, ?3, ?4 FROM events WHERE run_id = ?1",
             (run_id, now(), kind, message),
         )
+
+
+def _check_name(name: str) -> None:
+    if name == "latest":
+        raise UsageError("--name latest: that always means the newest run", "choose another")
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise UsageError(f"--name {clean(name)}: not UTF-8", "choose another") from error
 
 
 def _next_name(preset: str, taken: set[str]) -> str:

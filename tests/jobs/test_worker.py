@@ -129,7 +129,7 @@ def test_a_defect_keeps_its_traceback_in_the_log(db: Path, tiny: Callable[..., R
 def test_files_that_are_not_there_start_no_run(db: Path, tmp_path: Path) -> None:
     with pytest.raises(MissingError, match=r"ids-sst-train\.csv does not exist"):
         launch(resolve("lora-r12", "paper-mini", data=[str(tmp_path)]), db)
-    with pytest.raises(MissingError, match="reads 'ids-sst-train.csv' from a folder, and none was given"):
+    with pytest.raises(MissingError, match=r"reads 'ids-sst-train\.csv' from a folder, and none was given"):
         launch(resolve("lora-r12", "paper-mini"), db)
     assert not db.exists()
 
@@ -179,3 +179,21 @@ def test_a_zombie_is_dead_and_its_run_is_shown_as_lost(db: Path, tiny: Callable[
     assert run.state == "running"
     assert state_shown(run) == "lost"
     child.wait()
+    deleted = subprocess.run(
+        [sys.executable, "-m", "peftbench", "delete", run_id, "--yes", "--db", str(db)], capture_output=True, text=True
+    )
+    assert deleted.returncode == 0, deleted.stderr
+    with Reader(db) as reader:
+        assert reader.runs() == []
+
+
+def test_a_run_whose_worker_never_came_is_lost_after_a_while(db: Path, tiny: Callable[..., Resolved]) -> None:
+    resolved = tiny("lora-r12")
+    with Writer(db) as writer:
+        run_id = writer.create_run(
+            spec_json=resolved.spec.canonical_json(), spec_hash="s", group_hash="g", origins=resolved.origins
+        )
+    with Reader(db) as reader:
+        run = reader.run(run_id)
+    assert state_shown(run) == "starting"
+    assert state_shown(replace(run, created_at="2026-01-01T00:00:00.000Z")) == "lost"

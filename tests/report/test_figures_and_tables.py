@@ -15,7 +15,7 @@ from rich.console import Console, RenderableType
 from peftbench.analysis.comparison import compare
 from peftbench.report import figures, jsonable, tables
 from peftbench.spec import flatten, resolve
-from peftbench.store.rows import Epoch, Event, Phase, Prediction, Run, RunRecord, Score, TaskBest
+from peftbench.store.rows import Epoch, Event, Phase, Prediction, Run, RunRecord, Score, TaskBest, now
 
 TASKS = ("sst", "paraphrase", "sts")
 HOSTILE = ["[red]x[/]", "\x1b[31mx", "[@click=app.x]y[/]", "\x1b]8;;http://x\x07z", "a\nb\rc", "\u202egnp", ":smile:"]
@@ -252,6 +252,7 @@ class TestContent:
             started_at=None,
             finished_at=None,
             epochs_done=0,
+            created_at=now(),
         ).run
         for part in (tables.run_page(RunRecord(run)), tables.run_list([run])):
             text = printed(part)

@@ -318,6 +318,11 @@ class TestFilesOfTheUser:
             spec = resolve("full", own("mine.toml", '[encoder]\nname = "x"\n' + "".join(order))).spec
             assert [task.name for task in spec.tasks] == [part[7:10] for part in order]
 
+    def test_a_task_of_ones_own_keeps_its_place_before_a_known_one(self, own) -> None:
+        known = '\n[tasks.sst.source]\ntype = "quickstart"\n'
+        spec = resolve("full", own("mine.toml", OWN_TASK + known)).spec
+        assert [task.name for task in spec.tasks] == ["stars", "sst"]
+
 
 class TestData:
     def roots(self, *data: str, workload: str = "paper") -> list[str | None]:

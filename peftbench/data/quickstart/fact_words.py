@@ -30,7 +30,7 @@ SETTINGS = (
     Setting(
         people=synonyms("cook|chef, waiter, owner|proprietor, guest|diner, baker, cleaner"),
         verbs=synonyms("washed|cleaned, bought|purchased, dropped, hid/hidden|concealed, sold, wrapped|packed up"),
-        things=synonyms("bowl|dish, pan, knife, tray, cake, basket, jug|pitcher"),
+        things=synonyms("bowl|dish, pan, kettle, tray, cake, basket, jug|pitcher"),
         traits=synonyms("large|big, small|little, old, new, expensive|costly"),
         places=synonyms(
             "in the kitchen, in the dining room, on the terrace|on the patio, in the cellar|in the basement"

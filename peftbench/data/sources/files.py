@@ -30,7 +30,7 @@ def split_path(task: TaskSpec, source: FilesSource, split: str) -> Path:
             f"task {task.name}: the workload reads '{name}' from a folder, and none was given",
             f"add --data DIR, or --data {task.name}=DIR for this task alone",
         )
-    path = Path(source.root or "") / Path(name).expanduser()
+    path = Path(source.root or "").expanduser() / Path(name).expanduser()
     if not path.is_file():
         raise MissingError(
             f"task {task.name}: {path} does not exist",
@@ -65,12 +65,15 @@ def read_rows(path: Path, separator: str | None) -> Iterator[Row]:
 
 
 def _text(path: Path) -> str:
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise MissingError(f"{path}: cannot be read: {error.strerror or error}") from error
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        bad = data[error.start]
+        line = error.object.count(b"\n", 0, error.start) + 1  # without the byte order mark that `data` may have
+        bad = error.object[error.start]
         raise DataError(f"{path}, line {line}: not UTF-8 (byte 0x{bad:02x})", "save the file as UTF-8") from error
     if not text.strip():
         raise DataError(f"{path}: the file is empty")
@@ -79,19 +82,26 @@ def _text(path: Path) -> str:
 
 def _table_rows(path: Path, separator: str) -> Iterator[Row]:
     reader = csv.reader(io.StringIO(_text(path), newline=""), delimiter=separator, strict=True)
+    begun = 1  # the line at which the current record begins
     try:
         header = next(reader)
+        begun = reader.line_num + 1
+        twice = sorted({name for name in header if name and header.count(name) > 1})
+        if twice:
+            raise DataError(f"{path}, line 1: two columns are named '{clean(twice[0], 40)}'")
         for fields in reader:
+            number, begun = begun, reader.line_num + 1
             if not fields:
                 continue
             if len(fields) != len(header):
                 raise DataError(
-                    f"{path}, line {reader.line_num}: {len(fields)} fields, the header has {len(header)}",
+                    f"{path}, line {number}: {len(fields)} fields, the header has {len(header)}",
                     "check the separator and the quotes of that line",
                 )
-            yield Row(reader.line_num, dict(zip(header, fields, strict=True)))
+            yield Row(number, dict(zip(header, fields, strict=True)))
     except csv.Error as error:
-        raise DataError(f"{path}, line {reader.line_num}: {error}") from error
+        hint = "is a quote in that line not closed?" if reader.line_num > begun else None
+        raise DataError(f"{path}, line {begun}: {error}", hint) from error
 
 
 def _json_rows(path: Path) -> Iterator[Row]:
@@ -100,11 +110,11 @@ def _json_rows(path: Path) -> Iterator[Row]:
             continue
         try:
             values = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"{path}, line {number}: not JSON: {clean(error)}") from error
         if not isinstance(values, dict):
             raise DataError(f"{path}, line {number}: expected a JSON object, found {type(values).__name__}")
-        yield Row(number, values)
+        yield Row(number, values, table=False)
 
 
 def _parquet_rows(path: Path) -> Iterator[Row]:
@@ -119,4 +129,4 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
     if not rows:
         raise DataError(f"{path}: the file has no rows")
     for number, values in enumerate(rows, start=1):
-        yield Row(number, values, unit="row")
+        yield Row(number, values, unit="row", table=False)
