@@ -9,6 +9,7 @@ from typing import Any
 
 from peftbench.analysis.paired import PairedDifference, paired_difference
 from peftbench.analysis.resources import Cost, cost
+from peftbench.errors import RefusedError
 from peftbench.store.rows import RunRecord
 
 # Spec keys whose difference makes a comparison of methods unfair; below them counts too.
@@ -45,7 +46,20 @@ class Comparison:
 
 
 def compare(records: Sequence[RunRecord]) -> Comparison:
-    """Compare runs, the first as baseline. Records must come with their predictions."""
+    """Compare runs, the first as baseline. Records must come with their predictions.
+
+    Raises:
+        RefusedError: they are of different workloads, or one has no finished epoch.
+    """
+    workloads = {record.run.workload for record in records}
+    if len(workloads) > 1:
+        raise RefusedError(
+            f"these runs are of different workloads: {', '.join(sorted(workloads))}",
+            "scores on different data say nothing about the methods",
+        )
+    unscored = [record.run.name for record in records if record.run.best_epoch is None]
+    if unscored:
+        raise RefusedError(f"no finished epoch to compare: {', '.join(unscored)}")
     baseline, *others = records
     return Comparison(
         tuple(records),

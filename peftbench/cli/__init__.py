@@ -39,7 +39,7 @@ def root(
 ) -> None:
     """Which fine-tuning method, at which cost? Train variants of an encoder on sentence tasks and compare them."""
     if version:
-        from peftbench import __version__
+        from peftbench.version import __version__
 
         print(f"peftbench {__version__}")
         raise typer.Exit

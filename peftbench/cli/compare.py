@@ -21,7 +21,7 @@ def compare(
     Example: peftbench compare lora-r12-1 dora-r12-1
     """
     from peftbench.analysis.comparison import compare as compare_records
-    from peftbench.errors import RefusedError, UsageError
+    from peftbench.errors import UsageError
     from peftbench.report import jsonable, tables
     from peftbench.store.reader import Reader
 
@@ -29,15 +29,6 @@ def compare(
         found = list({run.id: run for run in (reader.find(reference) for reference in runs)}.values())
         if not 2 <= len(found) <= MOST:
             raise UsageError(f"compare takes 2 to {MOST} different runs, not {len(found)}")
-        workloads = {run.workload for run in found}
-        if len(workloads) > 1:
-            raise RefusedError(
-                f"these runs are of different workloads: {', '.join(sorted(workloads))}",
-                "scores on different data say nothing about the methods",
-            )
-        unscored = [run.name for run in found if run.best_epoch is None]
-        if unscored:
-            raise RefusedError(f"no finished epoch to compare: {', '.join(unscored)}")
         result = compare_records([reader.record(run, predictions=True) for run in found])
     if as_json:
         print_json(jsonable.comparison(result))

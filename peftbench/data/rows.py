@@ -97,8 +97,7 @@ def _text(value: object, column: str, place: str) -> str:
 
 def _label(task: TaskSpec, raw: object, place: str) -> float:
     try:
-        readable = isinstance(raw, int | float) or (isinstance(raw, str) and "_" not in raw)
-        value = float(raw) if readable else math.nan
+        value = float(raw) if isinstance(raw, int | float | str) and "_" not in str(raw) else math.nan
     except (ValueError, OverflowError):
         value = math.nan
     if task.kind == "similarity":

@@ -14,7 +14,7 @@ def measured_under(device: torch.device) -> dict[str, Any]:
     """Return the facts of program, libraries and machine that a comparison should know."""
     import transformers
 
-    from peftbench import __version__
+    from peftbench.version import __version__
 
     on_gpu = device.type == "cuda"
     return {

@@ -1,0 +1,108 @@
+"""How long the light commands take as whole processes: the median of ten, on a warm disk.
+
+    python benchmarks/startup.py [--json FILE]
+
+Aims: `peftbench --help` under 0.3 s, `peftbench compare` (two runs, three tasks of 1,000 dev examples each,
+2,000 resamples) under 0.6 s. The rounds are interleaved, so that a slow moment hits every command alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from peftbench.spec import resolve
+from peftbench.store.rows import Epoch, Prediction, Score, now
+from peftbench.store.writer import Writer
+
+ROUNDS = 10
+EXAMPLES = 1000
+AIMS = {"--help": 0.3, "compare": 0.6, "runs": None, "show": None}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path, help="write the figures here too")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        database = Path(folder) / "runs.db"
+        names = [fill(database, preset) for preset in ("lora-r12", "dora-r12")]
+        commands = {
+            "--help": ["--help"],
+            "runs": ["runs"],
+            "show": ["show", names[0]],
+            "compare": ["compare", *names],
+        }
+        took: dict[str, list[float]] = {name: [] for name in commands}
+        for turn in range(ROUNDS + 1):
+            for name, words in commands.items():
+                seconds = once(words, database)
+                if turn:  # the first round warms the disk
+                    took[name].append(seconds)
+    print(f"{'peftbench':<10} {'median s':>9} {'fastest':>9} {'slowest':>9} {'aim':>6}")
+    rows = {}
+    for name, seconds in took.items():
+        rows[name] = {"median_s": statistics.median(seconds), "min_s": min(seconds), "max_s": max(seconds)}
+        aim = f"{AIMS[name]:.1f}" if AIMS[name] else ""
+        print(f"{name:<10} {rows[name]['median_s']:>9.3f} {min(seconds):>9.3f} {max(seconds):>9.3f} {aim:>6}")
+    machine = f"Python {platform.python_version()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
+    print(f"{ROUNDS} interleaved rounds after one to warm up; {machine}")
+    if arguments.json:
+        arguments.json.write_text(json.dumps({"machine": machine, "rounds": ROUNDS, "figures": rows}, indent=2))
+
+
+def once(words: list[str], database: Path) -> float:
+    started = time.perf_counter()
+    subprocess.run(
+        [Path(sys.executable).with_name("peftbench"), *words],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        env={**os.environ, "PEFTBENCH_DB": str(database)},
+    )
+    return time.perf_counter() - started
+
+
+def fill(database: Path, preset: str) -> str:
+    """Store a finished run with random predictions and return its name."""
+    resolved = resolve(preset)
+    spec = resolved.spec
+    rng = random.Random(preset)
+    labels = random.Random(0)
+    with Writer(database) as writer:
+        run_id = writer.create_run(
+            spec_json=spec.canonical_json(),
+            spec_hash=spec.hash(),
+            group_hash=spec.group_hash(),
+            origins=resolved.origins,
+        )
+        scores, predictions = [], []
+        for task in spec.tasks:
+            scores.append(Score(1, task.name, "dev", task.metric, 0.7, None, 1.0, EXAMPLES))
+            for i in range(EXAMPLES):
+                label = float(labels.randrange(task.classes or 2))
+                noise = rng.gauss(0, 1) if task.metric == "pearson" else rng.random() < 0.3
+                predictions.append(Prediction(task.name, 1, f"{i}", label, abs(label - noise)))
+        writer.put_epoch(
+            run_id,
+            Epoch(1, 0.7, 0.75, None, now()),
+            scores,
+            [],
+            best_epoch=1,
+            task_bests=[],
+            predictions=predictions,
+        )
+        writer.finish(run_id, "finished")
+    return f"{preset}-1"
+
+
+if __name__ == "__main__":
+    main()

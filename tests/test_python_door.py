@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import peftbench
+from peftbench.errors import UsageError
+from tests.tiny import tiny_overrides
+
+
+def test_the_python_door_runs_compares_and_opens(tiny_encoder: Path, tmp_path: Path) -> None:
+    db = tmp_path / "runs.db"
+    overrides = [*tiny_overrides(tiny_encoder), "train.epochs=1"]
+    records = [peftbench.run(preset, overrides=overrides, database=db) for preset in ("last-layer", "lora-r12")]
+    assert [record.run.state for record in records] == ["finished", "finished"]
+    result = peftbench.compare(records)
+    assert [d.key for d in result.unfair] == []
+    with peftbench.open_store(db) as store:
+        assert store.find("latest").id == records[1].run.id
+
+
+def test_a_wrong_spec_raises_and_starts_nothing(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="unknown preset"):
+        peftbench.run("no-such-preset", database=tmp_path / "runs.db")
+    assert not (tmp_path / "runs.db").exists()
