@@ -41,6 +41,7 @@ class Launched:
         self.database = database
         self.process = process
         self.log = log
+        self._stopping = False
 
     def follow(self) -> Iterator[Update]:
         """Yield what is new several times a second until the run has ended.
@@ -65,7 +66,14 @@ class Launched:
                     self.process.wait(POLL_S)
 
     def stop(self) -> None:
-        """Ask the worker to stop, then insist: a flag in the store and SIGTERM, SIGKILL after a grace period."""
+        """Ask the worker to stop, then insist: a flag in the store and SIGTERM, SIGKILL after a grace period.
+
+        Called a second time meanwhile, it does not wait any longer.
+        """
+        if self._stopping:
+            self.process.kill()
+            return
+        self._stopping = True
         with Writer(self.database) as writer:
             writer.request_stop(self.run_id)
         deadline = time.monotonic() + STOP_GRACE_S

@@ -135,7 +135,7 @@ class Trainer:
         torch.manual_seed(derive_seed(self.spec.seed, "dropout", epoch, task.name))
         self.model.switch_mode(task.name)
         self.model.train()
-        losses = _LossCurve(task.name, self.spec.train.lr)
+        losses = _LossCurve(task.name, self.spec)
         clock = _StepClock(self.device, "train", epoch, task.name)
         phases = []
         warmup = min(WARMUP_STEPS, steps) if self.steps_done == 0 else 0
@@ -223,6 +223,8 @@ class Trainer:
             self.device,
             lambda done: self._progress.tell(f"eval {split}", epoch, task.name, done, len(rows), self.steps_done),
         )
+        if not math.isfinite(result.loss):
+            raise _diverged(f"the {split} loss of task {task.name} is {result.loss} after epoch {epoch}", self.spec)
         phase = Phase(
             "eval",
             epoch,
@@ -262,11 +264,16 @@ class Trainer:
         ]
 
 
+def _diverged(what: str, spec: RunSpec) -> TrainingError:
+    lr = spec.train.lr
+    return TrainingError(what, f"the learning rate, {lr:g}, is probably too high: --set train.lr={lr / 10:g}")
+
+
 class _LossCurve:
     """Averages losses over a few steps; reading them from the device is also where a NaN is noticed."""
 
-    def __init__(self, task: str, lr: float) -> None:
-        self.task, self.lr = task, lr
+    def __init__(self, task: str, spec: RunSpec) -> None:
+        self.task, self.spec = task, spec
         self.points: list[tuple[int, int, float]] = []
         self._sum: Tensor | None = None
         self._steps = 0
@@ -282,9 +289,9 @@ class _LossCurve:
         if self._sum is not None:
             mean = float(self._sum) / self._steps
             if not math.isfinite(mean):
-                raise TrainingError(
+                raise _diverged(
                     f"the loss of task {self.task} is {mean} within the {self._steps} steps before step {step}",
-                    f"the learning rate, {self.lr:g}, is probably too high: --set train.lr={self.lr / 10:g}",
+                    self.spec,
                 )
             self.points.append((step, self._steps, mean))
             self._sum, self._steps = None, 0

@@ -169,6 +169,21 @@ def test_a_loss_that_is_no_number_names_task_step_and_learning_rate(
     assert "--set train.lr=0.05" in error.value.hint
 
 
+def test_weights_that_diverge_in_the_last_step_are_noticed_in_evaluation(
+    tiny: Callable[..., Resolved], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = loop.Trainer._step
+
+    def poisoned(self: loop.Trainer, task: object, batch: object) -> torch.Tensor:
+        loss = plain(self, task, batch)
+        self.model.heads["sts"][1].bias.data.fill_(float("nan"))
+        return torch.zeros_like(loss)
+
+    monkeypatch.setattr(loop.Trainer, "_step", poisoned)
+    with pytest.raises(TrainingError, match="the train loss of task sts is nan after epoch 1"):
+        train(tiny("lora-r12").spec, tmp_path)
+
+
 def test_a_stop_keeps_the_finished_epochs(tiny: Callable[..., Resolved], tmp_path: Path) -> None:
     memory = Memory(stop_after=1)
     with pytest.raises(Interrupted):
