@@ -173,7 +173,7 @@ def test_another_order_of_the_tasks_is_named() -> None:
 
 
 def test_an_unfinished_run_is_named() -> None:
-    result = compare([record(), record(epochs_done=2, state="interrupted")])
+    result = compare([record(epochs_planned=4, epochs_done=4), record(epochs_planned=4, epochs_done=2)])
     assert {difference.key: difference.values for difference in result.unfair} == {"epochs done": ("4 of 4", "2 of 4")}
 
 
