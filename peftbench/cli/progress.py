@@ -79,6 +79,7 @@ class BarFollower(Follower):
             total=progress.steps,
             what=f"{progress.phase} {clean(progress.task or '', 12)}",
             note=its,
+            visible=True,
         )
 
     def end(self, update: Update) -> None:
@@ -102,7 +103,7 @@ class BarFollower(Follower):
         )
         bars.start()
         whole = bars.add_task("", total=None, what="loading", note="")
-        part = bars.add_task("", total=None, what="", note="")
+        part = bars.add_task("", total=None, what="", note="", visible=False)
         return bars, whole, part
 
 

@@ -20,6 +20,7 @@ from peftbench.store.writer import Writer
 from peftbench.tasks import FilesSource
 
 POLL_S = 0.2
+STOP_HEARD_S = 1.0
 STOP_GRACE_S = 15.0
 
 
@@ -76,6 +77,8 @@ class Launched:
         self._stopping = True
         with Writer(self.database) as writer:
             writer.request_stop(self.run_id)
+        with suppress(subprocess.TimeoutExpired):  # in training it looks several times a second
+            self.process.wait(STOP_HEARD_S)
         deadline = time.monotonic() + STOP_GRACE_S
         self.process.terminate()
         while self.process.poll() is None:

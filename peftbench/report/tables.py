@@ -150,7 +150,7 @@ def _quality(records: Sequence[RunRecord]) -> Table:
 def _cost(records: Sequence[RunRecord], costs: Sequence[Cost]) -> Table:
     tasks = records[0].tasks
     return plain_table(
-        ("run", *(f"{clean(task, 10)} it/s" for task in tasks), "train", "run", "peak MiB"),
+        ("\nrun", *(f"{clean(task, 10)}\nit/s" for task in tasks), "\ntrain", "\nrun", "peak\nMiB"),
         [
             (
                 clean(record.run.name),
