@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 
 import torch
@@ -30,7 +31,7 @@ class MultitaskModel(nn.Module):
         self.pooling = spec.encoder.pooling
         self.method: Method = method_info(spec.method.name).load()(spec.method)
         self.method.attach(encoder, [task.name for task in spec.tasks], spec.seed)
-        self.takes_types = "token_type_ids" in encoder.forward.__code__.co_varnames
+        self.takes_types = spec.encoder.token_types and _has_token_types(encoder)
         self.encoder_trains = any(weight.requires_grad for weight in encoder.parameters())
         hidden: int = encoder.config.hidden_size  # type: ignore[union-attr, assignment]
         separate = spec.encoder.pair_encoding == "separate"
@@ -73,6 +74,12 @@ class MultitaskModel(nn.Module):
         """Return the weights that only this task trains: its head and its adapters."""
         marks = (f"heads.{task}.", f".adapters.{task}.")
         return {name: weight for name, weight in self.trainable().items() if any(mark in f".{name}" for mark in marks)}
+
+
+def _has_token_types(encoder: nn.Module) -> bool:
+    """Tell whether the encoder embeds more than one token type (RoBERTa has one, DistilBERT none)."""
+    types = getattr(encoder.config, "type_vocab_size", 0)
+    return "token_type_ids" in inspect.signature(encoder.forward).parameters and isinstance(types, int) and types > 1
 
 
 def _head(width: int, outputs: int, task: str, spec: RunSpec) -> nn.Sequential:

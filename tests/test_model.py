@@ -85,6 +85,18 @@ def test_padding_does_not_reach_the_pooling(pooling: str, tiny: Callable[..., Re
     torch.testing.assert_close(together[1:], alone, atol=1e-6, rtol=1e-5)
 
 
+def test_the_second_text_of_a_joint_pair_is_marked_unless_the_spec_says_no(tiny: Callable[..., Resolved]) -> None:
+    model, tokenizer = build(tiny("lora-r12"))
+    unmarked, _ = build(tiny("lora-r12", ["encoder.token_types=false"]))
+    model.eval(), unmarked.eval()
+    batch = make_batch(encode_texts(TEXTS, tokenizer, True, 64), [0, 1], 0, CPU)
+    (text,) = batch.texts
+    expected = model.encoder(input_ids=text.ids, attention_mask=text.mask, token_type_ids=text.types).last_hidden_state
+    mask = text.mask.unsqueeze(-1)
+    torch.testing.assert_close(model._pool(text), (expected * mask).sum(dim=1) / mask.sum(dim=1))
+    assert not torch.allclose(model._pool(text), unmarked._pool(text), atol=1e-4)
+
+
 def test_separate_pairs_join_two_poolings(tiny: Callable[..., Resolved]) -> None:
     model, tokenizer = build(tiny("lora-r12", ["encoder.pair_encoding=separate"]))
     model.eval()

@@ -87,7 +87,7 @@ class Launched:
             with suppress(subprocess.TimeoutExpired):
                 self.process.wait(POLL_S)
         with Writer(self.database) as writer:
-            writer.finish(self.run_id, "interrupted", "killed: it did not stop in time", 130)
+            writer.finish(self.run_id, "interrupted", "stopped before it could say so itself", 130)
 
     def _write_the_end(self, code: int) -> None:
         how = f"signal {-code}" if code < 0 else f"exit code {code}"

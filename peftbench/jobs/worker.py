@@ -103,17 +103,18 @@ def work(run_id: str, database: Path) -> int:
             traceback.print_exc()
             writer.finish(run_id, "failed", clean(f"{type(error).__name__}: {error}", 500), EXIT_FAILED)
             return EXIT_FAILED
+        _stop_on_signals(ignore=True)  # it is done: a stop that comes now comes too late
         writer.finish(run_id, "finished")
         return EXIT_OK
 
 
-def _stop_on_signals() -> None:
+def _stop_on_signals(ignore: bool = False) -> None:
     def stop(number: int, frame: object) -> None:
         signal.signal(number, signal.SIG_IGN)  # once is enough; the end is being written
         raise Interrupted(f"stopped by {signal.Signals(number).name}")
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
+        signal.signal(number, signal.SIG_IGN if ignore else stop)
 
 
 def main() -> int:

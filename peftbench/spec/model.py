@@ -21,6 +21,7 @@ class EncoderSpec(Part):
     revision: str | None = Field(None, description="branch, tag or commit on the hub")
     pooling: Literal["pooler", "cls", "mean"] = "pooler"
     pair_encoding: Literal["joint", "separate"] = "joint"
+    token_types: bool = Field(True, description="mark the second text of a joint pair, where the encoder has types")
     max_length: int = Field(512, ge=8, le=8192, description="longest input in tokens; longer ones are cut")
     dropout: float | None = Field(None, ge=0, lt=1, description="hidden and attention; None: the model's own")
 
