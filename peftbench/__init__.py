@@ -38,7 +38,8 @@ def run(
 ) -> RunRecord:
     """Train one variant in a worker process and return it as stored, predictions included.
 
-    The arguments are those of `peftbench run`. A run that fails is returned too: look at `record.run.state`.
+    The arguments are those of `peftbench run`. A run that fails, or is
+    stopped by Ctrl-C, is returned too: look at `record.run.state`.
 
     Raises:
         UsageError: the spec is wrong, or the name is taken.
@@ -50,8 +51,14 @@ def run(
 
     where = database or default_database()
     launched = launch(resolve(preset, workload, data=data, overrides=overrides, seed=seed), where, name)
-    for _ in launched.follow():
-        pass
+    updates = launched.follow()
+    while True:
+        try:
+            if next(updates, None) is None:
+                break
+        except KeyboardInterrupt:
+            launched.stop()
+            updates = launched.follow()
     with open_store(where) as reader:
         return reader.record(reader.run(launched.run_id), predictions=True)
 

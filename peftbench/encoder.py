@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,7 +91,7 @@ def load_encoder(spec: EncoderSpec, files: EncoderFiles) -> nn.Module:
     try:
         config = AutoConfig.from_pretrained(files.folder, trust_remote_code=False, local_files_only=True)
         _set_dropout(config, spec.dropout)
-        encoder: nn.Module = AutoModel.from_pretrained(
+        encoder, report = AutoModel.from_pretrained(
             files.folder,
             config=config,
             dtype=torch.float32,
@@ -98,6 +99,7 @@ def load_encoder(spec: EncoderSpec, files: EncoderFiles) -> nn.Module:
             use_safetensors=True,
             trust_remote_code=False,
             local_files_only=True,
+            output_loading_info=True,
         )
     except Exception as error:  # transformers raises many kinds here
         raise MissingError(
@@ -109,7 +111,34 @@ def load_encoder(spec: EncoderSpec, files: EncoderFiles) -> nn.Module:
             f"encoder.pooling = 'pooler': {files.name} has no pooler",
             "use --set encoder.pooling=mean, or cls",
         )
+    _check_weights(spec, files, report["missing_keys"])
+    _check_positions(spec, files, config)
     return encoder
+
+
+def _check_weights(spec: EncoderSpec, files: EncoderFiles, missing: Iterable[str]) -> None:
+    """See that every weight that is used came from the checkpoint: transformers makes up the others at random."""
+    absent = sorted(name for name in missing if spec.pooling == "pooler" or not name.startswith("pooler."))
+    if absent and all(name.startswith("pooler.") for name in absent):
+        raise UsageError(
+            f"encoder.pooling = 'pooler': the checkpoint of {files.name} holds no weights for it",
+            "use --set encoder.pooling=mean, or cls",
+        )
+    if absent:
+        raise MissingError(f"encoder {files.name}: the checkpoint lacks {len(absent)} weights: {', '.join(absent[:3])}")
+
+
+def _check_positions(spec: EncoderSpec, files: EncoderFiles, config: Any) -> None:
+    positions = getattr(config, "max_position_embeddings", None)
+    if positions is None:
+        return
+    if config.model_type in ("roberta", "xlm-roberta", "camembert"):
+        positions -= (config.pad_token_id or 0) + 1  # they count from behind the padding id
+    if spec.max_length > positions:
+        raise UsageError(
+            f"encoder.max_length = {spec.max_length}: {files.name} has {positions} positions",
+            f"use --set encoder.max_length={positions}",
+        )
 
 
 def _folder(spec: EncoderSpec) -> Path:
@@ -166,7 +195,10 @@ def _weight_files(name: str, folder: Path) -> list[Path]:
             "loaded, and is refused",
             "convert it to safetensors once, on a machine where that risk is yours to take",
         )
-    raise MissingError(f"encoder {clean(name)}: {folder} holds no {_WEIGHTS}")
+    raise MissingError(
+        f"encoder {clean(name)}: {folder} holds no {_WEIGHTS}",
+        "only safetensors are loaded: a pickle checkpoint (pytorch_model.bin) can run any code, and is refused",
+    )
 
 
 def _set_dropout(config: Any, dropout: float | None) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from peftbench.data.encode import Batch, TextBatch
+from peftbench.errors import UsageError
 from peftbench.methods.base import Method
 from peftbench.methods.registry import method_info
 from peftbench.seeds import generator
@@ -27,6 +28,9 @@ class MultitaskModel(nn.Module):
 
     def __init__(self, encoder: nn.Module, spec: RunSpec) -> None:
         super().__init__()
+        for task in spec.tasks:
+            if hasattr(nn.ModuleDict, task.name) or task.name == "training":
+                raise UsageError(f"tasks.{task.name}: torch needs this name for itself", "give the task another")
         self.encoder = encoder
         self.pooling = spec.encoder.pooling
         self.method: Method = method_info(spec.method.name).load()(spec.method)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
+
+from peftbench.errors import MissingError
 
 APP = "peftbench"
 
@@ -19,7 +22,14 @@ def default_database() -> Path:
 
 
 def run_folder(database: Path, run_id: str) -> Path:
-    """Return the folder of one run's log and checkpoints, beside its database."""
+    """Return the folder of one run's log and checkpoints, beside its database.
+
+    Raises:
+        MissingError: the id, which a database from elsewhere may hold, is none of ours.
+    """
+    if not re.fullmatch("[a-z0-9]{8}", run_id):
+        raise MissingError(f"{database}: the run id {run_id!r} is not one that peftbench made")
+    database = database.resolve()
     return database.with_name(f"{database.stem}-runs") / run_id
 
 

@@ -73,7 +73,7 @@ def architectures() -> dict[str, Callable[[], torch.nn.Module]]:
     small = {"vocab_size": 30522, "hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 48}
     two = {"num_hidden_layers": 2}
     return {
-        "roberta": lambda: t.RobertaModel(t.RobertaConfig(**small, **two, max_position_embeddings=130)),
+        "roberta": lambda: t.RobertaModel(t.RobertaConfig(**small, **two, max_position_embeddings=514, pad_token_id=1)),
         "distilbert": lambda: t.DistilBertModel(
             t.DistilBertConfig(vocab_size=30522, dim=32, n_layers=2, n_heads=2, hidden_dim=48)
         ),
@@ -110,4 +110,24 @@ def test_a_pooler_that_is_not_there_is_an_error_not_a_guess(tiny_encoder: Path, 
     architectures()["distilbert"]().save_pretrained(folder)
     spec = EncoderSpec(name=str(folder), pooling="pooler")
     with pytest.raises(UsageError, match="has no pooler"):
+        encoders.load_encoder(spec, encoders.find_encoder(spec))
+
+
+def test_a_pooler_that_the_checkpoint_lacks_is_not_made_up(tiny_encoder: Path, tmp_path: Path) -> None:
+    from transformers import BertConfig, BertModel
+
+    folder = tmp_path / "no-pooler"
+    shutil.copytree(tiny_encoder, folder)
+    config = BertConfig.from_pretrained(folder)
+    BertModel(config, add_pooling_layer=False).save_pretrained(folder)
+    with_pooler = EncoderSpec(name=str(folder), pooling="pooler")
+    files = encoders.find_encoder(with_pooler)
+    with pytest.raises(UsageError, match="holds no weights for it"):
+        encoders.load_encoder(with_pooler, files)
+    encoders.load_encoder(EncoderSpec(name=str(folder), pooling="mean"), files)
+
+
+def test_more_tokens_than_positions_are_refused_at_once(tiny_encoder: Path) -> None:
+    spec = EncoderSpec(name=str(tiny_encoder), max_length=513)
+    with pytest.raises(UsageError, match=r"max_length = 513: .* has 512 positions"):
         encoders.load_encoder(spec, encoders.find_encoder(spec))

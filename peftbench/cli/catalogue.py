@@ -27,6 +27,7 @@ def workloads(name: Name = None, as_json: Json = False) -> None:
 def _catalogue(kind: Kind, name: str | None, as_json: bool) -> None:
     from peftbench.report.tables import plain_table
     from peftbench.spec.files import read_recipe, shipped
+    from peftbench.text import clean
 
     if name is not None:
         recipe = read_recipe(kind, name)
@@ -43,7 +44,9 @@ def _catalogue(kind: Kind, name: str | None, as_json: bool) -> None:
                 }
             )
         else:
-            show(f"# {recipe.path}", recipe.path.read_text("utf-8").rstrip())
+            for line in [f"# {recipe.path}", *recipe.path.read_text("utf-8-sig").splitlines()]:
+                indent = len(line) - len(line.lstrip(" "))
+                print(" " * indent + clean(line))
         return
     recipes = [read_recipe(kind, one) for one in shipped(kind)]
     if as_json:

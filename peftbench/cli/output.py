@@ -29,12 +29,12 @@ def database(given: Path | None) -> Path:
     return given if given is not None else default_database()
 
 
-def console(stderr: bool = False) -> Console:
+def console() -> Console:
     """Return a console; 100 columns where the output is no terminal, so that tables are not folded to death."""
     from rich.console import Console
 
-    stream = sys.stderr if stderr else sys.stdout
-    return Console(stderr=stderr, highlight=False, markup=False, emoji=False, width=None if stream.isatty() else 100)
+    width = None if sys.stdout.isatty() else 100
+    return Console(highlight=False, markup=False, emoji=False, width=width)
 
 
 def show(*parts: RenderableType) -> None:

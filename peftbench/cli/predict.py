@@ -108,11 +108,13 @@ def _inputs(
     if file is not None:
         if not file.is_file():
             raise MissingError(f"--file {file}: no such file")
-        separator = task.source.separator if task.source.type == "files" and file.suffix.lower() == ".csv" else None
-        rows = list(read_rows(file, separator))
-        for column in task.text:
-            if rows and column not in rows[0].values:
-                raise DataError(f"{file}: no column '{column}'", f"columns there: {', '.join(rows[0].values)}")
+        tabs = file.suffix.lower() == ".csv" and b"\t" in file.open("rb").readline()  # as the study's files
+        rows = list(read_rows(file, "tab" if tabs else None))
+        for row in rows:
+            absent = [column for column in task.text if column not in row.values]
+            if absent:
+                there = ", ".join(map(str, row.values))
+                raise DataError(f"{file}, {row.unit} {row.number}: no column '{absent[0]}'", f"columns there: {there}")
         inputs = [tuple(str(row.values[column] or "").strip() for column in task.text) for row in rows]
         return [dict(row.values) for row in rows], inputs
     if texts and texts != ["-"]:
@@ -160,7 +162,8 @@ def _write_csv(path: Path, rows: list[dict[str, object]], found: list[Predicted]
 
     try:
         with path.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, [*rows[0], *found[0].as_dict()])
+            columns = dict.fromkeys(column for row in rows for column in row)
+            writer = csv.DictWriter(file, [*columns, *(key for key in found[0].as_dict() if key not in columns)])
             writer.writeheader()
             writer.writerows({**row, **one.as_dict()} for row, one in zip(rows, found, strict=True))
     except OSError as error:

@@ -25,15 +25,21 @@ class Follower:
     def follow(self, launched: Launched) -> Run:
         """Follow a run and return it as it ended."""
         last: Update | None = None
-        for update in launched.follow():
-            self.take(update, first=last is None)
-            last = update
+        try:
+            for update in launched.follow():
+                self.take(update, first=last is None)
+                last = update
+        finally:
+            self.close()
         assert last is not None
         self.end(last)
         return last.run
 
     def take(self, update: Update, first: bool) -> None:
         """Take what is new of the run."""
+
+    def close(self) -> None:
+        """Leave the terminal as it was found."""
 
     def end(self, update: Update) -> None:
         """Take the run as it ended."""
@@ -82,11 +88,14 @@ class BarFollower(Follower):
             visible=True,
         )
 
-    def end(self, update: Update) -> None:
-        """Take the bars away and print the run's result."""
+    def close(self) -> None:
+        """Take the bars away."""
         if self._bars is not None:
             self._bars.stop()
             self._bars = None
+
+    def end(self, update: Update) -> None:
+        """Print the run's result."""
         self.console.print(end_line(update))
 
     def _start(self, run: Run) -> tuple[Progress, TaskID, TaskID]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -61,8 +64,9 @@ def run(
             print_json(found if len(found) > 1 else found[0])
         elif len(runs) > 1:
             _show_comparison(reader, runs)
+            show("", f"again: {_command('compare', *(run.name for run in runs), db=db)}")
         else:
-            show(f"next: peftbench show {runs[0].name}")
+            show(f"next: {_command('show', runs[0].name, db=db)}")
 
 
 def _follower(as_json: bool) -> Follower:
@@ -72,7 +76,8 @@ def _follower(as_json: bool) -> Follower:
     if as_json:
         return Follower()
     out = console()
-    return BarFollower(out) if out.is_terminal and not out.is_dumb_terminal else LineFollower()
+    plain = not sys.stdout.isatty() or out.is_dumb_terminal or "NO_COLOR" in os.environ
+    return LineFollower() if plain else BarFollower(out)
 
 
 def _one(resolved: Resolved, where: Path, name: str | None, follower: Follower) -> Run:
@@ -92,7 +97,7 @@ def _one(resolved: Resolved, where: Path, name: str | None, follower: Follower) 
         return ended
     error = (Interrupted if ended.state == "interrupted" else PeftbenchError)(
         f"run {ended.name} ({ended.id}) {ended.state}: {ended.reason}",
-        f"its {ended.epochs_done} finished epochs are kept: peftbench show {ended.name}"
+        f"its {ended.epochs_done} finished epochs are kept: {_command('show', ended.name, db=where)}"
         if ended.epochs_done
         else f"its log: {launched.log}",
     )
@@ -107,4 +112,8 @@ def _show_comparison(reader: object, runs: list[Run]) -> None:
 
     assert isinstance(reader, Reader)
     show("", tables.comparison(compare([reader.record(run, predictions=True) for run in runs])))
-    show("", f"again: peftbench compare {' '.join(run.name for run in runs)}")
+
+
+def _command(*words: str, db: Path | None) -> str:
+    """Return a command as the user would type it, on the same database."""
+    return shlex.join(["peftbench", *words, *(["--db", str(db)] if db else [])])

@@ -91,7 +91,7 @@ def encode_split(split: Split, tokenizer: Any, tokenizer_sha256: str, joint: boo
     parts, truncated = cached or _tokenise(texts, tokenizer, joint, max_length)
     if cached is None:
         _write_cache(path, parts, truncated)
-    labels = np.array([example.label for example in split.examples], dtype=np.float32)
+    labels = np.array([example.label for example in split.examples], dtype=np.float64)
     ids = tuple(example.id for example in split.examples)
     return EncodedSplit(parts, labels, ids, truncated, from_cache=cached is not None)
 
@@ -99,14 +99,14 @@ def encode_split(split: Split, tokenizer: Any, tokenizer_sha256: str, joint: boo
 def encode_texts(texts: Sequence[tuple[str, ...]], tokenizer: Any, joint: bool, max_length: int) -> EncodedSplit:
     """Tokenise texts that have no labels (theirs are NaN) and are not cached."""
     parts, truncated = _tokenise(texts, tokenizer, joint, max_length)
-    nothing = np.full(len(texts), np.nan, dtype=np.float32)
+    nothing = np.full(len(texts), np.nan)
     return EncodedSplit(parts, nothing, tuple(map(str, range(len(texts)))), truncated, from_cache=False)
 
 
 def make_batch(split: EncodedSplit, rows: Sequence[int] | np.ndarray, pad_id: int, device: torch.device) -> Batch:
     """Gather rows into one batch, padded to its own longest text."""
     texts = tuple(_pad(part, rows, pad_id, device) for part in split.parts)
-    labels = torch.from_numpy(split.labels[rows]).to(device)
+    labels = torch.from_numpy(split.labels[rows].astype(np.float32)).to(device)
     return Batch(texts, labels, int(split.lengths[rows].sum()))
 
 

@@ -42,7 +42,9 @@ class Launched:
         self.database = database
         self.process = process
         self.log = log
-        self._stopping = False
+        self._stops_asked = 0
+        self._stop_began: float | None = None
+        self._terminated = False
 
     def follow(self) -> Iterator[Update]:
         """Yield what is new several times a second until the run has ended.
@@ -52,6 +54,8 @@ class Launched:
         seen = 0
         with Reader(self.database) as reader:
             while True:
+                if self._stops_asked and self.process.poll() is None:
+                    self._press_stop()
                 ended = self.process.poll()
                 run = reader.run(self.run_id)
                 if ended is not None and run.state in ACTIVE_STATES:
@@ -67,27 +71,21 @@ class Launched:
                     self.process.wait(POLL_S)
 
     def stop(self) -> None:
-        """Ask the worker to stop, then insist: a flag in the store and SIGTERM, SIGKILL after a grace period.
+        """Ask for the run to be stopped; `follow` does it. Asked twice, the worker is killed at once."""
+        self._stops_asked += 1
 
-        Called a second time meanwhile, it does not wait any longer.
-        """
-        if self._stopping:
+    def _press_stop(self) -> None:
+        """Take the next step of a stop: a flag in the store, then SIGTERM, then SIGKILL."""
+        if self._stop_began is None:
+            self._stop_began = time.monotonic()
+            with Writer(self.database) as writer:
+                writer.request_stop(self.run_id)
+        waited = time.monotonic() - self._stop_began
+        if self._stops_asked > 1 or waited > STOP_GRACE_S:
             self.process.kill()
-            return
-        self._stopping = True
-        with Writer(self.database) as writer:
-            writer.request_stop(self.run_id)
-        with suppress(subprocess.TimeoutExpired):  # in training it looks several times a second
-            self.process.wait(STOP_HEARD_S)
-        deadline = time.monotonic() + STOP_GRACE_S
-        self.process.terminate()
-        while self.process.poll() is None:
-            if time.monotonic() > deadline:
-                self.process.kill()
-            with suppress(subprocess.TimeoutExpired):
-                self.process.wait(POLL_S)
-        with Writer(self.database) as writer:
-            writer.finish(self.run_id, "interrupted", "stopped before it could say so itself", 130)
+        elif waited > STOP_HEARD_S and not self._terminated:
+            self._terminated = True
+            self.process.terminate()
 
     def _write_the_end(self, code: int) -> None:
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
@@ -123,7 +121,7 @@ def launch(resolved: Resolved, database: Path, name: str | None = None) -> Launc
             log = folder / "worker.log"
             with log.open("wb") as output:
                 process = subprocess.Popen(
-                    [sys.executable, "-m", "peftbench.jobs.worker", run_id, "--db", str(database.resolve())],
+                    [sys.executable, "-P", "-m", "peftbench.jobs.worker", run_id, "--db", str(database.resolve())],
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from peftbench.errors import EXIT_FAILED, EXIT_OK, Interrupted, PeftbenchError
+from peftbench.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, Interrupted, PeftbenchError
 from peftbench.jobs.liveness import this_process
 from peftbench.paths import run_folder
 from peftbench.spec.model import RunSpec
@@ -22,6 +22,8 @@ from peftbench.store.reader import Reader
 from peftbench.store.rows import Epoch, Phase, Prediction, Progress, Score, TaskBest
 from peftbench.store.writer import Writer
 from peftbench.text import clean
+
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class StoreRecorder:
@@ -82,39 +84,55 @@ def work(run_id: str, database: Path) -> int:
     with Reader(database) as reader:
         run = reader.run(run_id)
     with Writer(database) as writer:
-        if not writer.claim(run_id, this_process()):
-            print(f"run {run_id} is not waiting for a worker", file=sys.stderr)
-            return EXIT_FAILED
         try:
             _stop_on_signals()
+            if not writer.claim(run_id, this_process()):
+                print(f"run {run_id} is not waiting for a worker", file=sys.stderr)
+                return EXIT_FAILED
             from peftbench.training.execute import execute
 
             spec = RunSpec.model_validate_json(run.spec_json)
             execute(spec, StoreRecorder(writer, run_id), run_folder(database, run_id))
+            _ignore_signals()  # it is done: a stop that comes now comes too late
+        except _StopSignal as error:
+            _ignore_signals()
+            writer.finish(run_id, "interrupted", str(error), EXIT_INTERRUPTED)
+            return EXIT_INTERRUPTED
         except Interrupted as error:
+            _ignore_signals()
             writer.finish(run_id, "interrupted", error.message, error.exit_code)
             return error.exit_code
         except PeftbenchError as error:
+            _ignore_signals()
             reason = error.message if error.hint is None else f"{error.message} ({error.hint})"
             print(reason, file=sys.stderr)
             writer.finish(run_id, "failed", reason, error.exit_code)
             return error.exit_code
         except BaseException as error:
+            _ignore_signals()
             traceback.print_exc()
             writer.finish(run_id, "failed", clean(f"{type(error).__name__}: {error}", 500), EXIT_FAILED)
             return EXIT_FAILED
-        _stop_on_signals(ignore=True)  # it is done: a stop that comes now comes too late
         writer.finish(run_id, "finished")
         return EXIT_OK
 
 
-def _stop_on_signals(ignore: bool = False) -> None:
-    def stop(number: int, frame: object) -> None:
-        signal.signal(number, signal.SIG_IGN)  # once is enough; the end is being written
-        raise Interrupted(f"stopped by {signal.Signals(number).name}")
+class _StopSignal(BaseException):
+    """SIGTERM or SIGINT. No `except Exception` of a library on the way may take it for its own trouble."""
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN if ignore else stop)
+
+def _stop_on_signals() -> None:
+    def stop(number: int, frame: object) -> None:
+        _ignore_signals()  # once is enough; the end is being written
+        raise _StopSignal(f"stopped by {signal.Signals(number).name}")
+
+    for number in _STOP_SIGNALS:
+        signal.signal(number, stop)
+
+
+def _ignore_signals() -> None:
+    for number in _STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def main() -> int:

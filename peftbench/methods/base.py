@@ -23,7 +23,8 @@ class Method(ABC, Generic[Options]):
     def attach(self, encoder: nn.Module, tasks: Sequence[str], seed: int) -> None:
         """Change the encoder in place: freeze what stays, add what is trained, initialised from `seed`.
 
-        After it, exactly the weights to train have `requires_grad`.
+        After it, exactly the weights to train have `requires_grad`. A task's own weights lie below an
+        `nn.ModuleDict` named `adapters`, by the task's name: so they are saved and counted.
         """
 
     @abstractmethod

@@ -31,7 +31,7 @@ class DoraAdapter(LoraAdapter):
     def forward(self, x: Tensor, base: nn.Linear) -> Tensor:
         """Return W' x + b, `[..., out]`, for x, `[..., in]`.
 
-        With dropout, only the low-rank part's input is dropped, as in HF PEFT.
+        With dropout, only the low-rank part's input is dropped. (HF PEFT drops it for the change of W0 x too.)
         """
         factor = self.m / self.norm(base)
         if self.dim == 1:

@@ -13,8 +13,6 @@ from peftbench.errors import UsageError, did_you_mean
 _ROLES: dict[str, dict[str, str]] = {
     "distilbert": {"query": "q_lin", "key": "k_lin", "value": "v_lin"},
     "modernbert": {"query": "Wqkv", "key": "Wqkv", "value": "Wqkv"},
-    "deberta-v2": {"query": "query_proj", "key": "key_proj", "value": "value_proj"},
-    "albert": {"query": "query", "key": "key", "value": "value"},
 }
 
 

@@ -26,13 +26,13 @@ def plain_table(headers: Iterable[str], rows: Iterable[Sequence[str | Text]], le
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
     for place, header in enumerate(headers):
         table.add_column(
-            Text(header),
+            Text("\n".join(clean(line) for line in header.split("\n"))),
             justify="left" if place < left else "right",
             overflow="fold",
             no_wrap=place >= left,
         )
     for row in rows:
-        table.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in row))
+        table.add_row(*(cell if isinstance(cell, Text) else Text(clean(cell)) for cell in row))
     return table
 
 
@@ -109,7 +109,10 @@ def comparison(result: Comparison) -> Group:
             for record, value in zip(records, difference.values, strict=True)
         )
         parts.append(Text(f"not alike, {difference.key}: {values}", style="yellow"))
-    if result.unfair:
+    studied = [difference.key for difference in result.differences if not difference.unfair]
+    if studied:
+        parts.append(Text(f"they differ in: {', '.join(studied)}", style="dim"))
+    if result.differences:
         parts.append(Text(""))
     parts += [_quality(records), Text(""), _cost(records, result.costs)]
     for record, rows in zip(records[1:], result.against, strict=True):
@@ -122,7 +125,7 @@ def comparison(result: Comparison) -> Group:
         Text(""),
         Text(
             "Intervals: 95 %, paired bootstrap over dev examples. One run each: the spread between seeds is not in "
-            "them.",
+            "them, and nothing is corrected for the number of comparisons.",
             style="dim",
         ),
     ]
@@ -196,8 +199,8 @@ def _epochs_of(record: RunRecord, tasks: Sequence[str]) -> Table:
 
 
 def _best_lines(record: RunRecord) -> list[Text]:
-    best = record.run.best_epoch
-    lines = [Text(f"* best epoch by dev average: {best}" if best else "no epoch has a dev average")]
+    best = f"* best epoch by dev average: {record.run.best_epoch}"
+    lines = [Text(best if record.run.dev_avg is not None else "no epoch has a dev average; the first one is kept")]
     if record.task_bests:
         bests = [f"{clean(best.task)} {best.epoch} ({figures.score(best.value)})" for best in record.task_bests]
         lines.append(Text(f"  best epoch of each task by itself: {', '.join(bests)}"))

@@ -104,7 +104,7 @@ class Phase:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One dev example: its label, what the run predicted, and the logits behind it."""
+    """One dev example: its label, and what the run predicted."""
 
     task: str
     epoch: int
@@ -130,7 +130,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something worth telling later: a change of state, rows left out, a cache that was used."""
+    """Something worth telling later: a change of state, rows left out, inputs cut."""
 
     sequence: int
     at: str

@@ -56,13 +56,14 @@ class Writer:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        self._connection.execute("BEGIN IMMEDIATE")
         try:
+            self._connection.execute("BEGIN IMMEDIATE")
             yield self._connection
+            self._connection.execute("COMMIT")
         except BaseException:
-            self._connection.execute("ROLLBACK")
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
             raise
-        self._connection.execute("COMMIT")
 
     def create_run(
         self,
@@ -229,7 +230,10 @@ class Writer:
         with self._transaction() as connection:
             state = connection.execute("SELECT state FROM runs WHERE id = ?", (run.id,)).fetchone()
             if state and state[0] in ACTIVE_STATES:
-                raise UsageError(f"run {run.name} ({run.id}) is {state[0]}", "stop it first")
+                who = f"kill {run.worker.pid}" if run.worker else "Ctrl-C"
+                raise UsageError(
+                    f"run {run.name} ({run.id}) is {state[0]}", f"stop it first: Ctrl-C where it was started, or {who}"
+                )
             connection.execute("DELETE FROM runs WHERE id = ?", (run.id,))
 
     def _put_phases(self, run_id: str, phases: Sequence[Phase]) -> None:
@@ -245,10 +249,8 @@ class Writer:
 def _check_name(name: str) -> None:
     if name == "latest":
         raise UsageError("--name latest: that always means the newest run", "choose another")
-    try:
-        name.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise UsageError(f"--name {clean(name)}: not UTF-8", "choose another") from error
+    if not name or clean(name) != name:
+        raise UsageError(f"--name {clean(name)}: empty, or with characters that cannot be printed", "choose another")
 
 
 def _next_name(preset: str, taken: set[str]) -> str:

@@ -66,7 +66,7 @@ def evaluate(
     logits = logits_of(model, split, rows, batch_size, pad_id, device, on_batch)
     labels = split.labels[rows]
     predictions = predict(task, logits)
-    loss = float(loss_of(task, torch.from_numpy(logits), torch.from_numpy(labels)))
+    loss = float(loss_of(task, torch.from_numpy(logits), torch.from_numpy(labels.astype(np.float32))))
     return Evaluation(score(task, predictions, labels), loss, rows, predictions)
 
 

@@ -12,6 +12,7 @@ import torch
 from peftbench.data.encode import EncodedSplit, encode_split
 from peftbench.data.load import SplitName, load_split
 from peftbench.encoder import EncoderFiles, find_encoder, load_encoder, load_tokenizer
+from peftbench.errors import UsageError
 from peftbench.meters.conditions import measured_under
 from peftbench.meters.host import peak_rss_mib
 from peftbench.methods.registry import method_info
@@ -49,6 +50,14 @@ def execute(spec: RunSpec, recorder: Recorder, folder: Path) -> None:
     }
     model = MultitaskModel(load_encoder(spec.encoder, files), spec).to(device)
     trainable = model.trainable()
+    info = method_info(spec.method.name)
+    per_task = {name for task in spec.tasks for name in model.trainable_of(task.name)}
+    if info.independent_tasks and per_task != trainable.keys():
+        raise UsageError(
+            f"method '{info.name}' says that its tasks are independent, but trains weights of no task: "
+            f"{', '.join(sorted(trainable.keys() - per_task)[:3])}",
+            "a method keeps a task's weights below a module dictionary `adapters`, by the task's name",
+        )
     recorder.describe(
         data_hash=hashlib.sha256("".join(fingerprints.values()).encode()).hexdigest(),
         weights_total=sum(weight.numel() for weight in model.parameters()),
@@ -74,7 +83,7 @@ def execute(spec: RunSpec, recorder: Recorder, folder: Path) -> None:
         spec,
         model,
         data,
-        independent_tasks=method_info(spec.method.name).independent_tasks,
+        independent_tasks=info.independent_tasks,
         pad_id=tokenizer.pad_token_id or 0,
         device=device,
         recorder=recorder,

@@ -15,7 +15,7 @@ class Recorder(Protocol):
         """Take facts of the loaded run (`data_hash`, `weights_total`, ...) and what it is measured under."""
 
     def note(self, kind: str, message: str) -> None:
-        """Take something worth telling: rows left out, a cache used."""
+        """Take something worth telling: rows left out, inputs cut."""
 
     def progress(self, progress: Progress) -> None:
         """Take where the run stands.

@@ -197,3 +197,24 @@ def test_a_run_whose_worker_never_came_is_lost_after_a_while(db: Path, tiny: Cal
         run = reader.run(run_id)
     assert state_shown(run) == "starting"
     assert state_shown(replace(run, created_at="2026-01-01T00:00:00.000Z")) == "lost"
+
+
+def test_a_stop_while_it_loads_is_an_interruption_too(db: Path, tiny: Callable[..., Resolved]) -> None:
+    launched = launch(tiny("lora-r12"), db)
+
+    def stop(update: Update) -> None:
+        if update.run.state == "running" and update.progress is None and not update.run.epochs_done:
+            launched.process.send_signal(signal.SIGTERM)
+
+    last = follow(launched, stop)
+    assert (last.run.state, last.run.exit_code) == ("interrupted", 130), launched.log.read_text()
+
+
+def test_a_worker_imports_nothing_from_the_current_folder(
+    db: Path, tiny: Callable[..., Resolved], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "random.py").write_text("raise SystemExit('the trap was imported')")
+    resolved = tiny("last-layer", ["train.epochs=1"])
+    monkeypatch.chdir(tmp_path)
+    launched = launch(resolved, db)
+    assert follow(launched).run.state == "finished", launched.log.read_text()
