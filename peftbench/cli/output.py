@@ -42,11 +42,11 @@ def show(*parts: RenderableType) -> None:
     out = console()
     if out.is_terminal:
         for part in parts:
-            out.print(part)
+            out.print(part, soft_wrap=isinstance(part, str))
         return
     with out.capture() as captured:
         for part in parts:
-            out.print(part)
+            out.print(part, soft_wrap=isinstance(part, str))  # a path or command must not be folded
     print("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
