@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from peftbench.cli.progress import Follower
     from peftbench.spec import Resolved
+    from peftbench.store.reader import Reader
     from peftbench.store.rows import Run
 
 
@@ -105,12 +106,10 @@ def _one(resolved: Resolved, where: Path, name: str | None, follower: Follower) 
     raise error
 
 
-def _show_comparison(reader: object, runs: list[Run]) -> None:
+def _show_comparison(reader: Reader, runs: list[Run]) -> None:
     from peftbench.analysis.comparison import compare
     from peftbench.report import tables
-    from peftbench.store.reader import Reader
 
-    assert isinstance(reader, Reader)
     show("", tables.comparison(compare([reader.record(run, predictions=True) for run in runs])))
 
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from peftbench.errors import EXIT_FAILED, MissingError
+from peftbench.errors import EXIT_FAILED, EXIT_INTERRUPTED, MissingError
 from peftbench.paths import run_folder
 from peftbench.spec.model import RunSpec
 from peftbench.spec.resolve import Resolved
@@ -53,6 +53,7 @@ class Launched:
         """
         seen = 0
         with Reader(self.database) as reader:
+            record = reader.record(reader.run(self.run_id))
             while True:
                 if self._stops_asked and self.process.poll() is None:
                     self._press_stop()
@@ -61,7 +62,8 @@ class Launched:
                 if ended is not None and run.state in ACTIVE_STATES:
                     self._write_the_end(ended)
                     run = reader.run(self.run_id)
-                record = reader.record(run)
+                if run.epochs_done > seen or run.state != record.run.state:
+                    record = reader.record(run)
                 new = tuple(epoch for epoch in record.epochs if epoch.epoch > seen)
                 seen = max([seen, *(epoch.epoch for epoch in new)])
                 yield Update(run, reader.progress(self.run_id), new, record)
@@ -90,12 +92,11 @@ class Launched:
     def _write_the_end(self, code: int) -> None:
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
         with Writer(self.database) as writer:
-            writer.finish(
-                self.run_id,
-                "failed",
-                f"the worker ended with {how} and without a word; see {self.log}",
-                EXIT_FAILED,
-            )
+            if self._stop_began is not None:
+                writer.finish(self.run_id, "interrupted", f"stopped, with {how}", EXIT_INTERRUPTED)
+            else:
+                reason = f"the worker ended with {how} and without a word; see {self.log}"
+                writer.finish(self.run_id, "failed", reason, EXIT_FAILED)
 
 
 def launch(resolved: Resolved, database: Path, name: str | None = None) -> Launched:
@@ -139,9 +140,10 @@ def check_files(spec: RunSpec) -> None:
     Raises:
         MissingError: naming the first that is not.
     """
+    from peftbench.data.load import SPLITS
     from peftbench.data.sources.files import split_path
 
     for task in spec.tasks:
         if isinstance(task.source, FilesSource):
-            for split in ("train", "dev"):
+            for split in SPLITS:
                 split_path(task, task.source, split)

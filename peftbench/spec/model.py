@@ -11,7 +11,7 @@ from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
 from peftbench.methods.options import MethodOptions
 from peftbench.methods.registry import method_info
-from peftbench.tasks import KNOWN_TASKS, FilesSource, Part, TaskSpec
+from peftbench.tasks import FilesSource, Part, TaskSpec
 
 
 class EncoderSpec(Part):
@@ -125,11 +125,6 @@ class RunSpec(Part):
             if isinstance(task.source, FilesSource):
                 del task_dump["source"]["root"]
         return dump
-
-
-def known_task_defaults(name: str) -> dict[str, Any]:
-    """Return what a known task brings by itself; nothing for a task of the user's own."""
-    return KNOWN_TASKS.get(name, {})
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -19,8 +19,8 @@ from pydantic import BaseModel, ValidationError
 from peftbench.errors import UsageError, did_you_mean
 from peftbench.methods.registry import method_info
 from peftbench.spec.files import RecipeFile, read_recipe
-from peftbench.spec.model import RunSpec, flatten, known_task_defaults
-from peftbench.tasks import FilesSource, HubSource, QuickstartSource, TaskSpec
+from peftbench.spec.model import RunSpec, flatten
+from peftbench.tasks import KNOWN_TASKS, FilesSource, HubSource, QuickstartSource, TaskSpec
 from peftbench.text import clean
 
 DEFAULT_WORKLOAD = "quickstart"
@@ -90,7 +90,7 @@ def resolve(
     layers = _Layers()
     for name in setting.tables.get("tasks", {}):
         layers.tree.setdefault("tasks", {})[name] = {}  # a place for each, so that they keep the workload's order
-        layers.put_all({"tasks": {name: known_task_defaults(name)}}, f"task {name}")
+        layers.put_all({"tasks": {name: KNOWN_TASKS.get(name, {})}}, f"task {name}")
     layers.put_all(recipe.tables, f"preset {recipe.name}")
     layers.put_all(setting.tables, f"workload {setting.name}")
     _adjust(layers, recipe, setting)

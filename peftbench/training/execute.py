@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from peftbench.data.encode import EncodedSplit, encode_split
-from peftbench.data.load import SplitName, load_split
+from peftbench.data.load import SPLITS, SplitName, load_split
 from peftbench.encoder import EncoderFiles, find_encoder, load_encoder, load_tokenizer
 from peftbench.errors import UsageError
 from peftbench.meters.conditions import measured_under
@@ -44,7 +44,7 @@ def execute(spec: RunSpec, recorder: Recorder, folder: Path) -> None:
     fingerprints: dict[str, str] = {}
     data = {
         task.name: TaskData(
-            *(_encoded(task, split, spec, tokenizer, files, fingerprints, recorder) for split in ("train", "dev"))
+            *(_encoded(task, split, spec, tokenizer, files, fingerprints, recorder) for split in SPLITS)
         )
         for task in spec.tasks
     }

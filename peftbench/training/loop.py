@@ -23,6 +23,7 @@ from torch import Tensor
 
 from peftbench.analysis.scores import dev_average, leaderboard
 from peftbench.data.encode import Batch, EncodedSplit, make_batch, random_batches
+from peftbench.data.load import SPLITS
 from peftbench.errors import TrainingError
 from peftbench.meters.host import peak_rss_mib, reset_peak_rss
 from peftbench.model import MultitaskModel
@@ -136,11 +137,9 @@ class Trainer:
         self.model.switch_mode(task.name)
         self.model.train()
         losses = _LossCurve(task.name, self.spec)
-        clock = _StepClock(self.device, "train", epoch, task.name)
         phases = []
         warmup = min(WARMUP_STEPS, steps) if self.steps_done == 0 else 0
-        if warmup:
-            clock = _StepClock(self.device, "warmup", epoch, task.name)
+        clock = _StepClock(self.device, "warmup" if warmup else "train", epoch, task.name)
         for step, rows in enumerate(random_batches(len(split), size, order), start=1):
             batch = make_batch(split, rows, self.pad_id, self.device)
             with clock:
@@ -166,7 +165,7 @@ class Trainer:
         scores: list[Score] = []
         dev: dict[str, Evaluation] = {}
         for task in self.spec.tasks:
-            for split in ("train", "dev"):
+            for split in SPLITS:
                 result, phase = self._evaluate(epoch, task, split)
                 phases.append(phase)
                 scores.append(

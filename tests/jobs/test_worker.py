@@ -218,3 +218,11 @@ def test_a_worker_imports_nothing_from_the_current_folder(
     monkeypatch.chdir(tmp_path)
     launched = launch(resolved, db)
     assert follow(launched).run.state == "finished", launched.log.read_text()
+
+
+def test_a_run_stopped_twice_is_killed_at_once_and_still_interrupted(db: Path, tiny: Callable[..., Resolved]) -> None:
+    launched = launch(tiny("lora-r12", LONG), db)
+    launched.stop()
+    launched.stop()
+    last = follow(launched)
+    assert (last.run.state, last.run.exit_code, last.run.reason) == ("interrupted", 130, "stopped, with signal 9")
