@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import inspect
 import math
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
-from peftbench.data.encode import Batch, TextBatch
+from peftbench.data.batches import Batch, Batcher, PackedText, TextBatch
 from peftbench.errors import UsageError
 from peftbench.methods.base import Method
 from peftbench.methods.registry import method_info
+from peftbench.native import NativeEncoder, why_not_native
 from peftbench.seeds import generator
 from peftbench.spec.model import RunSpec
 
@@ -21,10 +23,13 @@ class MultitaskModel(nn.Module):
 
     Args:
         encoder: a BERT-family encoder of transformers, pretrained.
-        spec: method, pooling, pair encoding, heads, tasks and seed.
+        spec: method, runtime, precision, pooling, pair encoding, heads, tasks and seed.
+
+    It is built on the CPU, then `prepare`d for a device: only then can it compute.
     """
 
     head: nn.Sequential
+    native: NativeEncoder | None = None
 
     def __init__(self, encoder: nn.Module, spec: RunSpec) -> None:
         super().__init__()
@@ -32,6 +37,8 @@ class MultitaskModel(nn.Module):
             if hasattr(nn.ModuleDict, task.name) or task.name == "training":
                 raise UsageError(f"tasks.{task.name}: torch needs this name for itself", "give the task another")
         self.encoder = encoder
+        self.runtime = spec.runtime
+        self.precision = spec.precision
         self.pooling = spec.encoder.pooling
         self.method: Method = method_info(spec.method.name).load()(spec.method)
         self.method.attach(encoder, [task.name for task in spec.tasks], spec.seed)
@@ -52,14 +59,46 @@ class MultitaskModel(nn.Module):
         self.method.switch_mode(task)
         object.__setattr__(self, "head", self.heads[task])
 
+    def prepare(self, device: torch.device) -> Self:
+        """Move to the device and make the spec's runtime ready there. Where it falls back, `path` says why."""
+        self.to(device)
+        if self.precision == "bf16" and not any(_is_frozen_linear(module) for module in self.encoder.modules()):
+            raise UsageError(
+                "precision = 'bf16' rounds the frozen weights, and this method freezes none",
+                "use --set precision=autocast: bf16 multiplications, fp32 weights",
+            )
+        reason = why_not_native(self.encoder) if self.runtime == "native" else None
+        if self.runtime == "native" and reason is None:
+            self.native = NativeEncoder(
+                self.encoder, self.pooling, token_types=self.takes_types, precision=self.precision
+            )
+            self.path = f"native: {self.native.describe()}"
+        else:
+            if self.precision == "bf16":
+                _round_frozen(self.encoder)
+            self.path = "transformers" if reason is None else f"transformers, not native: {reason}"
+        return self
+
+    def batcher(self, pad_id: int) -> Batcher:
+        """Return what makes batches in this model's form, on its device."""
+        return Batcher(self.native is not None, pad_id, next(self.heads.parameters()).device)
+
     def forward(self, batch: Batch) -> Tensor:
         """Return the active task's logits, `[batch, outputs]`."""
-        with torch.set_grad_enabled(self.encoder_trains and torch.is_grad_enabled()):
-            pooled = torch.cat([self._pool(text) for text in batch.texts], dim=-1)
-        logits: Tensor = self.head(pooled)
+        logits: Tensor = self.head(torch.cat([self.pooled(text) for text in batch.texts], dim=-1))
         return logits
 
-    def _pool(self, text: TextBatch) -> Tensor:
+    def pooled(self, text: TextBatch | PackedText) -> Tensor:
+        """Return each text's vector, `[texts, hidden]` in fp32."""
+        if isinstance(text, PackedText):
+            if self.native is None:
+                raise RuntimeError("a packed batch needs the native path: prepare the model first")
+            return self.native(text, self.training)
+        half = torch.autocast(text.ids.device.type, torch.bfloat16, enabled=self.precision != "fp32")
+        with half, torch.set_grad_enabled(self.encoder_trains and torch.is_grad_enabled()):
+            return self._transformers(text).float()
+
+    def _transformers(self, text: TextBatch) -> Tensor:
         types = {"token_type_ids": text.types} if self.takes_types else {}
         output = self.encoder(input_ids=text.ids, attention_mask=text.mask, **types)
         if self.pooling == "pooler":
@@ -84,6 +123,17 @@ def _has_token_types(encoder: nn.Module) -> bool:
     """Tell whether the encoder embeds more than one token type (RoBERTa has one, DistilBERT none)."""
     types = getattr(encoder.config, "type_vocab_size", 0)
     return "token_type_ids" in inspect.signature(encoder.forward).parameters and isinstance(types, int) and types > 1
+
+
+def _round_frozen(encoder: nn.Module) -> None:
+    """Round the frozen linear layers' weights to bf16; autocast then multiplies in it."""
+    for module in encoder.modules():
+        if _is_frozen_linear(module):
+            module.to(torch.bfloat16)
+
+
+def _is_frozen_linear(module: nn.Module) -> bool:
+    return isinstance(module, nn.Linear) and not any(weight.requires_grad for weight in module.parameters())
 
 
 def _head(width: int, outputs: int, task: str, spec: RunSpec) -> nn.Sequential:

@@ -10,12 +10,13 @@ import pytest
 import torch
 
 import peftbench.encoder as encoders
-from peftbench.data.encode import encode_texts, make_batch
+from peftbench.data.batches import Batcher
+from peftbench.data.encode import encode_texts
 from peftbench.errors import MissingError, UsageError
 from peftbench.model import MultitaskModel
 from peftbench.spec import EncoderSpec, Resolved
 
-CPU = torch.device("cpu")
+PADDED = Batcher(False, 0, torch.device("cpu"))
 
 
 def test_the_embedded_encoder_is_the_one_that_was_promised() -> None:
@@ -97,7 +98,7 @@ def test_each_architecture_of_the_family_trains(
     model = MultitaskModel(encoders.load_encoder(spec.encoder, files), spec)
     texts = encode_texts([("a fine film", "a good film"), ("no", "yes")], encoders.load_tokenizer(files), True, 64)
     model.switch_mode("sts")
-    logits = model(make_batch(texts, [0, 1], 0, CPU))
+    logits = model(PADDED(texts, [0, 1]))
     logits.sum().backward()
     assert logits.shape == (2, 1)
     assert all(weight.grad is not None for name, weight in model.trainable_of("sts").items() if "lora" in preset)

@@ -8,12 +8,13 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from peftbench.data.encode import encode_texts, make_batch
+from peftbench.data.batches import Batcher
+from peftbench.data.encode import encode_texts
 from peftbench.encoder import find_encoder, load_encoder, load_tokenizer
 from peftbench.model import MultitaskModel
 from peftbench.spec import Resolved
 
-CPU = torch.device("cpu")
+PADDED = Batcher(False, 0, torch.device("cpu"))
 TEXTS = [("A fine film.", "A good film, and a long one at that."), ("No.", "Yes.")]
 
 
@@ -30,11 +31,11 @@ def test_switching_the_task_switches_adapters_and_head_and_back(tiny: Callable[.
     for name, weight in model.trainable().items():
         if name.endswith(".B"):
             weight.data.normal_(generator=rng)
-    batch = make_batch(encode_texts(TEXTS, tokenizer, True, 64), [0, 1], 0, CPU)
+    batch = PADDED(encode_texts(TEXTS, tokenizer, True, 64), [0, 1])
     outputs = {}
     for task in ("sst", "paraphrase", "sts", "sst", "paraphrase"):
         model.switch_mode(task)
-        pooled = model._pool(batch.texts[0])
+        pooled = model.pooled(batch.texts[0])
         if task in outputs:
             assert torch.equal(outputs[task], pooled)
         outputs[task] = pooled
@@ -61,10 +62,10 @@ def test_switching_allocates_nothing(tiny: Callable[..., Resolved]) -> None:
 def test_only_the_heads_train_on_a_frozen_encoder_and_no_graph_is_kept_below(tiny: Callable[..., Resolved]) -> None:
     model, tokenizer = build(tiny("last-layer"))
     assert {name.split(".")[0] for name in model.trainable()} == {"heads"}
-    batch = make_batch(encode_texts(TEXTS, tokenizer, True, 64), [0, 1], 0, CPU)
+    batch = PADDED(encode_texts(TEXTS, tokenizer, True, 64), [0, 1])
     model.train()
     with torch.no_grad():
-        assert model._pool(batch.texts[0]).grad_fn is None
+        assert model.pooled(batch.texts[0]).grad_fn is None
     model(batch).sum().backward()
     assert all(weight.grad is None for weight in model.encoder.parameters())
 
@@ -80,8 +81,8 @@ def test_padding_does_not_reach_the_pooling(pooling: str, tiny: Callable[..., Re
     model, tokenizer = build(tiny("lora-r12", [f"encoder.pooling={pooling}"]))
     model.eval()
     split = encode_texts(TEXTS, tokenizer, True, 64)
-    together = model(make_batch(split, [0, 1], 0, CPU))
-    alone = model(make_batch(split, [1], 0, CPU))
+    together = model(PADDED(split, [0, 1]))
+    alone = model(PADDED(split, [1]))
     torch.testing.assert_close(together[1:], alone, atol=1e-6, rtol=1e-5)
 
 
@@ -89,22 +90,22 @@ def test_the_second_text_of_a_joint_pair_is_marked_unless_the_spec_says_no(tiny:
     model, tokenizer = build(tiny("lora-r12"))
     unmarked, _ = build(tiny("lora-r12", ["encoder.token_types=false"]))
     model.eval(), unmarked.eval()
-    batch = make_batch(encode_texts(TEXTS, tokenizer, True, 64), [0, 1], 0, CPU)
+    batch = PADDED(encode_texts(TEXTS, tokenizer, True, 64), [0, 1])
     (text,) = batch.texts
     expected = model.encoder(input_ids=text.ids, attention_mask=text.mask, token_type_ids=text.types).last_hidden_state
     mask = text.mask.unsqueeze(-1)
-    torch.testing.assert_close(model._pool(text), (expected * mask).sum(dim=1) / mask.sum(dim=1))
-    assert not torch.allclose(model._pool(text), unmarked._pool(text), atol=1e-4)
+    torch.testing.assert_close(model.pooled(text), (expected * mask).sum(dim=1) / mask.sum(dim=1))
+    assert not torch.allclose(model.pooled(text), unmarked.pooled(text), atol=1e-4)
 
 
 def test_separate_pairs_join_two_poolings(tiny: Callable[..., Resolved]) -> None:
     model, tokenizer = build(tiny("lora-r12", ["encoder.pair_encoding=separate"]))
     model.eval()
-    batch = make_batch(encode_texts(TEXTS, tokenizer, False, 64), [0, 1], 0, CPU)
+    batch = PADDED(encode_texts(TEXTS, tokenizer, False, 64), [0, 1])
     model.switch_mode("sts")
     assert model.heads["sts"][1].in_features == 64
     assert model.heads["sst"][1].in_features == 32
-    joined = torch.cat([model._pool(text) for text in batch.texts], dim=-1)
+    joined = torch.cat([model.pooled(text) for text in batch.texts], dim=-1)
     torch.testing.assert_close(model(batch), model.heads["sts"](joined))
 
 

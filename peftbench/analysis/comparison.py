@@ -13,8 +13,11 @@ from peftbench.errors import RefusedError
 from peftbench.store.rows import RunRecord
 
 # Spec keys whose difference makes a comparison of methods unfair; below them counts too.
-_UNFAIR_IN_SPEC = ("encoder", "tasks", "train.batch_size", "train.epochs", "eval", "head")
-_UNFAIR_CONDITIONS = ("device", "device_type", "precision", "threads", "malloc", "torch", "encoder_sha256")
+_UNFAIR_IN_SPEC = (
+    *("encoder", "tasks", "train.batch_size", "train.batching", "train.epochs", "eval", "head"),
+    *("runtime", "precision"),
+)
+_UNFAIR_CONDITIONS = ("device", "device_type", "path", "threads", "malloc", "torch", "encoder_sha256")
 _LABELS = ("preset", "workload")
 
 

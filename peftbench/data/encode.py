@@ -5,14 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from peftbench.data.load import Split
 from peftbench.paths import cache_folder
@@ -56,24 +54,6 @@ class EncodedSplit:
         return np.asarray(sum(part.lengths for part in self.parts))
 
 
-@dataclass(frozen=True, slots=True)
-class TextBatch:
-    """Padded inputs of the encoder: three `[batch, length]` tensors. `mask` is 1 on real tokens."""
-
-    ids: Tensor
-    mask: Tensor
-    types: Tensor
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """One batch of one task: the texts (two where encoded separately), labels, and its non-padding tokens."""
-
-    texts: tuple[TextBatch, ...]
-    labels: Tensor
-    tokens: int
-
-
 def encode_split(split: Split, tokenizer: Any, tokenizer_sha256: str, joint: bool, max_length: int) -> EncodedSplit:
     """Tokenise a split, or take it from the cache.
 
@@ -101,40 +81,6 @@ def encode_texts(texts: Sequence[tuple[str, ...]], tokenizer: Any, joint: bool, 
     parts, truncated = _tokenise(texts, tokenizer, joint, max_length)
     nothing = np.full(len(texts), np.nan)
     return EncodedSplit(parts, nothing, tuple(map(str, range(len(texts)))), truncated, from_cache=False)
-
-
-def make_batch(split: EncodedSplit, rows: Sequence[int] | np.ndarray, pad_id: int, device: torch.device) -> Batch:
-    """Gather rows into one batch, padded to its own longest text."""
-    texts = tuple(_pad(part, rows, pad_id, device) for part in split.parts)
-    labels = torch.from_numpy(split.labels[rows].astype(np.float32)).to(device)
-    return Batch(texts, labels, int(split.lengths[rows].sum()))
-
-
-def random_batches(count: int, size: int, generator: torch.Generator) -> Iterator[np.ndarray]:
-    """Yield the rows of each batch of one epoch in a random order; the last batch may be smaller."""
-    order = torch.randperm(count, generator=generator).numpy()
-    for start in range(0, count, size):
-        yield order[start : start + size]
-
-
-def sorted_batches(lengths: np.ndarray, size: int) -> Iterator[np.ndarray]:
-    """Yield batches of rows of similar length, the longest first: the least padding for evaluation."""
-    order = np.argsort(-lengths, kind="stable")
-    for start in range(0, len(order), size):
-        yield order[start : start + size]
-
-
-def _pad(part: Ragged, rows: Sequence[int] | np.ndarray, pad_id: int, device: torch.device) -> TextBatch:
-    lengths = part.lengths[rows]
-    shape = (len(rows), int(lengths.max()))
-    ids = np.full(shape, pad_id, dtype=np.int64)
-    types = np.zeros(shape, dtype=np.int64)
-    mask = np.arange(shape[1]) < lengths[:, None]
-    for line, row in enumerate(rows):
-        span = slice(part.offsets[row], part.offsets[row + 1])
-        ids[line, : lengths[line]] = part.ids[span]
-        types[line, : lengths[line]] = part.types[span]
-    return TextBatch(*(torch.from_numpy(array).to(device) for array in (ids, mask.astype(np.int64), types)))
 
 
 def _tokenise(

@@ -27,7 +27,6 @@ def measured_under(device: torch.device) -> dict[str, Any]:
         "cuda": torch.version.cuda if on_gpu else None,
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "precision": "fp32",
         "malloc": {key: value for key, value in os.environ.items() if key.startswith("MALLOC_")},
         "platform": platform.platform(terse=True),
     }

@@ -12,12 +12,18 @@ through the input. That is what `forward` computes; `weight` is the equation its
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd import Function
 
-from peftbench.methods.lora import LoraAdapter, LowRank
+from peftbench.kernels.linear import FrozenWeight
+from peftbench.methods.lora import LoraAdapter, LowRank, low_rank_gradients
 from peftbench.methods.options import DoraOptions
+
+SMALLEST_FACTOR = 1e-2  # of m / ||W0 + s B A||, to find u from h by dividing
 
 
 class DoraAdapter(LoraAdapter):
@@ -49,6 +55,67 @@ class DoraAdapter(LoraAdapter):
         """Return W', `[out, in]`: equation 5 as it stands, for tests and merging."""
         factor = (self.m / self.norm(base)).unsqueeze(self.dim)
         return factor * (base.weight + self.scale * (self.B @ self.A))
+
+    @property
+    def is_fast(self) -> bool:
+        """Tell whether `fast` computes what `forward` does: for the norm per output feature."""
+        return super().is_fast and self.dim == 1
+
+    def fast(self, x: Tensor, base: FrozenWeight) -> Tensor:
+        """Return what `forward` does, for x, `[n, in]`, without ever forming W0 + s B A."""
+        out: Tensor = _Dora.apply(x, self.A, self.B, self.m, self.fast_norm(base), self.scale, base)
+        return out
+
+    @torch.no_grad()
+    def fast_norm(self, base: FrozenWeight) -> Tensor:
+        """Return ||W0 + s B A|| per output feature from the three terms of its square, `[out]`.
+
+        ||w_i + s b_i A||^2 = ||w_i||^2 + 2 s b_i . (A w_i) + s^2 b_i (A A^T) b_i^T
+        """
+        cross = base.forward(self.A, bias=False).t()  # A w_i, [out, r]
+        gram = self.A @ self.A.t()
+        square = base.square_norm + self.scale * ((2 * cross + self.scale * (self.B @ gram)) * self.B).sum(dim=1)
+        return square.clamp_(min=0).sqrt_()
+
+
+class _Dora(Function):
+    """h = m / n * (W0 x + s B A x) + b, with the norm n a constant.
+
+    The magnitude's gradient needs u = W0 x + s B A x. It is (h - b) n / m, so h alone is kept, which attention
+    keeps as well; where some m is too small to divide by, u is kept instead. A GPU keeps u always: to look
+    at m there would be to wait for it.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, A: Tensor, B: Tensor, m: Tensor, norm: Tensor, scale: float, base: FrozenWeight
+    ) -> Tensor:
+        xa = x @ A.t()
+        u = base.forward(x, bias=False).addmm_(xa, B.t(), alpha=scale)
+        factor = m / norm
+        ctx.divides = u.device.type == "cpu" and bool(factor.abs().min() > SMALLEST_FACTOR)
+        ctx.scale, ctx.base = scale, base
+        if base.bias is not None:
+            h = torch.addcmul(base.bias, u, factor, out=u if ctx.divides else None)
+        else:
+            h = torch.mul(u, factor, out=u if ctx.divides else None)
+        ctx.save_for_backward(x, xa, A, B, m, norm, h if ctx.divides else u)
+        return h
+
+    @staticmethod
+    def backward(ctx: Any, gy: Tensor) -> tuple[Tensor | None, ...]:
+        x, xa, A, B, m, norm, kept = ctx.saved_tensors
+        gm = torch.einsum("no,no->o", gy, kept)
+        if ctx.divides:
+            if ctx.base.bias is not None:
+                gm -= ctx.base.bias * gy.sum(dim=0)
+            gm /= m
+        else:
+            gm /= norm
+        g = gy * (m / norm)
+        g_xa, gA, gB = low_rank_gradients(g, x, xa, B, ctx.scale)
+        gx = ctx.base.backward(g).addmm_(g_xa, A) if ctx.needs_input_grad[0] else None
+        return gx, gA, gB, gm, None, None, None
 
 
 class Dora(LowRank[DoraOptions]):

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd import Function
 
+from peftbench.kernels.linear import FrozenWeight
 from peftbench.methods.base import Method, freeze
 from peftbench.methods.options import LoraOptions
 from peftbench.methods.targets import target_names
@@ -42,6 +44,52 @@ class LoraAdapter(nn.Module):
         x = F.dropout(x, self.dropout, self.training)
         return self.scale * F.linear(F.linear(x, self.A), self.B)
 
+    def weight(self, base: nn.Linear) -> Tensor:
+        """Return W0 + s B A, `[out, in]`: for tests and merging."""
+        return base.weight + self.scale * (self.B @ self.A)
+
+    @property
+    def is_fast(self) -> bool:
+        """Tell whether `fast` computes what `forward` does, under these options."""
+        return self.dropout == 0
+
+    def fast(self, x: Tensor, base: FrozenWeight) -> Tensor:
+        """Return what `forward` does, for x, `[n, in]`; of x, A x and the weights, nothing more is saved."""
+        out: Tensor = _Lora.apply(x, self.A, self.B, self.scale, base)
+        return out
+
+
+class _Lora(Function):
+    """h = W0 x + b + s B A x, in three multiplications each way."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, A: Tensor, B: Tensor, scale: float, base: FrozenWeight) -> Tensor:
+        xa = x @ A.t()
+        ctx.save_for_backward(x, xa, A, B)
+        ctx.scale, ctx.base = scale, base
+        return base.forward(x).addmm_(xa, B.t(), alpha=scale)
+
+    @staticmethod
+    def backward(ctx: Any, gy: Tensor) -> tuple[Tensor | None, ...]:
+        x, xa, A, B = ctx.saved_tensors
+        g_xa, gA, gB = low_rank_gradients(gy, x, xa, B, ctx.scale)
+        gx = ctx.base.backward(gy).addmm_(g_xa, A) if ctx.needs_input_grad[0] else None
+        return gx, gA, gB, None, None
+
+
+def low_rank_gradients(g: Tensor, x: Tensor, xa: Tensor, B: Tensor, scale: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradients of s B A x with respect to A x `[n, r]`, A `[r, in]` and B `[out, r]`.
+
+    Args:
+        g: gradient of the output, `[n, out]`.
+        x: input, `[n, in]`.
+        xa: A x, `[n, r]`.
+        B: `[out, r]`.
+        scale: s.
+    """
+    g_xa = (g @ B).mul_(scale)
+    return g_xa, g_xa.t() @ x, (g.t() @ xa).mul_(scale)
+
 
 class AdaptedLinear(nn.Module):
     """A frozen linear layer with one adapter a task; `active` points at the one in use."""
@@ -56,6 +104,10 @@ class AdaptedLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the adapted layer's output for the active task."""
         return cast("Tensor", self.active(x, self.base))
+
+    def each(self) -> list[LoraAdapter]:
+        """Return the adapters of all tasks."""
+        return [cast("LoraAdapter", adapter) for adapter in self.adapters.values()]
 
     def switch_mode(self, task: str) -> None:
         """Point at the task's adapter, without registering it as a second child."""

@@ -37,6 +37,9 @@ class TrainSpec(Part):
 
     epochs: int = Field(10, ge=1, le=10_000)
     batch_size: int = Field(8, ge=1, le=4096)
+    batching: Literal["random", "bucketed"] = Field(
+        "random", description="'bucketed': batches of similar length, the order still random from the seed"
+    )
     lr: float = Field(gt=0, le=10)
     betas: tuple[float, float] = Field((0.9, 0.999), strict=False)
     eps: float = Field(1e-6, gt=0)
@@ -65,6 +68,12 @@ class RunSpec(Part):
     preset: str
     workload: str
     method: SerializeAsAny[MethodOptions]
+    runtime: Literal["native", "transformers"] = Field(
+        "native", description="what computes the encoder: our path without padding, or transformers' forward"
+    )
+    precision: Literal["fp32", "bf16", "autocast"] = Field(
+        "fp32", description="'bf16': the frozen base in bf16; 'autocast': every large multiplication in bf16"
+    )
     encoder: EncoderSpec
     head: HeadSpec = HeadSpec()
     tasks: tuple[TaskSpec, ...] = Field(min_length=1)

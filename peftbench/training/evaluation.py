@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from peftbench.data.encode import EncodedSplit, make_batch, sorted_batches
+from peftbench.data.batches import Batcher, sorted_batches
+from peftbench.data.encode import EncodedSplit
 from peftbench.model import MultitaskModel
 from peftbench.seeds import generator
 from peftbench.tasks import TaskSpec
@@ -31,8 +32,7 @@ def logits_of(
     split: EncodedSplit,
     rows: np.ndarray,
     batch_size: int,
-    pad_id: int,
-    device: torch.device,
+    batcher: Batcher,
     on_batch: Callable[[int], None] = lambda done: None,
 ) -> np.ndarray:
     """Return the active task's logits of the given rows, `[n, outputs]`, in the order of `rows`."""
@@ -40,7 +40,7 @@ def logits_of(
     found: np.ndarray | None = None
     done = 0
     for places in sorted_batches(split.lengths[rows], batch_size):
-        batch = make_batch(split, rows[places], pad_id, device)
+        batch = batcher(split, rows[places])
         logits = model(batch).float().cpu().numpy()
         if found is None:
             found = np.empty((len(rows), logits.shape[1]), dtype=np.float32)
@@ -57,13 +57,12 @@ def evaluate(
     split: EncodedSplit,
     rows: np.ndarray,
     batch_size: int,
-    pad_id: int,
-    device: torch.device,
+    batcher: Batcher,
     on_batch: Callable[[int], None] = lambda done: None,
 ) -> Evaluation:
     """Score a task on the given rows of a split, with its adapters active."""
     model.switch_mode(task.name)
-    logits = logits_of(model, split, rows, batch_size, pad_id, device, on_batch)
+    logits = logits_of(model, split, rows, batch_size, batcher, on_batch)
     labels = split.labels[rows]
     predictions = predict(task, logits)
     loss = float(loss_of(task, torch.from_numpy(logits), torch.from_numpy(labels.astype(np.float32))))

@@ -48,7 +48,9 @@ def execute(spec: RunSpec, recorder: Recorder, folder: Path) -> None:
         )
         for task in spec.tasks
     }
-    model = MultitaskModel(load_encoder(spec.encoder, files), spec).to(device)
+    model = MultitaskModel(load_encoder(spec.encoder, files), spec).prepare(device)
+    if spec.runtime == "native" and model.native is None:
+        recorder.note("runtime", model.path)
     trainable = model.trainable()
     info = method_info(spec.method.name)
     per_task = {name for task in spec.tasks for name in model.trainable_of(task.name)}
@@ -72,6 +74,8 @@ def execute(spec: RunSpec, recorder: Recorder, folder: Path) -> None:
         },
         conditions={
             **measured_under(device),
+            "precision": spec.precision,
+            "path": model.path,
             "encoder_sha256": files.weights_sha256,
             "data_sha256": fingerprints,
         },
@@ -84,8 +88,7 @@ def execute(spec: RunSpec, recorder: Recorder, folder: Path) -> None:
         model,
         data,
         independent_tasks=info.independent_tasks,
-        pad_id=tokenizer.pad_token_id or 0,
-        device=device,
+        batcher=model.batcher(tokenizer.pad_token_id or 0),
         recorder=recorder,
         folder=folder,
     ).run()

@@ -22,7 +22,8 @@ import torch
 from torch import Tensor
 
 from peftbench.analysis.scores import dev_average, leaderboard
-from peftbench.data.encode import Batch, EncodedSplit, make_batch, random_batches
+from peftbench.data.batches import Batch, Batcher, bucketed_batches, random_batches
+from peftbench.data.encode import EncodedSplit
 from peftbench.data.load import SPLITS
 from peftbench.errors import TrainingError
 from peftbench.meters.host import peak_rss_mib, reset_peak_rss
@@ -77,7 +78,7 @@ class Trainer:
         model: on `device`, its trainable weights marked.
         data: the encoded splits of every task of the spec.
         independent_tasks: no trained weight is shared by two tasks, so each has a best epoch of its own.
-        pad_id: the tokeniser's padding id.
+        batcher: makes the model's batches, on its device.
         folder: for checkpoints.
     """
 
@@ -88,8 +89,7 @@ class Trainer:
         data: Mapping[str, TaskData],
         *,
         independent_tasks: bool,
-        pad_id: int,
-        device: torch.device,
+        batcher: Batcher,
         recorder: Recorder,
         folder: Path,
     ) -> None:
@@ -97,8 +97,8 @@ class Trainer:
         self.model = model
         self.data = data
         self.independent_tasks = independent_tasks
-        self.pad_id = pad_id
-        self.device = device
+        self.batcher = batcher
+        self.device = batcher.device
         self.recorder = recorder
         self.folder = folder
         train = spec.train
@@ -140,8 +140,13 @@ class Trainer:
         phases = []
         warmup = min(WARMUP_STEPS, steps) if self.steps_done == 0 else 0
         clock = _StepClock(self.device, "warmup" if warmup else "train", epoch, task.name)
-        for step, rows in enumerate(random_batches(len(split), size, order), start=1):
-            batch = make_batch(split, rows, self.pad_id, self.device)
+        batches = (
+            bucketed_batches(split.lengths, size, order)
+            if self.spec.train.batching == "bucketed"
+            else random_batches(len(split), size, order)
+        )
+        for step, rows in enumerate(batches, start=1):
+            batch = self.batcher(split, rows)
             with clock:
                 loss = self._step(task, batch)
             clock.count(len(rows), batch.tokens)
@@ -218,8 +223,7 @@ class Trainer:
             encoded,
             rows,
             self.spec.eval.batch_size,
-            self.pad_id,
-            self.device,
+            self.batcher,
             lambda done: self._progress.tell(f"eval {split}", epoch, task.name, done, len(rows), self.steps_done),
         )
         if not math.isfinite(result.loss):

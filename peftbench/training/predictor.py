@@ -58,13 +58,12 @@ def predict(
     tokenizer = load_tokenizer(files)
     model = MultitaskModel(load_encoder(spec.encoder, files), spec)
     load_weights(model, checkpoint_path(folder, epoch, task.name if own else None), spec.hash())
-    device = choose_device()
-    model.to(device)
+    model.prepare(choose_device())
     model.switch_mode(task.name)
     joint = spec.encoder.pair_encoding == "joint"
     split = encode_texts(texts, tokenizer, joint, spec.encoder.max_length)
-    pad_id = tokenizer.pad_token_id or 0
-    logits = logits_of(model, split, np.arange(len(texts)), spec.eval.batch_size, pad_id, device)
+    batcher = model.batcher(tokenizer.pad_token_id or 0)
+    logits = logits_of(model, split, np.arange(len(texts)), spec.eval.batch_size, batcher)
     probabilities = _probabilities(task, logits)
     return [
         Predicted(float(value), None if probabilities is None else float(probabilities[i]))

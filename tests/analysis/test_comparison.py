@@ -17,7 +17,7 @@ METRIC = {"sst": "accuracy", "paraphrase": "accuracy", "sts": "pearson"}
 CONDITIONS = {
     "device": "a CPU",
     "device_type": "cpu",
-    "precision": "fp32",
+    "path": "native: torch, float32",
     "threads": 2,
     "malloc": {},
     "torch": "2.9",
@@ -125,7 +125,7 @@ def test_what_belongs_to_the_recipe_is_named_and_fair(override: str) -> None:
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        *(("device", "another CPU"), ("device_type", "cuda"), ("precision", "bf16"), ("threads", 8)),
+        *(("device", "another CPU"), ("device_type", "cuda"), ("path", "transformers"), ("threads", 8)),
         *(("malloc", {"MALLOC_ARENA_MAX": "1"}), ("torch", "2.6"), ("encoder_sha256", "def")),
     ],
 )

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from peftbench.data.encode import encode_split, encode_texts, make_batch, random_batches, sorted_batches
+from peftbench.data.batches import WINDOW_BATCHES, Batcher, bucketed_batches, random_batches, sorted_batches
+from peftbench.data.encode import EncodedSplit, Ragged, encode_split, encode_texts
 from peftbench.data.examples import Example, fingerprint
 from peftbench.data.load import Split
 from peftbench.data.rows import RowCount
@@ -17,7 +18,7 @@ from peftbench.encoder import find_encoder, load_tokenizer
 from peftbench.seeds import generator
 from peftbench.spec import EncoderSpec
 
-CPU = torch.device("cpu")
+PADDED = Batcher(False, 0, torch.device("cpu"))
 PAIRS = [("A short one.", "Another."), ("A somewhat longer sentence than that.", "Yes."), ("No.", "No, no, no!")]
 
 
@@ -87,7 +88,7 @@ def test_long_inputs_are_cut_and_counted(tokenizer: object, cache: Path) -> None
 
 def test_a_batch_is_padded_to_its_own_longest(tokenizer: object) -> None:
     split = replace(encode_texts(PAIRS, tokenizer, True, 64), labels=np.arange(3, dtype=np.float32))
-    batch = make_batch(split, [2, 0], 0, CPU)
+    batch = PADDED(split, [2, 0])
     (text,) = batch.texts
     assert text.ids.shape == (2, split.lengths[[2, 0]].max())
     assert text.mask.sum(dim=1).tolist() == split.lengths[[2, 0]].tolist()
@@ -109,3 +110,46 @@ def test_sorted_batches_visit_every_row_once_the_longest_first() -> None:
     lengths = np.array([3, 9, 4, 9, 1])
     batches = [batch.tolist() for batch in sorted_batches(lengths, 2)]
     assert batches == [[1, 3], [2, 0], [4]]
+
+
+class TestBucketedBatches:
+    LENGTHS = np.random.default_rng(0).integers(5, 60, 1003)
+
+    def batches(self, seed: int) -> list[np.ndarray]:
+        return list(bucketed_batches(self.LENGTHS, 8, torch.Generator().manual_seed(seed)))
+
+    def test_every_row_once_in_batches_of_the_size(self) -> None:
+        batches = self.batches(0)
+        assert sorted(np.concatenate(batches)) == list(range(1003))
+        assert sorted(map(len, batches)) == [3, *[8] * 125]
+
+    def test_texts_of_a_batch_have_similar_lengths(self) -> None:
+        waste = [self.LENGTHS[batch].max() * len(batch) / self.LENGTHS[batch].sum() for batch in self.batches(0)]
+        assert np.mean(waste) < 1.05
+
+    def test_the_order_is_random_by_the_seed_alone(self) -> None:
+        one, same, other = self.batches(1), self.batches(1), self.batches(2)
+        assert all(np.array_equal(a, b) for a, b in zip(one, same, strict=True))
+        assert any(not np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+        means = [self.LENGTHS[batch].mean() for batch in one]
+        assert abs(np.corrcoef(means, np.arange(len(means)))[0, 1]) < 0.25
+
+    def test_a_window_is_many_batches(self) -> None:
+        assert WINDOW_BATCHES * 8 < 1003
+
+
+def test_packed_rows_are_the_padded_ones_without_the_padding() -> None:
+    lengths = [4, 9, 4, 1]
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    ids = np.arange(100, 118, dtype=np.int32)
+    part = Ragged(ids, (ids % 2).astype(np.int32), offsets)
+    split = EncodedSplit((part,), np.zeros(4), tuple("abcd"), 0, False)
+    packed = Batcher(True, 0, torch.device("cpu"))(split, [2, 1, 3])
+    padded = PADDED(split, [2, 1, 3])
+    text, wide = packed.texts[0], padded.texts[0]
+    assert packed.tokens == padded.tokens == 14 == text.layout.tokens
+    assert text.layout.groups == ((0, 1, 9), (9, 1, 4), (13, 1, 1))
+    assert text.ids.tolist() == [*range(104, 113), *range(113, 117), 117]
+    assert text.positions.tolist() == [*range(9), *range(4), 0]
+    assert torch.equal(text.restore_order(text.ids[text.first_tokens]), wide.ids[:, 0])
+    assert torch.equal(text.types, text.ids % 2)

@@ -1,0 +1,304 @@
+"""The native path held to transformers' forward: same weights, same outputs, same gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from peftbench.data.batches import Batcher
+from peftbench.data.encode import EncodedSplit, Ragged
+from peftbench.encoder import find_encoder, load_encoder
+from peftbench.errors import UsageError
+from peftbench.model import MultitaskModel
+from peftbench.spec import Resolved
+
+CPU = torch.device("cpu")
+PADDED, PACKED = Batcher(False, 0, CPU), Batcher(True, 0, CPU)
+TASKS = ("sst", "paraphrase", "sts")
+METHODS = ("last-layer", "full", "lora-r12", "dora-r12")
+TOLERANCE = 1e-5
+
+
+def build(resolved: Resolved, runtime: str, **changes: object) -> MultitaskModel:
+    spec = resolved.spec.model_copy(update={"runtime": runtime, **changes})
+    torch.manual_seed(0)
+    model = MultitaskModel(load_encoder(spec.encoder, find_encoder(spec.encoder)), spec)
+    rng = torch.Generator().manual_seed(1)
+    for name, weight in model.trainable().items():
+        if name.endswith(".B"):  # it starts at zero, where half of the gradients vanish
+            weight.data.normal_(0, 0.1, generator=rng)
+        if name.endswith(".m"):
+            weight.data.mul_(torch.empty_like(weight).uniform_(0.5, 1.5, generator=rng))
+    return model.prepare(CPU)
+
+
+def texts(lengths: list[int], seed: int = 0, types: bool = True) -> EncodedSplit:
+    rng = np.random.default_rng(seed)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    ids = rng.integers(1000, 30000, offsets[-1]).astype(np.int32)
+    kinds = rng.integers(0, 2 if types else 1, offsets[-1]).astype(np.int32)
+    names = tuple(map(str, range(len(lengths))))
+    return EncodedSplit((Ragged(ids, kinds, offsets),), rng.random(len(lengths)), names, 0, False)
+
+
+def gradients(model: MultitaskModel, batch: object) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    model.zero_grad()
+    logits = model(batch)
+    weight = torch.linspace(-1, 1, logits.numel()).view_as(logits)
+    (logits * weight).sum().backward()
+    return logits.detach(), {n: w.grad.clone() for n, w in model.trainable().items() if w.grad is not None}
+
+
+def agree(one: MultitaskModel, other: MultitaskModel, split: EncodedSplit, rows: list[int]) -> None:
+    logits, grads = gradients(one, PACKED(split, rows))
+    their_logits, their_grads = gradients(other, PADDED(split, rows))
+    torch.testing.assert_close(logits, their_logits, atol=TOLERANCE, rtol=TOLERANCE)
+    assert grads.keys() == their_grads.keys()
+    for name in grads:
+        torch.testing.assert_close(grads[name], their_grads[name], atol=TOLERANCE, rtol=TOLERANCE, msg=name)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls", "pooler"])
+@pytest.mark.parametrize("preset", METHODS)
+def test_logits_and_gradients_are_those_of_transformers(
+    preset: str, pooling: str, tiny: Callable[..., Resolved]
+) -> None:
+    resolved = tiny(preset, [f"encoder.pooling={pooling}", "encoder.dropout=0", "head.dropout=0"])
+    ours, theirs = build(resolved, "native"), build(resolved, "transformers")
+    assert ours.path.startswith("native")
+    for training in (False, True):
+        ours.train(training), theirs.train(training)
+        for task in TASKS:
+            ours.switch_mode(task), theirs.switch_mode(task)
+            agree(ours, theirs, texts([5, 17, 5, 1, 30, 9, 9]), [3, 1, 4, 0, 6, 5, 2])
+
+
+@pytest.fixture(scope="module")
+def twins(tiny_encoder: Path) -> Iterator[dict[str, tuple[MultitaskModel, MultitaskModel]]]:
+    from peftbench.spec import resolve
+    from tests.tiny import tiny_overrides
+
+    pairs = {}
+    for preset in ("lora-r12", "dora-r12", "full"):
+        resolved = resolve(preset, overrides=[*tiny_overrides(tiny_encoder), "encoder.dropout=0", "head.dropout=0"])
+        pairs[preset] = (build(resolved, "native"), build(resolved, "transformers"))
+    yield pairs
+
+
+class TestRaggedBatches:
+    """Whatever the lengths and their order."""
+
+    @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(
+        lengths=st.lists(st.integers(1, 60), min_size=1, max_size=9),
+        preset=st.sampled_from(["lora-r12", "dora-r12", "full"]),
+        task=st.sampled_from(TASKS),
+        training=st.booleans(),
+    )
+    def test_agree(self, twins, lengths: list[int], preset: str, task: str, training: bool) -> None:
+        for model in twins[preset]:
+            model.train(training)
+            model.switch_mode(task)
+        agree(*twins[preset], texts(lengths, seed=len(lengths)), list(range(len(lengths))))
+
+
+@pytest.mark.parametrize("preset", METHODS)
+def test_other_targets_dropout_and_norm_axis_go_through_the_plain_adapter(
+    preset: str, tiny: Callable[..., Resolved]
+) -> None:
+    changes = {
+        "lora-r12": ['method.targets=["value", "output.dense", "intermediate.dense"]'],
+        "dora-r12": ['method.targets=["value", "output.dense"]', "method.norm_axis=input"],
+    }
+    resolved = tiny(preset, [*changes.get(preset, []), "encoder.dropout=0", "head.dropout=0"])
+    agree(build(resolved, "native"), build(resolved, "transformers"), texts([4, 8, 8]), [0, 1, 2])
+
+
+def test_a_dora_magnitude_near_zero_has_its_exact_gradient(tiny: Callable[..., Resolved]) -> None:
+    resolved = tiny("dora-r12", ["encoder.dropout=0", "head.dropout=0"])
+    ours, theirs = build(resolved, "native"), build(resolved, "transformers")
+    for model in (ours, theirs):
+        for name, weight in model.trainable().items():
+            if name.endswith(".m"):
+                weight.data[3], weight.data[4] = 0.0, -1e-9
+    agree(ours, theirs, texts([4, 8, 8]), [0, 1, 2])
+
+
+def test_roberta_counts_its_positions_from_behind_the_padding(tmp_path: Path, tiny: Callable[..., Resolved]) -> None:
+    from transformers import RobertaConfig, RobertaModel
+
+    resolved = tiny("lora-r12", ["encoder.dropout=0", "head.dropout=0", "encoder.token_types=false"])
+    config = RobertaConfig(
+        vocab_size=30522,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=48,
+        hidden_dropout_prob=0,
+        attention_probs_dropout_prob=0,
+        pad_token_id=1,
+    )
+    models = {}
+    for runtime in ("native", "transformers"):
+        torch.manual_seed(0)
+        spec = resolved.spec.model_copy(update={"runtime": runtime})
+        models[runtime] = MultitaskModel(RobertaModel(config), spec).prepare(CPU)
+    assert models["native"].path.startswith("native")
+    split = texts([4, 8, 8, 2], types=False)
+    with torch.no_grad():
+        ours = models["native"](PACKED(split, [0, 1, 2, 3]))
+        theirs = models["transformers"](Batcher(False, 1, CPU)(split, [0, 1, 2, 3]))
+    torch.testing.assert_close(ours, theirs, atol=TOLERANCE, rtol=TOLERANCE)
+
+
+def test_an_encoder_of_another_shape_falls_back_and_says_so(tiny: Callable[..., Resolved]) -> None:
+    from transformers import DistilBertConfig, DistilBertModel
+
+    spec = tiny("lora-r12", ["encoder.token_types=false"]).spec
+    encoder = DistilBertModel(DistilBertConfig(dim=32, n_heads=2, n_layers=1, hidden_dim=48))
+    model = MultitaskModel(encoder, spec).prepare(CPU)
+    assert model.path.startswith("transformers, not native: DistilBertModel")
+    assert model.batcher(0).packed is False
+    assert model(model.batcher(0)(texts([3, 4], types=False), [0, 1])).shape == (2, 5)
+
+
+def test_frozen_weights_are_released_and_come_back_whole(tiny: Callable[..., Resolved]) -> None:
+    resolved = tiny("lora-r12")
+    model = build(resolved, "native")
+    before = load_encoder(resolved.spec.encoder, find_encoder(resolved.spec.encoder)).state_dict()
+    assert model.native is not None
+    assert sum(w.numel() for w in model.parameters()) == sum(
+        w.numel() for w in build(resolved, "transformers").parameters()
+    )
+    model.native.restore()
+    after = {name.replace(".base.", "."): value for name, value in model.encoder.state_dict().items()}
+    for name, value in before.items():
+        assert torch.equal(after[name], value), name
+
+
+class TestDropout:
+    """Correct in distribution, and seeded."""
+
+    def mean_logits(self, model: MultitaskModel, batch: object, times: int) -> tuple[torch.Tensor, torch.Tensor]:
+        model.train()
+        with torch.no_grad():
+            each = torch.stack([model.pooled(batch.texts[0]) for _ in range(times)])
+        return each.mean(dim=0), each.std(dim=0)
+
+    def test_hidden_states_have_the_mean_and_spread_of_transformers_dropout(self, tiny) -> None:
+        resolved = tiny("lora-r12", ["encoder.dropout=0.3", "encoder.pooling=cls"])
+        split = texts([6, 9, 6])
+        found = {}
+        for runtime, batcher in (("native", PACKED), ("transformers", PADDED)):
+            model = build(resolved, runtime)
+            torch.manual_seed(5)
+            found[runtime] = self.mean_logits(model, batcher(split, [0, 1, 2]), 600)
+        mean, spread = found["native"]
+        their_mean, their_spread = found["transformers"]
+        error = (their_spread**2 / 300).sqrt()  # of a difference of two means of 600
+        assert ((mean - their_mean).abs() / error).mean() < 1.1  # 0.8 is expected of a normal one
+        assert abs(float(spread.mean() / their_spread.mean()) - 1) < 0.04
+
+    def test_the_seed_decides_the_masks(self, tiny) -> None:
+        model = build(tiny("dora-r12", ["encoder.dropout=0.2"]), "native")
+        model.train()
+        batch = PACKED(texts([6, 9, 6]), [0, 1, 2])
+        outputs = []
+        for seed in (1, 1, 2):
+            torch.manual_seed(seed)
+            outputs.append(gradients(model, batch))
+        assert torch.equal(outputs[0][0], outputs[1][0])
+        assert all(torch.equal(outputs[0][1][name], outputs[1][1][name]) for name in outputs[0][1])
+        assert not torch.equal(outputs[0][0], outputs[2][0])
+
+    @pytest.mark.parametrize("preset", ["lora-r12", "full"])  # not DoRA: its norm is a constant in backward only
+    def test_gradients_are_those_of_the_function_with_the_same_masks(self, preset: str, tiny) -> None:
+        """Against a central difference in float32 along one direction: coarse, but independent of our backward."""
+        model = build(tiny(preset, ["encoder.dropout=0.2", "head.dropout=0"]), "native")
+        model.train()
+        batch = PACKED(texts([6, 9, 6, 12]), [0, 1, 2, 3])
+        torch.manual_seed(3)
+        _, grads = gradients(model, batch)
+        rng = torch.Generator().manual_seed(0)
+        direction = {name: torch.randn(grad.shape, generator=rng) for name, grad in grads.items()}
+        slope = sum(float((direction[name].double() * grad.double()).sum()) for name, grad in grads.items())
+        values, step = [], 1e-3
+        for sign in (1, -1):
+            with torch.no_grad():
+                for name, weight in model.trainable().items():
+                    if name in direction:
+                        weight.add_(direction[name], alpha=sign * step)
+                torch.manual_seed(3)
+                logits = model(batch)
+                values.append(float((logits * torch.linspace(-1, 1, logits.numel()).view_as(logits)).sum()))
+                for name, weight in model.trainable().items():
+                    if name in direction:
+                        weight.sub_(direction[name], alpha=sign * step)
+        assert (values[0] - values[1]) / (2 * step) == pytest.approx(slope, rel=0.03, abs=0.02)
+
+
+class TestNothingIsDoneForNothing:
+    def test_no_graph_below_the_first_trained_layer(self, tiny) -> None:
+        model = build(tiny("lora-r12", ['method.targets=["1.attention.self.query"]']), "native")
+        model.train()
+        text = PACKED(texts([6, 9, 6]), [0, 1, 2]).texts[0]
+        native = model.native
+        below = native.run(native.embed(text, True), 0, 1, text, True)
+        assert not below.requires_grad
+        assert native.run(below, 1, 2, text, True).requires_grad
+
+    def test_nothing_is_saved_for_padding(self, tiny) -> None:
+        """Saved activations follow the tokens, not the longest text."""
+
+        def saved(lengths: list[int]) -> int:
+            sizes = {}
+            model = build(tiny("lora-r12", ["encoder.dropout=0"]), "native")
+            model.train()
+            batch = PACKED(texts(lengths), list(range(len(lengths))))
+
+            def keep(tensor: torch.Tensor) -> torch.Tensor:
+                sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+                return tensor
+
+            with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+                model(batch)
+            return sum(sizes.values())
+
+        assert saved([60, 4, 4, 4]) < 1.1 * saved([18, 18, 18, 18])
+
+
+class TestPrecision:
+    @pytest.mark.parametrize("runtime", ["native", "transformers"])
+    @pytest.mark.parametrize(
+        ("preset", "precision"),
+        [
+            ("lora-r12", "bf16"),
+            ("dora-r12", "bf16"),
+            ("last-layer", "bf16"),
+            ("full", "autocast"),
+            ("dora-r12", "autocast"),
+        ],
+    )
+    def test_half_precision_is_near_fp32_and_not_the_same(self, preset, precision, runtime, tiny) -> None:
+        resolved = tiny(preset, ["encoder.dropout=0", "head.dropout=0"])
+        exact, half = build(resolved, runtime), build(resolved, runtime, precision=precision)
+        split, rows = texts([5, 17, 5, 30]), [0, 1, 2, 3]
+        batches = [model.batcher(0)(split, rows) for model in (exact, half)]
+        logits, grads = gradients(exact, batches[0])
+        half_logits, half_grads = gradients(half, batches[1])
+        assert half_logits.dtype == torch.float32
+        assert not torch.equal(logits, half_logits)
+        torch.testing.assert_close(half_logits, logits, atol=0.03, rtol=0.03)
+        for name in grads:
+            assert half_grads[name].dtype == torch.float32
+            assert (half_grads[name] - grads[name]).abs().max() <= 0.08 * grads[name].abs().max() + 1e-3, name
+
+    def test_bf16_without_a_frozen_weight_is_refused(self, tiny) -> None:
+        with pytest.raises(UsageError, match="freezes none"):
+            build(tiny("full"), "native", precision="bf16")
