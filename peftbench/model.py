@@ -40,7 +40,7 @@ class MultitaskModel(nn.Module):
         self.runtime = spec.runtime
         self.precision = spec.precision
         self.pooling = spec.encoder.pooling
-        self.method: Method = method_info(spec.method.name).load()(spec.method)
+        self.method: Method = method_info(spec.method.name).load(spec.runtime)(spec.method)
         self.method.attach(encoder, [task.name for task in spec.tasks], spec.seed)
         self.takes_types = spec.encoder.token_types and _has_token_types(encoder)
         self.encoder_trains = any(weight.requires_grad for weight in encoder.parameters())
@@ -76,7 +76,7 @@ class MultitaskModel(nn.Module):
         else:
             if self.precision == "bf16":
                 _round_frozen(self.encoder)
-            self.path = "transformers" if reason is None else f"transformers, not native: {reason}"
+            self.path = self.runtime if reason is None else f"transformers, not native: {reason}"
         return self
 
     def batcher(self, pad_id: int) -> Batcher:
@@ -115,8 +115,17 @@ class MultitaskModel(nn.Module):
 
     def trainable_of(self, task: str) -> dict[str, nn.Parameter]:
         """Return the weights that only this task trains: its head and its adapters."""
-        marks = (f"heads.{task}.", f".adapters.{task}.")
-        return {name: weight for name, weight in self.trainable().items() if any(mark in f".{name}" for mark in marks)}
+        return {name: weight for name, weight in self.trainable().items() if self._belongs(name, task)}
+
+    def saved(self, task: str | None = None) -> dict[str, Tensor]:
+        """Return what a checkpoint holds: trained weights, of one task or all, and the buffers of adapters."""
+        weights = self.trainable() if task is None else self.trainable_of(task)
+        tasks = self.heads if task is None else (task,)
+        kept = {name: value for name, value in self.named_buffers() if any(self._belongs(name, one) for one in tasks)}
+        return {**weights, **kept}
+
+    def _belongs(self, name: str, task: str) -> bool:
+        return any(mark in f".{name}." for mark in (f".heads.{task}.", self.method.mark(task)))
 
 
 def _has_token_types(encoder: nn.Module) -> bool:

@@ -36,6 +36,7 @@ def loaded_by(*arguments: str) -> list[str]:
         ("runs",),
         ("show",),
         ("presets",),
+        ("methods",),
         ("workloads", "paper"),
         ("compare", "a", "b"),
         ("run", "--preset", "dora-r12", "--workload", "paper"),

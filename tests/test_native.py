@@ -1,14 +1,16 @@
-"""The native path held to transformers' forward: same weights, same outputs, same gradients."""
+"""The native path held to transformers' forward and to HF PEFT: same weights, same outputs, same gradients."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peftbench.data.batches import Batcher
@@ -16,7 +18,8 @@ from peftbench.data.encode import EncodedSplit, Ragged
 from peftbench.encoder import find_encoder, load_encoder
 from peftbench.errors import UsageError
 from peftbench.model import MultitaskModel
-from peftbench.spec import Resolved
+from peftbench.spec import Resolved, resolve
+from tests.tiny import tiny_overrides
 
 CPU = torch.device("cpu")
 PADDED, PACKED = Batcher(False, 0, CPU), Batcher(True, 0, CPU)
@@ -26,16 +29,28 @@ TOLERANCE = 1e-5
 
 
 def build(resolved: Resolved, runtime: str, **changes: object) -> MultitaskModel:
+    """Build a model whose adapters do something: the same ones whatever the runtime."""
     spec = resolved.spec.model_copy(update={"runtime": runtime, **changes})
-    torch.manual_seed(0)
     model = MultitaskModel(load_encoder(spec.encoder, find_encoder(spec.encoder)), spec)
-    rng = torch.Generator().manual_seed(1)
-    for name, weight in model.trainable().items():
-        if name.endswith(".B"):  # it starts at zero, where half of the gradients vanish
+    for name, weight in sorted(named(model).items()):
+        rng = torch.Generator().manual_seed(zlib.crc32(name.encode()))
+        if name.endswith((".A", ".B")):  # B starts at zero, where half of the gradients vanish
             weight.data.normal_(0, 0.1, generator=rng)
         if name.endswith(".m"):
             weight.data.mul_(torch.empty_like(weight).uniform_(0.5, 1.5, generator=rng))
     return model.prepare(CPU)
+
+
+def ours(name: str) -> str:
+    """PEFT's name of a weight, as ours."""
+    for theirs, mine in (("lora_A", "A"), ("lora_B", "B"), ("lora_magnitude_vector", "m")):
+        name = re.sub(rf"\.{theirs}\.task-(\w+)\.weight$", rf".adapters.\1.{mine}", name)
+    return name
+
+
+def named(model: MultitaskModel) -> dict[str, torch.nn.Parameter]:
+    """The trained weights by our names."""
+    return {ours(name): weight for name, weight in model.trainable().items()}
 
 
 def texts(lengths: list[int], seed: int = 0, types: bool = True) -> EncodedSplit:
@@ -52,7 +67,7 @@ def gradients(model: MultitaskModel, batch: object) -> tuple[torch.Tensor, dict[
     logits = model(batch)
     weight = torch.linspace(-1, 1, logits.numel()).view_as(logits)
     (logits * weight).sum().backward()
-    return logits.detach(), {n: w.grad.clone() for n, w in model.trainable().items() if w.grad is not None}
+    return logits.detach(), {n: w.grad.clone() for n, w in named(model).items() if w.grad is not None}
 
 
 def agree(one: MultitaskModel, other: MultitaskModel, split: EncodedSplit, rows: list[int]) -> None:
@@ -80,32 +95,60 @@ def test_logits_and_gradients_are_those_of_transformers(
 
 
 @pytest.fixture(scope="module")
-def twins(tiny_encoder: Path) -> Iterator[dict[str, tuple[MultitaskModel, MultitaskModel]]]:
-    from peftbench.spec import resolve
-    from tests.tiny import tiny_overrides
-
-    pairs = {}
+def runtimes(tiny_encoder: Path) -> dict[tuple[str, str], MultitaskModel]:
+    """A model of each method in each runtime, without dropout."""
+    models = {}
     for preset in ("lora-r12", "dora-r12", "full"):
         resolved = resolve(preset, overrides=[*tiny_overrides(tiny_encoder), "encoder.dropout=0", "head.dropout=0"])
-        pairs[preset] = (build(resolved, "native"), build(resolved, "transformers"))
-    yield pairs
+        for runtime in ("native", "transformers", "peft"):
+            if (preset, runtime) != ("full", "peft"):
+                models[preset, runtime] = build(resolved, runtime)
+    return models
 
 
 class TestRaggedBatches:
-    """Whatever the lengths and their order."""
+    """Whatever the lengths, their order, the task and the mode."""
 
-    @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=60, deadline=None)
     @given(
         lengths=st.lists(st.integers(1, 60), min_size=1, max_size=9),
-        preset=st.sampled_from(["lora-r12", "dora-r12", "full"]),
+        pair=st.sampled_from(
+            [("lora-r12", "peft"), ("dora-r12", "peft"), ("lora-r12", "transformers"), ("full", "transformers")]
+        ),
         task=st.sampled_from(TASKS),
         training=st.booleans(),
     )
-    def test_agree(self, twins, lengths: list[int], preset: str, task: str, training: bool) -> None:
-        for model in twins[preset]:
+    def test_logits_and_gradients_agree(self, runtimes, lengths, pair, task: str, training: bool) -> None:
+        preset, runtime = pair
+        models = (runtimes[preset, "native"], runtimes[preset, runtime])
+        for model in models:
             model.train(training)
             model.switch_mode(task)
-        agree(*twins[preset], texts(lengths, seed=len(lengths)), list(range(len(lengths))))
+        agree(*models, texts(lengths, seed=len(lengths)), list(range(len(lengths))))
+
+
+@pytest.mark.parametrize("preset", ["lora-r12", "dora-r12"])
+def test_after_100_steps_the_weights_are_those_of_peft(preset: str, tiny: Callable[..., Resolved]) -> None:
+    resolved = tiny(preset, ["encoder.dropout=0", "head.dropout=0"])
+    split = texts(np.random.default_rng(0).integers(3, 40, 64).tolist())
+    found = []
+    for runtime in ("native", "peft"):
+        model = build(resolved, runtime)
+        model.train()
+        optimizer = torch.optim.AdamW(model.trainable().values(), lr=1e-3, eps=1e-6, weight_decay=0.0)
+        batcher, rng = model.batcher(0), np.random.default_rng(1)
+        for step in range(100):
+            model.switch_mode(TASKS[step % 3])
+            rows = rng.permutation(64)[:6]
+            target = torch.from_numpy(split.labels[rows]).float().unsqueeze(1)
+            optimizer.zero_grad()
+            (model(batcher(split, rows)) - target).square().mean().backward()
+            optimizer.step()
+        found.append(named(model))
+    mine, theirs = found
+    assert mine.keys() == theirs.keys()
+    for name, weight in mine.items():
+        torch.testing.assert_close(weight, theirs[name], atol=1e-4, rtol=0, msg=name)
 
 
 @pytest.mark.parametrize("preset", METHODS)

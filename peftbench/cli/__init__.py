@@ -30,6 +30,7 @@ app.command("predict")(predict.predict)
 app.command("delete")(runs.delete)
 app.command("presets")(catalogue.presets)
 app.command("workloads")(catalogue.workloads)
+app.command("methods")(catalogue.methods)
 
 
 @app.callback(invoke_without_command=True)

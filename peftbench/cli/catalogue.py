@@ -1,4 +1,4 @@
-"""`peftbench presets` and `peftbench workloads`: what there is to run."""
+"""`peftbench presets`, `workloads` and `methods`: what there is to run."""
 
 from __future__ import annotations
 
@@ -22,6 +22,32 @@ def presets(name: Name = None, as_json: Json = False) -> None:
 def workloads(name: Name = None, as_json: Json = False) -> None:
     """List the workloads, or show one."""
     _catalogue("workload", name, as_json)
+
+
+def methods(as_json: Json = False) -> None:
+    """List the methods, the runtimes that each has, and whether it can run here."""
+    from peftbench.methods.registry import registered
+    from peftbench.report.tables import plain_table
+    from peftbench.text import clean
+
+    known = registered().values()
+    if as_json:
+        print_json(
+            [
+                {"name": m.name, "summary": m.summary, "runtimes": list(m.runtimes), "installed": m.is_installed()}
+                for m in known
+            ]
+        )
+        return
+    rows = [
+        (
+            clean(method.name),
+            ", ".join(method.runtimes),
+            clean(method.summary) if method.is_installed() else f"{clean(method.summary)}: not in the installed peft",
+        )
+        for method in known
+    ]
+    show(plain_table(("method", "runtime", ""), rows, left=3))
 
 
 def _catalogue(kind: Kind, name: str | None, as_json: bool) -> None:

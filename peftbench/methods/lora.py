@@ -9,7 +9,7 @@ training starts from the pretrained function. Each task has its own A and B on e
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 import torch
@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.autograd import Function
 
 from peftbench.kernels.linear import FrozenWeight
-from peftbench.methods.base import Method, freeze
-from peftbench.methods.options import LoraOptions
+from peftbench.methods.base import Method, ParameterGroup, faster_b, freeze
+from peftbench.methods.options import LoraOptions, LoraPlusOptions
 from peftbench.methods.targets import target_names
 from peftbench.seeds import generator
 
@@ -128,7 +128,7 @@ class LowRank(Method[LoraLike]):
         Raises:
             UsageError: a target names no linear layer of this encoder.
         """
-        names = target_names(encoder, self.options.targets)
+        names = target_names(encoder, self.options.targets, self.options.layers)
         freeze(encoder)
         self.layers: list[AdaptedLinear] = []
         for name in names:
@@ -151,3 +151,13 @@ class Lora(LowRank[LoraOptions]):
     """The method `lora`."""
 
     adapter = LoraAdapter
+
+
+class LoraPlus(LowRank[LoraPlusOptions]):
+    """The method `loraplus`: LoRA with a learning rate of its own for B (Hayou et al. 2024, arXiv 2402.12354)."""
+
+    adapter = LoraAdapter
+
+    def parameter_groups(self, weights: Mapping[str, nn.Parameter], lr: float) -> list[ParameterGroup]:
+        """Give every B the learning rate `lr_ratio * lr`."""
+        return faster_b(weights, lr, self.options.lr_ratio, ".B")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from peftbench.tasks import Part
+
+_LAYERS = re.compile(r"\s*(\d{1,4})(?:-(\d{1,4}))?\s*")
 
 
 class MethodOptions(Part):
@@ -23,17 +26,52 @@ class FullOptions(MethodOptions):
     """`full`: every weight of the encoder trained, shared by all tasks."""
 
 
-class LoraOptions(MethodOptions):
-    """`lora`: `h = W0 x + (alpha / rank) B A x` on each target, one adapter set a task (Hu et al. 2021, eq. 3)."""
+class TargetedOptions(MethodOptions):
+    """What adapters go on."""
 
-    rank: int = Field(ge=1, le=4096)
-    alpha: float = Field(gt=0, description="default: equal to rank, a scale of 1")
     targets: tuple[str, ...] = Field(
         ("query", "key", "value"),
         strict=False,
         min_length=1,
         description="query, key, value (found in any known architecture) or literal module names",
     )
+    layers: str | None = Field(
+        None, description="only these layers, counted from 0: '6-11', '0,2,4'; None: all", examples=["6-11"]
+    )
+
+    @field_validator("layers", mode="before")
+    @classmethod
+    def _one_layer_may_be_a_number(cls, layers: Any) -> Any:
+        return str(layers) if type(layers) is int else layers
+
+    @field_validator("layers")
+    @classmethod
+    def _layers_are_numbers(cls, layers: str | None) -> str | None:
+        if layers is not None:
+            layer_numbers(layers)
+        return layers
+
+
+def layer_numbers(layers: str) -> frozenset[int]:
+    """Return the layers that a text such as '6-11' or '0,2,4-5' names.
+
+    Raises:
+        ValueError: it names none, or is no such text.
+    """
+    found: set[int] = set()
+    for part in layers.split(","):
+        match = _LAYERS.fullmatch(part)
+        if match is None or (match[2] and int(match[1]) > int(match[2])):
+            raise ValueError("expected layer numbers such as '6-11' or '0,2,4'")
+        found |= set(range(int(match[1]), int(match[2] or match[1]) + 1))
+    return frozenset(found)
+
+
+class LowRankOptions(TargetedOptions):
+    """Rank and scale of a low-rank adapter."""
+
+    rank: int = Field(ge=1, le=4096)
+    alpha: float = Field(gt=0, description="default: equal to rank, a scale of 1")
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout on the adapter's input")
 
     @model_validator(mode="before")
@@ -47,6 +85,10 @@ class LoraOptions(MethodOptions):
         return data
 
 
+class LoraOptions(LowRankOptions):
+    """`lora`: `h = W0 x + (alpha / rank) B A x` on each target, one adapter set a task (Hu et al. 2021, eq. 3)."""
+
+
 class DoraOptions(LoraOptions):
     """`dora`: magnitude and direction apart (Liu et al. 2024, eq. 5), the norm detached (section 4.3)."""
 
@@ -54,3 +96,94 @@ class DoraOptions(LoraOptions):
         "output",
         description="norm per output feature, as the authors' code and HF PEFT; 'input' is the text's literal reading",
     )
+
+
+class LoraPlusOptions(LoraOptions):
+    """`loraplus`: LoRA whose B learns faster than its A (Hayou et al. 2024, arXiv 2402.12354)."""
+
+    lr_ratio: float = Field(16.0, ge=1, description="learning rate of B over that of A, which is train.lr")
+
+
+class DeltaLoraOptions(LoraOptions):
+    """`delta-lora`: W too moves, by the change of B A (Zi et al. 2023, arXiv 2309.02411); one W a task."""
+
+    ratio: float = Field(2.0, gt=0, description="how far W moves for a change of s B A of 1 (the paper's lambda)")
+    start: int = Field(100, ge=0, description="steps of a task before W starts to move (the paper's K)")
+    dropout: float = Field(0.0, ge=0, le=0, description="none: the gradients of A, B and W would no longer agree")
+
+
+class RsLoraOptions(LowRankOptions):
+    """`rslora`: LoRA with the scale alpha / sqrt(rank) (Kalajdzievski 2023, arXiv 2312.03732)."""
+
+
+class PissaOptions(LowRankOptions):
+    """`pissa`: LoRA that starts from the principal singular vectors of W0 (Meng et al. 2024, arXiv 2404.02948)."""
+
+    iterations: int | None = Field(16, ge=1, description="of the randomised SVD; None: the exact one, slower")
+
+
+class AdaLoraOptions(LowRankOptions):
+    """`adalora`: ranks shift to where they matter (Zhang et al. 2023, arXiv 2303.10512). `rank` is the first one."""
+
+    target_rank: int = Field(8, ge=1, description="mean rank at the end")
+    start: float = Field(0.1, ge=0, lt=1, description="part of a task's steps before ranks are taken away")
+    final: float = Field(0.4, gt=0, lt=1, description="part of a task's steps at the end, with the ranks fixed")
+    every: int = Field(10, ge=1, description="steps between two allocations")
+    orthogonal: float = Field(0.5, ge=0, description="weight of the penalty that keeps P and Q orthogonal")
+
+    @model_validator(mode="after")
+    def _ranks_fall(self) -> AdaLoraOptions:
+        if self.target_rank >= self.rank:
+            raise ValueError(f"target_rank ({self.target_rank}) must be below rank ({self.rank})")
+        if self.start + self.final >= 1:
+            raise ValueError("start + final must be below 1: ranks change in between")
+        return self
+
+
+class VeraOptions(TargetedOptions):
+    """`vera`: one frozen random pair A, B for all layers, only two scaling vectors trained (Kopiczko et al. 2023)."""
+
+    rank: int = Field(256, ge=1, le=4096)
+    initial: float = Field(0.1, gt=0, description="first value of the vector d")
+    dropout: float = Field(0.0, ge=0, lt=1)
+
+
+class Ia3Options(TargetedOptions):
+    """`ia3`: learned vectors scale keys, values and the feed-forward's inner states (Liu et al. 2022)."""
+
+    targets: tuple[str, ...] = Field(("key", "value", "intermediate.dense"), strict=False, min_length=1)
+    inputs: tuple[str, ...] = Field(
+        (), strict=False, description="those of the targets whose input is scaled instead of their output"
+    )
+
+    @model_validator(mode="after")
+    def _inputs_are_targets(self) -> Ia3Options:
+        if strange := set(self.inputs) - set(self.targets):
+            raise ValueError(f"inputs: {', '.join(sorted(strange))} is not among targets ({', '.join(self.targets)})")
+        return self
+
+
+class OftOptions(TargetedOptions):
+    """`oft`: an orthogonal, block-diagonal rotation of W0's input (Qiu et al. 2023, arXiv 2306.07280)."""
+
+    block_size: int = Field(32, ge=2, description="must divide the layers' input width")
+    dropout: float = Field(0.0, ge=0, lt=1)
+
+
+class BoftOptions(TargetedOptions):
+    """`boft`: a rotation as a product of sparse butterfly factors (Liu et al. 2023, arXiv 2311.06243)."""
+
+    block_size: int = Field(8, ge=2, description="must divide the layers' input width")
+    factors: int = Field(2, ge=1, description="butterfly factors")
+    dropout: float = Field(0.0, ge=0, lt=1)
+
+
+class LnTuningOptions(MethodOptions):
+    """`ln-tuning`: only the layer norms (Zhao et al. 2023, arXiv 2312.11420), a set a task."""
+
+
+class PeftOptions(MethodOptions):
+    """`peft`: any other tuner of HF PEFT, its configuration given as PEFT spells it."""
+
+    peft_type: str = Field(description="one of peft.PeftType, such as LOHA")
+    config: dict[str, Any] = Field(default_factory=dict, description="the keys of its configuration class")

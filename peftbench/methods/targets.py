@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from torch import nn
 
 from peftbench.errors import UsageError, did_you_mean
+from peftbench.methods.options import layer_numbers
+
+_LAYER = re.compile(r"(?:^|\.)layers?\.(\d+)\.")
 
 # What each architecture calls the attention's projections. ModernBERT has all three in one matrix, which
 # then takes one adapter: [3 * hidden, hidden] is its weight.
@@ -16,13 +20,14 @@ _ROLES: dict[str, dict[str, str]] = {
 }
 
 
-def target_names(encoder: nn.Module, targets: Sequence[str]) -> list[str]:
+def target_names(encoder: nn.Module, targets: Sequence[str], layers: str | None = None) -> list[str]:
     """Return the full names of the linear layers that the targets mean, in the encoder's order.
 
-    A target is a role (query, key, value), or the last parts of a module's name.
+    A target is a role (query, key, value), or the last parts of a module's name. `layers` ('6-11') keeps those of
+    some of the encoder's layers, counted from 0.
 
     Raises:
-        UsageError: a target names no linear layer of this encoder.
+        UsageError: a target names no linear layer of this encoder, or it has no such layer.
     """
     linears = [name for name, module in encoder.named_modules() if isinstance(module, nn.Linear)]
     model_type = getattr(getattr(encoder, "config", None), "model_type", "")
@@ -39,4 +44,19 @@ def target_names(encoder: nn.Module, targets: Sequence[str]) -> list[str]:
                 f"linear layers there: {', '.join(kinds)}",
             )
         chosen |= found
-    return [name for name in linears if name in chosen]
+    names = [name for name in linears if name in chosen]
+    return names if layers is None else _of_layers(names, layers)
+
+
+def _of_layers(names: Sequence[str], layers: str) -> list[str]:
+    numbers = {name: int(match[1]) for name in names if (match := _LAYER.search(name))}
+    count = max(numbers.values(), default=-1) + 1
+    wanted = layer_numbers(layers)
+    if strange := sorted(wanted - set(numbers.values())):
+        raise UsageError(
+            f"method.layers = '{layers}': this encoder has no layer {strange[0]} with these targets",
+            f"its layers: 0 to {count - 1}; the upper half: --set method.layers={count // 2}-{count - 1}"
+            if count
+            else "its layers are not numbered",
+        )
+    return [name for name in names if numbers.get(name) in wanted]

@@ -15,13 +15,14 @@ from peftbench.text import clean
 Kind = Literal["preset", "workload"]
 
 _TABLES: dict[Kind, frozenset[str]] = {
-    "preset": frozenset({"method", "train", "head"}),
+    "preset": frozenset({"method", "train", "head", "encoder"}),
     "workload": frozenset({"encoder", "tasks", "train", "head", "eval", "adjust"}),
 }
 _PLAIN: dict[Kind, frozenset[str]] = {
     "preset": frozenset({"description", "pin"}),
     "workload": frozenset({"description"}),
 }
+_VALUES = frozenset({"runtime", "precision"})  # of the spec, outside any table
 ADJUSTABLE = frozenset({"train", "head"})
 
 
@@ -80,7 +81,7 @@ def _find(kind: Kind, name: str) -> Path:
 
 
 def _checked(kind: Kind, path: Path, content: dict[str, Any]) -> RecipeFile:
-    allowed = _TABLES[kind] | _PLAIN[kind]
+    allowed = _TABLES[kind] | _PLAIN[kind] | _VALUES
     for key, value in content.items():
         if key not in allowed:
             raise UsageError(
@@ -99,7 +100,12 @@ def _checked(kind: Kind, path: Path, content: dict[str, Any]) -> RecipeFile:
     for method, tables in adjust.items():
         method_info(method)  # a mistyped method would be left out in silence
         _check_adjustment(path, method, tables)
-    tables = {key: value for key, value in content.items() if key in _TABLES[kind] - {"adjust"}}
+    if kind == "preset" and (strange := set(content.get("encoder", {})) - {"dropout"}):
+        raise UsageError(
+            f"preset file {path}: 'encoder.{clean(min(strange))}' is the workload's to say",
+            "of the encoder, a preset sets only dropout",
+        )
+    tables = {key: value for key, value in content.items() if key in (_TABLES[kind] | _VALUES) - {"adjust"}}
     return RecipeFile(kind, path.stem, path, clean(description), tables, tuple(pin), adjust)
 
 

@@ -68,8 +68,8 @@ class RunSpec(Part):
     preset: str
     workload: str
     method: SerializeAsAny[MethodOptions]
-    runtime: Literal["native", "transformers"] = Field(
-        "native", description="what computes the encoder: our path without padding, or transformers' forward"
+    runtime: Literal["native", "transformers", "peft"] = Field(
+        "native", description="our path without padding; transformers' forward; HF PEFT's layers in it"
     )
     precision: Literal["fp32", "bf16", "autocast"] = Field(
         "fp32", description="'bf16': the frozen base in bf16; 'autocast': every large multiplication in bf16"
@@ -97,6 +97,15 @@ class RunSpec(Part):
         if isinstance(value, Mapping):
             return tuple({**task, "name": name} if isinstance(task, Mapping) else task for name, task in value.items())
         return tuple(value) if isinstance(value, list) else value
+
+    @model_validator(mode="after")
+    def _method_has_the_runtime(self) -> RunSpec:
+        runtimes = method_info(self.method.name).runtimes
+        if self.runtime not in runtimes:
+            raise ValueError(
+                f"method {self.method.name} has no runtime '{self.runtime}': use --set runtime={runtimes[0]}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _task_names_differ(self) -> RunSpec:

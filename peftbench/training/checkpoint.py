@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from peftbench.errors import MissingError
 from peftbench.model import MultitaskModel
@@ -21,7 +21,7 @@ def checkpoint_path(folder: Path, epoch: int, task: str | None = None) -> Path:
     return folder / (f"epoch-{epoch}-{task}.safetensors" if task else f"epoch-{epoch}.safetensors")
 
 
-def save_weights(weights: Mapping[str, nn.Parameter], path: Path, spec_hash: str) -> None:
+def save_weights(weights: Mapping[str, Tensor], path: Path, spec_hash: str) -> None:
     """Write weights atomically: to a temporary file in the same folder, synced, then renamed.
 
     The same weights give the same bytes: safetensors orders several metadata keys at random, so there is one.
@@ -61,7 +61,7 @@ def load_weights(model: MultitaskModel, path: Path, spec_hash: str) -> None:
     if metadata.get("spec_hash") != spec_hash:
         raise MissingError(f"the trained weights {path} belong to another spec")
     task = (_NAME.fullmatch(path.name) or {"task": None})["task"]
-    wanted = model.trainable_of(task) if task else model.trainable()
+    wanted = model.saved(task or None)
     if stored.keys() != wanted.keys() or any(stored[name].shape != wanted[name].shape for name in wanted):
         raise MissingError(f"the trained weights {path} do not fit the model", "was the encoder exchanged?")
     for name, weight in wanted.items():

@@ -58,7 +58,7 @@ def execute(spec: RunSpec, recorder: Recorder, folder: Path) -> None:
         raise UsageError(
             f"method '{info.name}' says that its tasks are independent, but trains weights of no task: "
             f"{', '.join(sorted(trainable.keys() - per_task)[:3])}",
-            "a method keeps a task's weights below a module dictionary `adapters`, by the task's name",
+            "a method's `mark` tells which weights are a task's own",
         )
     recorder.describe(
         data_hash=hashlib.sha256("".join(fingerprints.values()).encode()).hexdigest(),

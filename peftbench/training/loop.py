@@ -103,14 +103,16 @@ class Trainer:
         self.folder = folder
         train = spec.train
         self.optimizer = torch.optim.AdamW(
-            model.trainable().values(),
+            model.method.parameter_groups(model.trainable(), train.lr),
             lr=train.lr,
             betas=train.betas,
             eps=train.eps,
             weight_decay=train.weight_decay,
             fused=True,
         )
-        self.epoch_steps = sum(math.ceil(len(data[task.name].train) / train.batch_size) for task in spec.tasks)
+        steps = {task.name: math.ceil(len(data[task.name].train) / train.batch_size) for task in spec.tasks}
+        model.method.plan({task: count * train.epochs for task, count in steps.items()})
+        self.epoch_steps = sum(steps.values())
         self.steps_done = 0
         self.best = _Best()
         self._progress = _ProgressTeller(recorder, self.epoch_steps * train.epochs)
@@ -161,9 +163,11 @@ class Trainer:
 
     def _step(self, task: TaskSpec, batch: Batch) -> Tensor:
         loss = loss_of(task, self.model(batch), batch.labels)
+        penalty = self.model.method.penalty(task.name)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        (loss if penalty is None else loss + penalty).backward()
         self.optimizer.step()
+        self.model.method.after_step(task.name)
         return loss.detach()
 
     def _finish_epoch(self, epoch: int, phases: list[Phase]) -> None:
@@ -245,11 +249,11 @@ class Trainer:
         started = time.perf_counter()
         spec_hash = self.spec.hash()
         if self.best.epoch == epoch:
-            save_weights(self.model.trainable(), checkpoint_path(self.folder, epoch), spec_hash)
+            save_weights(self.model.saved(), checkpoint_path(self.folder, epoch), spec_hash)
         for task, best in self.best.tasks.items():
             if best.epoch == epoch:
                 path = checkpoint_path(self.folder, epoch, task)
-                save_weights(self.model.trainable_of(task), path, spec_hash)
+                save_weights(self.model.saved(task), path, spec_hash)
         return Phase("checkpoint", epoch, None, None, wall_s=time.perf_counter() - started)
 
     def _kept(self) -> set[Path]:

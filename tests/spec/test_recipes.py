@@ -87,7 +87,7 @@ def test_every_shipped_recipe_says_what_it_is(kind: str) -> None:
 
 
 def test_presets_are_listed_by_rank() -> None:
-    ranks = [int(name.removeprefix("dora-r")) for name in PRESETS if name.startswith("dora-r")]
+    ranks = [int(match[1]) for name in PRESETS if (match := re.fullmatch(r"dora-r(\d+)", name))]
     assert ranks == sorted(ranks)
     assert len(ranks) >= 5
 
@@ -137,7 +137,7 @@ def test_a_recipe_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
     ("kind", "text", "said"),
     [
         ("preset", "[metod]\nname = 'lora'", "unknown key 'metod'; did you mean 'method'"),
-        ("preset", "[encoder]\nname = 'x'", "unknown key 'encoder'"),
+        ("preset", "[encoder]\nname = 'x'", "'encoder.name' is the workload's to say"),
         ("workload", "[method]\nname = 'lora'", "unknown key 'method'"),
         ("workload", "[task.sst]\nlabel = 'x'", "unknown key 'task'; did you mean 'tasks'"),
         ("preset", "train = 3", "'train' must be a table, not 3"),

@@ -371,6 +371,7 @@ class TestData:
 
 CHANGES = [
     *("method.rank=11", "method.alpha=3", "method.dropout=0.5", 'method.targets=["query"]', "method.norm_axis=input"),
+    "method.layers=1",
     *("encoder.name=other", "encoder.revision=main", "encoder.pooling=cls", "encoder.pair_encoding=separate"),
     *("encoder.max_length=64", "encoder.token_types=false", "encoder.dropout=0.2", "head.dropout=0.3"),
     *("train.epochs=9", "train.batch_size=4", "train.batching=bucketed", "runtime=transformers", "precision=bf16"),
