@@ -9,7 +9,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from peftbench.data.batches import Batch, Batcher, PackedText, TextBatch
+from peftbench.data.batches import Batch, Batcher, PackedText, PrefixText, TextBatch
 from peftbench.errors import UsageError
 from peftbench.methods.base import Method
 from peftbench.methods.registry import method_info
@@ -88,8 +88,13 @@ class MultitaskModel(nn.Module):
         logits: Tensor = self.head(torch.cat([self.pooled(text) for text in batch.texts], dim=-1))
         return logits
 
-    def pooled(self, text: TextBatch | PackedText) -> Tensor:
+    def pooled(self, text: TextBatch | PackedText | PrefixText) -> Tensor:
         """Return each text's vector, `[texts, hidden]` in fp32."""
+        if isinstance(text, PrefixText):
+            if text.packed is None:
+                return text.states
+            assert self.native is not None, "prefixes are the native path's"
+            return self.native.finish(text.states, self.native.first_trained, text.packed, self.training)
         if isinstance(text, PackedText):
             if self.native is None:
                 raise RuntimeError("a packed batch needs the native path: prepare the model first")

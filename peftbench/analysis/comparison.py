@@ -15,8 +15,9 @@ from peftbench.store.rows import RunRecord
 # Spec keys whose difference makes a comparison of methods unfair; below them counts too.
 _UNFAIR_IN_SPEC = (
     *("encoder", "tasks", "train.batch_size", "train.batching", "train.epochs", "eval", "head"),
-    *("runtime", "precision"),
+    *("runtime", "precision", "train.prefix_cache"),
 )
+_REGULARISES = ("encoder.dropout",)  # a setting to choose for each method, as the learning rate is
 _UNFAIR_CONDITIONS = ("device", "device_type", "path", "threads", "malloc", "torch", "encoder_sha256")
 _LABELS = ("preset", "workload")
 
@@ -88,7 +89,7 @@ def _against(baseline: RunRecord, other: RunRecord) -> list[PairedDifference]:
 def _differences(records: Sequence[RunRecord]) -> list[Difference]:
     specs = [_flat_spec(record) for record in records]
     found = [
-        Difference(key, values, key.startswith(_UNFAIR_IN_SPEC))
+        Difference(key, values, key.startswith(_UNFAIR_IN_SPEC) and key not in _REGULARISES)
         for key, values in _differing(specs)
         if not key.endswith("source.root")
     ]

@@ -12,10 +12,12 @@ from peftbench.store.rows import Phase, RunRecord
 class Cost:
     """Time, throughput and memory of a run. `its` is optimiser steps a second inside `train` of one task.
 
-    Warm-up, evaluation, checkpoints and the preparation of batches are not in `train_s`; `run_s` has all.
+    Warm-up, evaluation, checkpoints and the preparation of batches are not in `train_s`, nor is `prefix_s`, the one
+    pass over what lies below the first trained layer; `run_s` has all.
     """
 
     train_s: float | None
+    prefix_s: float | None
     eval_s: float | None
     load_s: float | None
     run_s: float | None
@@ -38,6 +40,7 @@ def cost(record: RunRecord) -> Cost:
     }
     return Cost(
         train_s=train_s,
+        prefix_s=_sum(phase.wall_s for phase in record.phases if phase.phase == "prefix"),
         eval_s=_sum(phase.wall_s for phase in record.phases if phase.phase == "eval"),
         load_s=_sum(phase.wall_s for phase in record.phases if phase.phase == "load"),
         run_s=_run_s(record),

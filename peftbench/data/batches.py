@@ -6,7 +6,7 @@ native path takes. Both hold the same rows, and their results come in the same o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,10 +49,22 @@ class PackedText:
 
 
 @dataclass(frozen=True, slots=True)
+class PrefixText:
+    """Texts of which a part of the encoder is computed already.
+
+    `states` is the input of the first trained layer, `[tokens, hidden]` in the order of `packed`; or, with nothing
+    trained in the encoder, each text's vector, `[texts, hidden]` in the batch's order, and `packed` None.
+    """
+
+    states: Tensor
+    packed: PackedText | None
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """One batch of one task: the texts (two where encoded separately), labels, and its non-padding tokens."""
 
-    texts: tuple[TextBatch | PackedText, ...]
+    texts: tuple[TextBatch | PackedText | PrefixText, ...]
     labels: Tensor
     tokens: int
 
@@ -72,8 +84,17 @@ class Batcher:
             pack(part, rows, self.device) if self.packed else pad(part, rows, self.pad_id, self.device)
             for part in split.parts
         )
+        return self.batch(texts, split, rows)
+
+    def batch(
+        self, texts: tuple[TextBatch | PackedText | PrefixText, ...], split: EncodedSplit, rows: np.ndarray
+    ) -> Batch:
+        """Put the rows' labels to their texts."""
         labels = torch.from_numpy(split.labels[rows].astype(np.float32)).to(self.device)
         return Batch(texts, labels, int(split.lengths[rows].sum()))
+
+
+MakeBatch = Callable[[EncodedSplit, np.ndarray], Batch]  # a Batcher, or one that knows more of its split
 
 
 def random_batches(count: int, size: int, generator: torch.Generator) -> Iterator[np.ndarray]:
@@ -121,9 +142,9 @@ def pad(part: Ragged, rows: np.ndarray, pad_id: int, device: torch.device) -> Te
 
 def pack(part: Ragged, rows: np.ndarray, device: torch.device) -> PackedText:
     """Return the rows end to end, the longest first."""
-    order = np.argsort(-part.lengths[rows], kind="stable")
+    order = longest_first(part, rows)
     layout, offsets = layout_of(part.lengths[rows][order], device)
-    tokens = np.concatenate([np.arange(part.offsets[row], part.offsets[row + 1]) for row in rows[order]])
+    tokens = token_places(part, rows[order])
     positions = np.arange(len(tokens)) - np.repeat(offsets[:-1], np.diff(offsets))
     places = np.empty(len(rows), dtype=np.int64)
     places[order] = np.arange(len(rows))
@@ -133,6 +154,16 @@ def pack(part: Ragged, rows: np.ndarray, device: torch.device) -> PackedText:
         return torch.from_numpy(array.astype(np.int64)).to(device)
 
     return PackedText(tensor(ids), tensor(types), tensor(positions), tensor(offsets[:-1]), tensor(places), layout)
+
+
+def longest_first(part: Ragged, rows: np.ndarray) -> np.ndarray:
+    """Return where in `rows` the texts are, the longest first: the order of a packed batch."""
+    return np.argsort(-part.lengths[rows], kind="stable")
+
+
+def token_places(part: Ragged, rows: np.ndarray) -> np.ndarray:
+    """Return the places of the rows' tokens in `part`, end to end, `[tokens]`."""
+    return np.concatenate([np.arange(part.offsets[row], part.offsets[row + 1]) for row in rows])
 
 
 def layout_of(lengths: np.ndarray, device: torch.device) -> tuple[Layout, np.ndarray]:

@@ -48,6 +48,16 @@ class EncodedSplit:
     def __len__(self) -> int:
         return len(self.example_ids)
 
+    def take(self, rows: np.ndarray) -> EncodedSplit:
+        """Return a split of these rows alone, in their order."""
+        parts = []
+        for part in self.parts:
+            places = np.concatenate([np.arange(part.offsets[row], part.offsets[row + 1]) for row in rows])
+            offsets = np.concatenate([[0], np.cumsum(part.lengths[rows])])
+            parts.append(Ragged(part.ids[places], part.types[places], offsets))
+        ids = tuple(self.example_ids[row] for row in rows)
+        return EncodedSplit(tuple(parts), self.labels[rows], ids, self.truncated, self.from_cache)
+
     @property
     def lengths(self) -> np.ndarray:
         """Tokens of each example, both texts of a pair together."""

@@ -224,7 +224,9 @@ def _facts(run: Run, spent: Cost) -> Table:
         ("it/s in training", its or figures.NOTHING),
         (
             "time",
-            f"load {figures.seconds(spent.load_s)}, train {figures.seconds(spent.train_s)}, "
+            f"load {figures.seconds(spent.load_s)}, "
+            + (f"frozen layers once {figures.seconds(spent.prefix_s)}, " if spent.prefix_s is not None else "")
+            + f"train {figures.seconds(spent.train_s)}, "
             f"eval {figures.seconds(spent.eval_s)}, whole run {figures.seconds(spent.run_s)}",
         ),
         ("peak memory", f"{figures.mib(spent.peak_rss_mib)} MiB of the process"),

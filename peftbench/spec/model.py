@@ -40,6 +40,9 @@ class TrainSpec(Part):
     batching: Literal["random", "bucketed"] = Field(
         "random", description="'bucketed': batches of similar length, the order still random from the seed"
     )
+    prefix_cache: bool = Field(
+        True, description="keep what lies below the first trained layer, where the encoder's dropout is off"
+    )
     lr: float = Field(gt=0, le=10)
     betas: tuple[float, float] = Field((0.9, 0.999), strict=False)
     eps: float = Field(1e-6, gt=0)

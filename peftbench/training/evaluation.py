@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from peftbench.data.batches import Batcher, sorted_batches
+from peftbench.data.batches import MakeBatch, sorted_batches
 from peftbench.data.encode import EncodedSplit
 from peftbench.model import MultitaskModel
 from peftbench.seeds import generator
@@ -32,7 +32,7 @@ def logits_of(
     split: EncodedSplit,
     rows: np.ndarray,
     batch_size: int,
-    batcher: Batcher,
+    batcher: MakeBatch,
     on_batch: Callable[[int], None] = lambda done: None,
 ) -> np.ndarray:
     """Return the active task's logits of the given rows, `[n, outputs]`, in the order of `rows`."""
@@ -57,7 +57,7 @@ def evaluate(
     split: EncodedSplit,
     rows: np.ndarray,
     batch_size: int,
-    batcher: Batcher,
+    batcher: MakeBatch,
     on_batch: Callable[[int], None] = lambda done: None,
 ) -> Evaluation:
     """Score a task on the given rows of a split, with its adapters active."""

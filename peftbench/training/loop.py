@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from peftbench.analysis.scores import dev_average, leaderboard
-from peftbench.data.batches import Batch, Batcher, bucketed_batches, random_batches
+from peftbench.data.batches import Batch, Batcher, MakeBatch, bucketed_batches, random_batches
 from peftbench.data.encode import EncodedSplit
 from peftbench.data.load import SPLITS
 from peftbench.errors import TrainingError
@@ -35,6 +35,7 @@ from peftbench.tasks import TaskSpec
 from peftbench.training.checkpoint import checkpoint_path, remove_others, save_weights
 from peftbench.training.evaluation import Evaluation, evaluate, train_sample
 from peftbench.training.metrics import loss_of
+from peftbench.training.prefix import Prefixes
 from peftbench.training.recorder import Recorder
 
 WARMUP_STEPS = 10  # the first steps of a run: trained on, but not timed
@@ -97,8 +98,14 @@ class Trainer:
         self.model = model
         self.data = data
         self.independent_tasks = independent_tasks
-        self.batcher = batcher
         self.device = batcher.device
+        self.samples = {
+            task.name: data[task.name].train.take(
+                train_sample(task.name, len(data[task.name].train), spec.eval.train_examples)
+            )
+            for task in spec.tasks
+        }
+        self.prefixes = Prefixes(model, batcher, spec)
         self.recorder = recorder
         self.folder = folder
         train = spec.train
@@ -132,6 +139,7 @@ class Trainer:
 
     def _train_task(self, epoch: int, task: TaskSpec) -> list[Phase]:
         split = self.data[task.name].train
+        batcher, phases = self._batcher(epoch, task, "train", split, training=True)
         size = self.spec.train.batch_size
         steps = math.ceil(len(split) / size)
         order = generator(self.spec.seed, "order", epoch, task.name)
@@ -139,7 +147,6 @@ class Trainer:
         self.model.switch_mode(task.name)
         self.model.train()
         losses = _LossCurve(task.name, self.spec)
-        phases = []
         warmup = min(WARMUP_STEPS, steps) if self.steps_done == 0 else 0
         clock = _StepClock(self.device, "warmup" if warmup else "train", epoch, task.name)
         batches = (
@@ -148,7 +155,7 @@ class Trainer:
             else random_batches(len(split), size, order)
         )
         for step, rows in enumerate(batches, start=1):
-            batch = self.batcher(split, rows)
+            batch = batcher(split, rows)
             with clock:
                 loss = self._step(task, batch)
             clock.count(len(rows), batch.tokens)
@@ -175,8 +182,8 @@ class Trainer:
         dev: dict[str, Evaluation] = {}
         for task in self.spec.tasks:
             for split in SPLITS:
-                result, phase = self._evaluate(epoch, task, split)
-                phases.append(phase)
+                result, measured = self._evaluate(epoch, task, split)
+                phases += measured
                 scores.append(
                     Score(
                         epoch,
@@ -215,10 +222,39 @@ class Trainer:
         )
         remove_others(self.folder, self._kept())
 
-    def _evaluate(self, epoch: int, task: TaskSpec, split: str) -> tuple[Evaluation, Phase]:
-        encoded = getattr(self.data[task.name], split)
-        size = self.spec.eval.train_examples if split == "train" else len(encoded)
-        rows = train_sample(task.name, len(encoded), size)
+    def _batcher(
+        self, epoch: int, task: TaskSpec, name: str, split: EncodedSplit, *, training: bool
+    ) -> tuple[MakeBatch, list[Phase]]:
+        """Return what makes the split's batches, and the phase of computing its prefix if that was done now."""
+        reset_peak_rss()
+        started = time.perf_counter()
+
+        def tell(done: int) -> None:
+            self._progress.tell(f"prefix {name}", epoch, task.name, done, len(split), self.steps_done)
+
+        batcher, made = self.prefixes.batcher(f"{task.name} {name}", split, training=training, on_batch=tell)
+        if made is None:
+            return batcher, []
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        self.recorder.note("prefix", f"{task.name} {name}: {made}")
+        phase = Phase(
+            "prefix",
+            epoch,
+            task.name,
+            name,
+            wall_s=time.perf_counter() - started,
+            examples=len(split),
+            tokens=int(split.lengths.sum()),
+            peak_rss_mib=peak_rss_mib(),
+        )
+        return batcher, [phase]
+
+    def _evaluate(self, epoch: int, task: TaskSpec, split: str) -> tuple[Evaluation, list[Phase]]:
+        encoded = self.samples[task.name] if split == "train" else self.data[task.name].dev
+        name = "train sample" if split == "train" else split
+        batcher, phases = self._batcher(epoch, task, name, encoded, training=False)
+        rows = np.arange(len(encoded))
         reset_peak_rss()
         started = time.perf_counter()
         result = evaluate(
@@ -227,7 +263,7 @@ class Trainer:
             encoded,
             rows,
             self.spec.eval.batch_size,
-            self.batcher,
+            batcher,
             lambda done: self._progress.tell(f"eval {split}", epoch, task.name, done, len(rows), self.steps_done),
         )
         if not math.isfinite(result.loss):
@@ -242,7 +278,7 @@ class Trainer:
             tokens=int(encoded.lengths[rows].sum()),
             peak_rss_mib=peak_rss_mib(),
         )
-        return result, phase
+        return result, [*phases, phase]
 
     def _save(self, epoch: int) -> Phase:
         """Write what this epoch is the best of, before the store says so."""

@@ -374,7 +374,14 @@ CHANGES = [
     "method.layers=1",
     *("encoder.name=other", "encoder.revision=main", "encoder.pooling=cls", "encoder.pair_encoding=separate"),
     *("encoder.max_length=64", "encoder.token_types=false", "encoder.dropout=0.2", "head.dropout=0.3"),
-    *("train.epochs=9", "train.batch_size=4", "train.batching=bucketed", "runtime=transformers", "precision=bf16"),
+    *(
+        "train.epochs=9",
+        "train.batch_size=4",
+        "train.batching=bucketed",
+        "train.prefix_cache=false",
+        "runtime=transformers",
+        "precision=bf16",
+    ),
     *("train.lr=0.5", "train.betas=[0.8, 0.9]", "train.eps=1e-8"),
     *("train.weight_decay=0.1", "eval.batch_size=3", "eval.train_examples=7", "seed=1"),
     *(
