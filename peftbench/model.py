@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import inspect
 import math
+from collections.abc import Mapping
 from typing import Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from peftbench.data.batches import Batch, Batcher, PackedText, PrefixText, TextBatch
+from peftbench.data.batches import Batch, Batcher, PackedText, PrefixText, TextBatch, pack_mixed
+from peftbench.data.encode import EncodedSplit
 from peftbench.errors import UsageError
 from peftbench.methods.base import Method
 from peftbench.methods.registry import method_info
@@ -87,6 +90,40 @@ class MultitaskModel(nn.Module):
         """Return the active task's logits, `[batch, outputs]`."""
         logits: Tensor = self.head(torch.cat([self.pooled(text) for text in batch.texts], dim=-1))
         return logits
+
+    @torch.no_grad()
+    def mixed(self, chosen: Mapping[str, tuple[EncodedSplit, np.ndarray]]) -> dict[str, Tensor]:
+        """Return the logits of rows of several tasks, `[rows, outputs]` by task, computed in one pass.
+
+        Args:
+            chosen: for each task, a split and which of its rows.
+
+        Raises:
+            UsageError: the encoder does not run on the native path.
+        """
+        if self.native is None:
+            raise UsageError(f"one pass over several tasks needs the native path, and this model runs on: {self.path}")
+        self.eval()
+        device = next(self.heads.parameters()).device
+        groups = [(task, part, rows) for task, (split, rows) in chosen.items() for part in split.parts]
+        text, segments = pack_mixed(groups, device)
+        vectors = iter(self.native.mixed(text, segments).split([segment.texts for segment in segments]))
+        found = {}
+        for task, (split, _) in chosen.items():
+            found[task] = self.heads[task](torch.cat([next(vectors) for _ in split.parts], dim=-1))
+        return found
+
+    def merge(self, task: str) -> Self:
+        """Fold a task's adapters into the encoder, for good: what is left predicts that task, without adapters."""
+        if self.native is not None:
+            self.native.restore()
+            self.native = None
+        self.method.merge(self.encoder, task)
+        for weight in self.encoder.parameters():
+            weight.requires_grad_(False)
+        self.encoder_trains = False
+        object.__setattr__(self, "head", self.heads[task])
+        return self.prepare(next(self.heads.parameters()).device)
 
     def pooled(self, text: TextBatch | PackedText | PrefixText) -> Tensor:
         """Return each text's vector, `[texts, hidden]` in fp32."""

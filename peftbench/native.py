@@ -13,7 +13,7 @@ layer's place is simply called on the token matrix.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from peftbench.data.batches import PackedText
+from peftbench.data.batches import PackedText, Segment
 from peftbench.kernels.attention import attention
 from peftbench.kernels.dropout import dropped
 from peftbench.kernels.linear import FrozenWeight, onednn, onednn_bf16, trained_linear
@@ -86,6 +86,7 @@ class NativeEncoder:
         self.attention_dropout: float = config.attention_probs_dropout_prob
         self.first_position = 0 if type(encoder).__name__ == "BertModel" else config.pad_token_id + 1  # as RoBERTa's
         self.frozen: list[FrozenWeight] = []
+        self.segments: Sequence[Segment] | None = None
         self.first_trained = first_trained_layer(encoder)
         graph = self.first_trained < 0
         self.layers: list[_Layer] = []
@@ -115,9 +116,19 @@ class NativeEncoder:
                 return partial(trained_linear, linear=module, dtype=self.trained_dtype)
             return self._freeze(module, graph)
         if isinstance(module, AdaptedLinear) and all(adapter.is_fast for adapter in module.each()):
-            base = self._freeze(module.base, graph)
-            return lambda x: module.active.fast(x, base)
+            return partial(self._adapted, module, self._freeze(module.base, graph))
+        if isinstance(module, AdaptedLinear):
+            return partial(self._adapted, module, None)
         return cast("Linear", module)
+
+    def _adapted(self, module: AdaptedLinear, base: FrozenWeight | None, x: Tensor) -> Tensor:
+        """Apply the active adapter; in a batch of several tasks, each task's own to its rows."""
+        if self.segments is not None:
+            rows = [s.tokens for s in self.segments]
+            if sum(rows) != len(x):
+                rows = [s.texts for s in self.segments]  # the last layer's first tokens
+            return module.mixed(x, [(s.task, count) for s, count in zip(self.segments, rows, strict=True)], base)
+        return module(x) if base is None else module.active.fast(x, base)
 
     def _freeze(self, linear: nn.Linear, graph: bool) -> FrozenWeight:
         weight = FrozenWeight(linear, backward=graph, dtype=self.dtype)
@@ -127,6 +138,15 @@ class NativeEncoder:
     def __call__(self, text: PackedText, training: bool) -> Tensor:
         """Return each text's vector, `[texts, hidden]`, in the order of the batch."""
         return self.finish(self.embed(text, training), 0, text, training)
+
+    @torch.no_grad()
+    def mixed(self, text: PackedText, segments: Sequence[Segment]) -> Tensor:
+        """Return the vectors of texts of several tasks, `[texts, hidden]`, each with its task's adapters; one pass."""
+        self.segments = segments
+        try:
+            return self(text, training=False)
+        finally:
+            self.segments = None
 
     def embed(self, text: PackedText, training: bool) -> Tensor:
         """Return the first layer's input, `[tokens, hidden]`."""

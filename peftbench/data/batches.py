@@ -140,9 +140,11 @@ def pad(part: Ragged, rows: np.ndarray, pad_id: int, device: torch.device) -> Te
     return TextBatch(*(torch.from_numpy(array).to(device) for array in (ids, mask.astype(np.int64), types)))
 
 
-def pack(part: Ragged, rows: np.ndarray, device: torch.device) -> PackedText:
-    """Return the rows end to end, the longest first."""
+def pack(part: Ragged, rows: np.ndarray, device: torch.device, segment: np.ndarray | None = None) -> PackedText:
+    """Return the rows end to end, the longest first; with `segment`, a number for each row, by it before all else."""
     order = longest_first(part, rows)
+    if segment is not None:
+        order = order[np.argsort(segment[order], kind="stable")]
     layout, offsets = layout_of(part.lengths[rows][order], device)
     tokens = token_places(part, rows[order])
     positions = np.arange(len(tokens)) - np.repeat(offsets[:-1], np.diff(offsets))
@@ -156,6 +158,39 @@ def pack(part: Ragged, rows: np.ndarray, device: torch.device) -> PackedText:
     return PackedText(tensor(ids), tensor(types), tensor(positions), tensor(offsets[:-1]), tensor(places), layout)
 
 
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Texts of one task within a packed batch of several: their number, and their tokens."""
+
+    task: str
+    texts: int
+    tokens: int
+
+
+def pack_mixed(
+    groups: Sequence[tuple[str, Ragged, np.ndarray]], device: torch.device
+) -> tuple[PackedText, tuple[Segment, ...]]:
+    """Return texts of several tasks end to end, task after task, and where each task's are.
+
+    Args:
+        groups: a task's name, its texts, and which of them, each.
+        device: where the tensors go.
+    """
+    places = [token_places(part, rows) for _, part, rows in groups]
+    lengths = [part.lengths[rows] for _, part, rows in groups]
+    whole = Ragged(
+        np.concatenate([part.ids[at] for (_, part, _), at in zip(groups, places, strict=True)]),
+        np.concatenate([part.types[at] for (_, part, _), at in zip(groups, places, strict=True)]),
+        np.concatenate([[0], np.cumsum(np.concatenate(lengths))]),
+    )
+    segment = np.repeat(np.arange(len(groups)), [len(each) for each in lengths])
+    packed = pack(whole, np.arange(len(segment)), device, segment)
+    segments = tuple(
+        Segment(task, len(each), int(each.sum())) for (task, _, _), each in zip(groups, lengths, strict=True)
+    )
+    return packed, segments
+
+
 def longest_first(part: Ragged, rows: np.ndarray) -> np.ndarray:
     """Return where in `rows` the texts are, the longest first: the order of a packed batch."""
     return np.argsort(-part.lengths[rows], kind="stable")
@@ -167,7 +202,7 @@ def token_places(part: Ragged, rows: np.ndarray) -> np.ndarray:
 
 
 def layout_of(lengths: np.ndarray, device: torch.device) -> tuple[Layout, np.ndarray]:
-    """Return where texts of these lengths (the longest first) lie, and their offsets, `[texts + 1]`."""
+    """Return where texts of these lengths lie (equal ones should be together), and their offsets, `[texts + 1]`."""
     offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
     np.cumsum(lengths, out=offsets[1:])
     starts = np.flatnonzero(np.diff(lengths, prepend=-1))
@@ -176,4 +211,4 @@ def layout_of(lengths: np.ndarray, device: torch.device) -> tuple[Layout, np.nda
         (int(offsets[start]), int(count), int(lengths[start])) for start, count in zip(starts, counts, strict=True)
     )
     on_device = torch.from_numpy(offsets.astype(np.int32)).to(device)
-    return Layout(groups, on_device, int(lengths[0]), int(lengths[-1])), offsets
+    return Layout(groups, on_device, int(lengths.max()), int(lengths.min())), offsets

@@ -36,6 +36,9 @@ class Method(ABC, Generic[Options]):
     def switch_mode(self, task: str) -> None:
         """Make a task's adapters the active ones. Called before every batch of another task; allocates nothing."""
 
+    def merge(self, encoder: nn.Module, task: str) -> None:
+        """Fold a task's adapters into the encoder's weights, for good: afterwards it is a plain one, of that task."""
+
     def mark(self, task: str) -> str:
         """Return what the names of a task's own weights contain: it lies below a module dictionary `adapters`."""
         return f".adapters.{task}."

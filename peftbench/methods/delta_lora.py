@@ -52,6 +52,11 @@ class DeltaLoraAdapter(LoraAdapter):
         """Return what `forward` does, for x, `[n, in]`."""
         return super().fast(x, base) + self.moved(x)
 
+    def finish_(self, u: Tensor, x: Tensor, base: FrozenWeight) -> None:
+        """Turn u = W0 x into what `forward` returns, in place and without a graph."""
+        super().finish_(u, x, base)
+        u.add_(self.moved(x))
+
     @torch.no_grad()
     def start(self) -> None:
         """Let W move from now on."""

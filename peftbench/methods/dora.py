@@ -66,6 +66,15 @@ class DoraAdapter(LoraAdapter):
         out: Tensor = _Dora.apply(x, self.A, self.B, self.m, self.fast_norm(base), self.scale, base)
         return out
 
+    def finish_(self, u: Tensor, x: Tensor, base: FrozenWeight) -> None:
+        """Turn u = W0 x into what `forward` returns, in place and without a graph."""
+        u.addmm_(x @ self.A.t(), self.B.t(), alpha=self.scale)
+        factor = self.m / self.fast_norm(base)
+        if base.bias is None:
+            u.mul_(factor)
+        else:
+            torch.addcmul(base.bias, u, factor, out=u)
+
     @torch.no_grad()
     def fast_norm(self, base: FrozenWeight) -> Tensor:
         """Return ||W0 + s B A|| per output feature from the three terms of its square, `[out]`.

@@ -58,6 +58,12 @@ class LoraAdapter(nn.Module):
         out: Tensor = _Lora.apply(x, self.A, self.B, self.scale, base)
         return out
 
+    def finish_(self, u: Tensor, x: Tensor, base: FrozenWeight) -> None:
+        """Turn u = W0 x into what `forward` returns, in place and without a graph: for some rows of a larger batch."""
+        u.addmm_(x @ self.A.t(), self.B.t(), alpha=self.scale)
+        if base.bias is not None:
+            u.add_(base.bias)
+
 
 class _Lora(Function):
     """h = W0 x + b + s B A x, in three multiplications each way."""
@@ -105,6 +111,23 @@ class AdaptedLinear(nn.Module):
         """Return the adapted layer's output for the active task."""
         return cast("Tensor", self.active(x, self.base))
 
+    def mixed(self, x: Tensor, rows: Sequence[tuple[str, int]], base: FrozenWeight | None) -> Tensor:
+        """Return `[n, out]` for rows of several tasks, one task's after another's, without a graph.
+
+        Args:
+            x: `[n, in]`.
+            rows: (task, how many) in their order; together n.
+            base: the packed W0, multiplied by once; None: each task's rows go through its plain adapter.
+        """
+        parts = x.split([count for _, count in rows])
+        adapters = [cast("LoraAdapter", self.adapters[task]) for task, _ in rows]
+        if base is None:
+            return torch.cat([adapter(part, self.base) for adapter, part in zip(adapters, parts, strict=True)])
+        u = base.forward(x, bias=False)
+        for adapter, part, out in zip(adapters, parts, u.split([count for _, count in rows]), strict=True):
+            adapter.finish_(out, part, base)
+        return u
+
     def each(self) -> list[LoraAdapter]:
         """Return the adapters of all tasks."""
         return [cast("LoraAdapter", adapter) for adapter in self.adapters.values()]
@@ -112,6 +135,12 @@ class AdaptedLinear(nn.Module):
     def switch_mode(self, task: str) -> None:
         """Point at the task's adapter, without registering it as a second child."""
         object.__setattr__(self, "active", self.adapters[task])
+
+
+def replace(encoder: nn.Module, name: str, module: nn.Module) -> None:
+    """Put a module in the place of the one of that name."""
+    parent, _, attribute = name.rpartition(".")
+    setattr(encoder.get_submodule(parent), attribute, module)
 
 
 LoraLike = TypeVar("LoraLike", bound=LoraOptions)
@@ -136,8 +165,7 @@ class LowRank(Method[LoraLike]):
             for task in tasks:
                 rng = generator(seed, "adapter", task, name)
                 layer.adapters[task] = self.adapter(layer.base, self.options, rng)
-            parent, _, attribute = name.rpartition(".")
-            setattr(encoder.get_submodule(parent), attribute, layer)
+            replace(encoder, name, layer)
             self.layers.append(layer)
         self.switch_mode(tasks[0])
 
@@ -145,6 +173,16 @@ class LowRank(Method[LoraLike]):
         """One pointer a layer."""
         for layer in self.layers:
             layer.switch_mode(task)
+
+    @torch.no_grad()
+    def merge(self, encoder: nn.Module, task: str) -> None:
+        """Put W' in the place of each target."""
+        for name, module in list(encoder.named_modules()):
+            if isinstance(module, AdaptedLinear):
+                adapter = cast("LoraAdapter", module.adapters[task])
+                module.base.weight = nn.Parameter(adapter.weight(module.base), requires_grad=False)
+                replace(encoder, name, module.base)
+        self.layers = []
 
 
 class Lora(LowRank[LoraOptions]):

@@ -88,6 +88,11 @@ class ThroughPeft(Method[o.MethodOptions]):
         for weight in self.trained:
             weight.requires_grad_(True)
 
+    def merge(self, encoder: nn.Module, task: str) -> None:
+        """PEFT's own merge."""
+        self.model.merge_and_unload(adapter_names=[self.names[task]])
+        self.trained = []
+
     def mark(self, task: str) -> str:
         """Return what PEFT's names of a task's weights contain."""
         return f".{_adapter(task)}."
