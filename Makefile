@@ -1,12 +1,13 @@
 # make demo   set up a fresh clone and run the main job, ending in the comparison table
 # make test   set up a fresh clone and run every test
+# make gpu-check   the tests that need an NVIDIA GPU
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO_DB := .demo/peftbench.db
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench gpu-check clean
 
 demo: $(READY)
 	$(BIN)/peftbench run --headless --db $(DEMO_DB) \
@@ -23,6 +24,10 @@ lint: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/startup.py
+
+gpu-check: $(READY)
+	$(BIN)/python -c 'import sys, torch; sys.exit(0 if torch.cuda.is_available() else "gpu-check needs an NVIDIA GPU and a CUDA build of torch; this torch is " + torch.__version__)'
+	$(BIN)/python -m pytest tests/gpu -m gpu -rA
 
 clean:
 	rm -rf $(VENV) .demo

@@ -62,12 +62,17 @@ def matmul_t(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return F.linear(x, weight, bias)
 
 
+def _released(weight: Tensor) -> Tensor:
+    """Return one NaN seen as the weight's shape. (A `meta` tensor beside real ones gives numbers out of nowhere.)"""
+    return torch.full((), torch.nan, dtype=weight.dtype, device=weight.device).expand(weight.shape)
+
+
 class FrozenWeight:
     """A weight `[out, in]` that no longer changes, ready to multiply by from both sides.
 
     Args:
-        linear: the layer. With oneDNN its own weight is released once it is packed (a `meta` tensor of the same
-            shape takes its place, so that its use by mistake is an error); `restore` brings it back.
+        linear: the layer. With oneDNN its own weight is released once it is packed: NaN of the same shape
+            takes its place, so that no number comes of its use by mistake; `restore` brings it back.
         backward: gradients will flow through to the input: the second packed copy, of W^T, is made as well.
         dtype: what to multiply in. In bf16 the input is rounded, the result is fp32 again, the bias is added in fp32.
     """
@@ -86,7 +91,7 @@ class FrozenWeight:
         if backward:
             self._backward = _reorder(cast.t()) if self.packed else cast.t()
         if self.packed or dtype != torch.float32:
-            linear.weight = nn.Parameter(torch.empty_like(weight, device="meta"), requires_grad=False)
+            linear.weight = nn.Parameter(_released(weight), requires_grad=False)
 
     def dense(self) -> Tensor:
         """Return the weight as it is multiplied by, `[out, in]` in fp32."""
