@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from peftbench.data.encode import EncodedSplit, Ragged
-from peftbench.kernels.attention import Layout
+from peftbench.kernels.attention import Layout, round_up
 
 WINDOW_BATCHES = 50  # bucketed batching sorts by length within windows of so many batches
 
@@ -30,7 +30,7 @@ class TextBatch:
 
 @dataclass(frozen=True, slots=True)
 class PackedText:
-    """Texts end to end, the longest first: `ids`, `types` and `positions` are `[tokens]`.
+    """Texts end to end, the longest first: `ids`, `types` and `positions` are `[layout.rows]`, the last few nothing.
 
     `first_tokens` `[texts]` are the rows of the texts' first tokens; `places` `[texts]` says where in this order
     each text of the batch went.
@@ -150,12 +150,14 @@ def pack(part: Ragged, rows: np.ndarray, device: torch.device, segment: np.ndarr
     positions = np.arange(len(tokens)) - np.repeat(offsets[:-1], np.diff(offsets))
     places = np.empty(len(rows), dtype=np.int64)
     places[order] = np.arange(len(rows))
-    ids, types = part.ids[tokens], part.types[tokens]
+    nothing = np.zeros(layout.rows - len(tokens), dtype=np.int64)
 
     def tensor(array: np.ndarray) -> Tensor:
         return torch.from_numpy(array.astype(np.int64)).to(device)
 
-    return PackedText(tensor(ids), tensor(types), tensor(positions), tensor(offsets[:-1]), tensor(places), layout)
+    of_tokens = (tensor(np.concatenate([x, nothing])) for x in (part.ids[tokens], part.types[tokens], positions))
+    ids, types, positions = of_tokens
+    return PackedText(ids, types, positions, tensor(offsets[:-1]), tensor(places), layout)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,8 +187,10 @@ def pack_mixed(
     )
     segment = np.repeat(np.arange(len(groups)), [len(each) for each in lengths])
     packed = pack(whole, np.arange(len(segment)), device, segment)
+    tokens = [int(each.sum()) for each in lengths]
+    tokens[-1] += packed.layout.rows - packed.layout.tokens  # somebody must take the rows of nothing
     segments = tuple(
-        Segment(task, len(each), int(each.sum())) for (task, _, _), each in zip(groups, lengths, strict=True)
+        Segment(task, len(each), count) for (task, _, _), each, count in zip(groups, lengths, tokens, strict=True)
     )
     return packed, segments
 
@@ -211,4 +215,4 @@ def layout_of(lengths: np.ndarray, device: torch.device) -> tuple[Layout, np.nda
         (int(offsets[start]), int(count), int(lengths[start])) for start, count in zip(starts, counts, strict=True)
     )
     on_device = torch.from_numpy(offsets.astype(np.int32)).to(device)
-    return Layout(groups, on_device, int(lengths.max()), int(lengths.min())), offsets
+    return Layout(groups, on_device, int(lengths.max()), int(lengths.min()), round_up(int(offsets[-1]))), offsets

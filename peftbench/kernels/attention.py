@@ -22,18 +22,20 @@ from peftbench.kernels.dropout import keep_mask
 class Layout:
     """Where the texts lie in a token matrix: sorted by length, the longest first.
 
-    `groups` holds (first token, texts, length) of each run of texts of one length. `offsets` is `[texts + 1]`
-    int32 on the batch's device; `longest` and `shortest` are host numbers, so that a GPU is not waited for.
+    `groups` holds (first token, texts, length) of each run of texts of one length. `rows` is the height of the
+    matrix: below the tokens there may be a few rows of nothing (see `round_up`). `offsets` is `[texts + 1]` int32 on
+    the batch's device; `longest` and `shortest` are host numbers, so that a GPU is not waited for.
     """
 
     groups: tuple[tuple[int, int, int], ...]
     offsets: Tensor
     longest: int
     shortest: int
+    rows: int
 
     @property
     def tokens(self) -> int:
-        """Rows of the token matrix."""
+        """Rows of the token matrix that hold a token."""
         return sum(count * length for _, count, length in self.groups)
 
     @property
@@ -42,13 +44,23 @@ class Layout:
         return sum(count for _, count, _ in self.groups)
 
 
+def round_up(tokens: int) -> int:
+    """Return the height of a matrix for so many tokens: at most a 32nd more.
+
+    oneDNN keeps code for each size that it has met, and freed blocks of ever new sizes do not fit the next ones:
+    without rounding, memory grew by 25 MiB a step at batch 64.
+    """
+    step = 1 << max(0, tokens.bit_length() - 6)
+    return -(-tokens // step) * step
+
+
 def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, layout: Layout, p: float) -> Tensor:
-    """Return softmax(q k^T / sqrt(head)) v within each text.
+    """Return softmax(q k^T / sqrt(head)) v within each text, as many rows as q has; those of nothing are 0.
 
     Args:
-        q: `[tokens, hidden]`, or `[texts, hidden]` where only each text's first token asks.
-        k: `[tokens, hidden]`.
-        v: `[tokens, hidden]`.
+        q: `[rows, hidden]`, or `[texts, hidden]` where only each text's first token asks.
+        k: `[rows, hidden]`.
+        v: `[rows, hidden]`.
         heads: of which each takes `hidden / heads` columns.
         layout: where the texts lie.
         p: dropout on the attention weights; 0 outside training.
@@ -68,16 +80,17 @@ def _nested(q: Tensor, k: Tensor, v: Tensor, heads: int, layout: Layout, p: floa
         return nested.transpose(1, 2)
 
     whole = (layout.offsets, layout.longest, layout.shortest)
-    asked = whole
-    if len(q) != len(k):
-        asked = (torch.arange(len(q) + 1, dtype=layout.offsets.dtype, device=q.device), 1, 1)
+    asked, nothing = whole, layout.rows - layout.tokens
+    if len(q) != layout.rows:
+        asked, nothing = (torch.arange(len(q) + 1, dtype=layout.offsets.dtype, device=q.device), 1, 1), 0
+    q, k, v = q[: len(q) - nothing], k[: layout.tokens], v[: layout.tokens]
     out = F.scaled_dot_product_attention(jagged(q, *asked), jagged(k, *whole), jagged(v, *whole), dropout_p=p)
-    return out.transpose(1, 2).values().flatten(-2)
+    return F.pad(out.transpose(1, 2).values().flatten(-2), (0, 0, 0, nothing))
 
 
 def _views(layout: Layout, rows: int) -> list[tuple[int, int, int]]:
     """Return (first row, texts, rows a text) of each group, for a matrix of all tokens or of first tokens."""
-    if rows == layout.tokens:
+    if rows == layout.rows:
         return list(layout.groups)
     found, first = [], 0
     for _, count, _ in layout.groups:
@@ -92,12 +105,20 @@ def _heads(x: Tensor, place: tuple[int, int, int], heads: int) -> Tensor:
     return x[first : first + count * length].view(count, length, heads, -1).transpose(1, 2)
 
 
+def _room(x: Tensor, layout: Layout) -> Tensor:
+    """Return an empty matrix like x, with zeros in the rows of nothing."""
+    room = torch.empty_like(x)
+    if len(x) == layout.rows:
+        room[layout.tokens :] = 0
+    return room
+
+
 class _Flash(Function):
     """torch's CPU flash kernel, a group at a time: saves the output and the rows' log-sum-exp, no weights."""
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, heads: int, layout: Layout) -> Tensor:
-        out = torch.empty_like(q)
+        out = _room(q, layout)
         sums = []
         for asked, seen in zip(_views(layout, len(q)), layout.groups, strict=True):
             found, log_sum = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
@@ -112,7 +133,7 @@ class _Flash(Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, out, *sums = ctx.saved_tensors
-        grads = [torch.empty_like(x) for x in (q, k, v)]
+        grads = [_room(x, ctx.layout) for x in (q, k, v)]
         for asked, seen, log_sum in zip(_views(ctx.layout, len(q)), ctx.layout.groups, sums, strict=True):
             places = (asked, seen, seen)
             found = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
@@ -133,7 +154,7 @@ class _Dropped(Function):
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, heads: int, layout: Layout, p: float) -> Tensor:
-        out = torch.empty_like(q)
+        out = _room(q, layout)
         asked = _views(layout, len(q))
         sizes = [c * heads * rows * length for (_, c, rows), (_, _, length) in zip(asked, layout.groups, strict=True)]
         mask, ctx.scale = keep_mask((sum(sizes),), p, q.device)
@@ -148,7 +169,7 @@ class _Dropped(Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, mask = ctx.saved_tensors
-        gq, gk, gv = (torch.empty_like(x) for x in (q, k, v))
+        gq, gk, gv = (_room(x, ctx.layout) for x in (q, k, v))
         heads = ctx.heads
         g = g * ctx.scale
         asked = _views(ctx.layout, len(q))

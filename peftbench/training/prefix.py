@@ -109,7 +109,7 @@ class Prefixes:
                 else:
                     states = native.run(native.embed(text, False), 0, native.first_trained, text, False)
                     places = token_places(part, rows[longest_first(part, rows)])
-                    store[torch.from_numpy(places)] = states.cpu()
+                    store[torch.from_numpy(places)] = states[: len(places)].cpu()
                 done += len(rows)
                 on_batch(done)
 
@@ -127,8 +127,10 @@ class _FromPrefix:
     def _text(self, part: Ragged, store: Tensor, rows: np.ndarray) -> PrefixText:
         if self.is_whole:
             return PrefixText(store[torch.from_numpy(rows)].to(self.plain.device), None)
-        places = token_places(part, rows[longest_first(part, rows)])
-        return PrefixText(store[torch.from_numpy(places)].to(self.plain.device), pack(part, rows, self.plain.device))
+        text = pack(part, rows, self.plain.device)
+        places = np.zeros(text.layout.rows, dtype=np.int64)  # any state will do for the rows of nothing
+        places[: text.layout.tokens] = token_places(part, rows[longest_first(part, rows)])
+        return PrefixText(store[torch.from_numpy(places)].to(self.plain.device), text)
 
 
 def _on_disk(rows: int, width: int) -> Tensor:

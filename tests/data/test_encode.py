@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from peftbench.data.batches import WINDOW_BATCHES, Batcher, bucketed_batches, random_batches, sorted_batches
+from peftbench.data.batches import WINDOW_BATCHES, Batcher, bucketed_batches, pack, random_batches, sorted_batches
 from peftbench.data.encode import EncodedSplit, Ragged, encode_split, encode_texts
 from peftbench.data.examples import Example, fingerprint
 from peftbench.data.load import Split
 from peftbench.data.rows import RowCount
 from peftbench.encoder import find_encoder, load_tokenizer
+from peftbench.kernels.attention import round_up
 from peftbench.seeds import generator
 from peftbench.spec import EncoderSpec
 
@@ -151,5 +152,22 @@ def test_packed_rows_are_the_padded_ones_without_the_padding() -> None:
     assert text.layout.groups == ((0, 1, 9), (9, 1, 4), (13, 1, 1))
     assert text.ids.tolist() == [*range(104, 113), *range(113, 117), 117]
     assert text.positions.tolist() == [*range(9), *range(4), 0]
+    assert text.layout.rows == 14
     assert torch.equal(text.restore_order(text.ids[text.first_tokens]), wide.ids[:, 0])
     assert torch.equal(text.types, text.ids % 2)
+
+
+@pytest.mark.parametrize("tokens", [1, 2, 31, 32, 33, 63, 64, 65, 170, 1350, 100_003])
+def test_the_height_of_a_packed_batch_takes_few_values_and_little_room(tokens: int) -> None:
+    rows = round_up(tokens)
+    assert tokens <= rows <= tokens * (1 + 1 / 32) + 1
+    assert round_up(rows) == rows
+    assert len({round_up(each) for each in range(tokens, 2 * tokens)}) <= 65
+
+
+def test_rows_of_nothing_follow_the_tokens() -> None:
+    offsets = np.array([0, 60, 130])
+    part = Ragged(np.arange(1, 131, dtype=np.int32), np.ones(130, dtype=np.int32), offsets)
+    text = pack(part, np.array([0, 1]), torch.device("cpu"))
+    assert (text.layout.tokens, text.layout.rows) == (130, 132)
+    assert text.ids[130:].tolist() == text.types[130:].tolist() == text.positions[130:].tolist() == [0, 0]

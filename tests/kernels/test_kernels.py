@@ -26,7 +26,7 @@ HEADS, HIDDEN = 4, 32
 def reference(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, lengths: list[int]) -> torch.Tensor:
     """Attention text by text, as the equation has it."""
     rows, found = 0, []
-    asked = lengths if len(q) == sum(lengths) else [1] * len(lengths)
+    asked = [1] * len(lengths) if len(q) == len(lengths) else lengths
     row = 0
     for length, asking in zip(lengths, asked, strict=True):
         parts = [x.view(len(x), HEADS, -1).transpose(0, 1) for x in (q[row : row + asking], k[rows : rows + length])]
@@ -34,7 +34,7 @@ def reference(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, lengths: list[i
         weights = (parts[0] @ parts[1].transpose(1, 2) / (HIDDEN // HEADS) ** 0.5).softmax(dim=-1)
         found.append((weights @ values).transpose(0, 1).reshape(asking, HIDDEN))
         rows, row = rows + length, row + asking
-    return torch.cat(found)
+    return torch.cat([*found, torch.zeros(len(q) - row, HIDDEN)])
 
 
 class TestAttention:
@@ -48,8 +48,8 @@ class TestAttention:
         lengths = sorted(lengths, reverse=True)
         layout, _ = layout_of(np.array(lengths), CPU)
         torch.manual_seed(0)
-        k, v = (torch.randn(sum(lengths), HIDDEN, requires_grad=True) for _ in range(2))
-        q = torch.randn(len(lengths) if first else sum(lengths), HIDDEN, requires_grad=True)
+        k, v = (torch.randn(layout.rows, HIDDEN, requires_grad=True) for _ in range(2))
+        q = torch.randn(len(lengths) if first else layout.rows, HIDDEN, requires_grad=True)
         direction = torch.randn_like(q)
         found = []
         for ours in (True, False):
