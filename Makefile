@@ -24,6 +24,7 @@ lint: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python -m benchmarks.throughput --quick
 
 gpu-check: $(READY)
 	$(BIN)/python -c 'import sys, torch; sys.exit(0 if torch.cuda.is_available() else "gpu-check needs an NVIDIA GPU and a CUDA build of torch; this torch is " + torch.__version__)'

@@ -27,7 +27,9 @@ def sentiment(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("preset", ALL)
 def test_the_loss_falls_and_dev_is_above_the_majority(preset: str, sentiment: Path, tmp_path: Path) -> None:
-    spec = resolve(preset, str(sentiment), overrides=["train.epochs=2", "eval.train_examples=50", "tasks.sst.source.dev=150"]).spec
+    spec = resolve(
+        preset, str(sentiment), overrides=["train.epochs=2", "eval.train_examples=50", "tasks.sst.source.dev=150"]
+    ).spec
     (task,) = spec.tasks
     labels = Counter(example.label for example in load_split(task, "dev").examples)
     majority = max(labels.values()) / labels.total()

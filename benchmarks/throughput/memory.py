@@ -1,0 +1,63 @@
+"""What a column keeps in memory: saved for backward, and at the peak of a process of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.throughput.columns import COLUMNS, Setting, Stepper
+from benchmarks.throughput.texts import random_texts
+from peftbench.data.batches import Batch, Batcher
+from peftbench.meters.host import peak_rss_mib
+
+ROOT = Path(__file__).parents[2]
+MIB = 2**20
+
+
+def saved_mib(stepper: Stepper, batch: Batch) -> float:
+    """Return what a forward pass in training keeps for backward, in MiB."""
+    weights = {_place(weight) for weight in (*stepper.model.parameters(), *stepper.model.buffers())}
+    sizes: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        if _place(tensor) not in weights:
+            sizes[_place(tensor)] = tensor.untyped_storage().nbytes()
+        return tensor.detach()  # an output that its own graph held would never be freed
+
+    stepper.model.train()
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        loss = stepper.loss(batch)  # its graph keeps every storage, so that no place is counted for two
+    del loss
+    return sum(sizes.values()) / MIB
+
+
+def _place(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
+
+
+def peak_rss(column: str, setting: Setting, lengths: np.ndarray) -> float | None:
+    """Return the peak memory of a process that trains one column on a batch of these lengths, in MiB."""
+    asked = {"column": column, "shape": setting.shape, "dropout": setting.dropout, "lengths": lengths.tolist()}
+    command = [sys.executable, "-m", "benchmarks.throughput", "--rss"]
+    found = subprocess.run(command, input=json.dumps(asked), check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    peak: float | None = json.loads(found.stdout.splitlines()[-1])
+    return peak
+
+
+def print_own_peak_rss() -> None:
+    """Be that process: read what is asked from standard input, print the figure."""
+    asked = json.loads(sys.stdin.read())
+    column = next(column for column in COLUMNS if column.name == asked["column"])
+    stepper = column.build(Setting(asked["shape"], asked["dropout"]))
+    split = random_texts(asked["lengths"])
+    batcher = Batcher(column.packed, 0, torch.device("cpu"))
+    rows = np.arange(len(split))
+    for part in (rows[:8], rows):  # the first step makes the optimiser's state
+        stepper.step(batcher(split, part))
+    print(json.dumps(peak_rss_mib()))
