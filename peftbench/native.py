@@ -7,8 +7,8 @@ What it does otherwise than transformers' forward, with the same result:
 - no graph below the first trained weight, and nothing saved there;
 - frozen weights are multiplied in oneDNN's own layout, and backward keeps nothing for them.
 
-It owns no weight. Adapters join it by `is_fast` and `fast` (methods/lora.py); any other module in a linear
-layer's place is simply called on the token matrix.
+It owns no weight. Adapters join it by `fast` (methods/lora.py); any other module in a linear layer's place is called
+on the token matrix as it is, and the run's record says so.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from peftbench.data.batches import PackedText, Segment
 from peftbench.kernels.attention import attention
 from peftbench.kernels.dropout import dropped
+from peftbench.kernels.feed_forward import feed_forward
 from peftbench.kernels.linear import FrozenWeight, onednn, onednn_bf16, trained_linear
 from peftbench.kernels.norm import residual_norm
 from peftbench.methods.lora import AdaptedLinear
@@ -82,11 +83,13 @@ class NativeEncoder:
         self.trained_dtype = torch.bfloat16 if precision == "autocast" else torch.float32
         config = parts.config
         self.heads: int = config.num_attention_heads
+        self.exact_gelu = config.hidden_act == "gelu"
         self.hidden_dropout: float = config.hidden_dropout_prob
         self.attention_dropout: float = config.attention_probs_dropout_prob
         self.first_position = 0 if type(encoder).__name__ == "BertModel" else config.pad_token_id + 1  # as RoBERTa's
         self.frozen: list[FrozenWeight] = []
         self.segments: Sequence[Segment] | None = None
+        self.plain = 0  # modules in a linear layer's place that are called as they are, in fp32
         self.first_trained = first_trained_layer(encoder)
         graph = self.first_trained < 0
         self.layers: list[_Layer] = []
@@ -115,11 +118,11 @@ class NativeEncoder:
             if _trains(module):
                 return partial(trained_linear, linear=module, dtype=self.trained_dtype)
             return self._freeze(module, graph)
-        if isinstance(module, AdaptedLinear) and all(adapter.is_fast for adapter in module.each()):
-            return partial(self._adapted, module, self._freeze(module.base, graph))
-        if isinstance(module, AdaptedLinear):
-            return partial(self._adapted, module, None)
-        return cast("Linear", module)
+        if isinstance(module, AdaptedLinear) and all(adapter.is_fast() for adapter in module.each()):
+            backward = graph or any(adapter.needs_backward for adapter in module.each())
+            return partial(self._adapted, module, self._freeze(module.base, backward))
+        self.plain += 1
+        return partial(self._adapted, module, None) if isinstance(module, AdaptedLinear) else cast("Linear", module)
 
     def _adapted(self, module: AdaptedLinear, base: FrozenWeight | None, x: Tensor) -> Tensor:
         """Apply the active adapter; in a batch of several tasks, each task's own to its rows."""
@@ -193,6 +196,8 @@ class NativeEncoder:
     def _rest(self, layer: _Layer, attended: Tensor, x: Tensor, training: bool) -> Tensor:
         p = self.hidden_dropout if training else 0.0
         x = residual_norm(layer.attention_out(attended), x, layer.attention_norm, p)
+        if isinstance(layer.up, FrozenWeight) and isinstance(layer.down, FrozenWeight) and self.exact_gelu:
+            return residual_norm(feed_forward(x, layer.up, layer.down), x, layer.norm, p)
         return residual_norm(layer.down(layer.activation(layer.up(x))), x, layer.norm, p)
 
     def restore(self) -> None:
@@ -202,10 +207,10 @@ class NativeEncoder:
 
     def describe(self) -> str:
         """Say what the frozen weights are multiplied with, for the run's record."""
-        if self.encoder.device.type != "cpu":
-            return f"torch, {_name(self.dtype)}"
         packed = onednn() if self.dtype == torch.float32 else onednn_bf16()
-        return f"{'oneDNN, prepacked' if packed else 'torch'}, {_name(self.dtype)}"
+        way = "oneDNN, prepacked" if packed and self.encoder.device.type == "cpu" else "torch"
+        plain = f"; {self.plain} adapted layers as they are, in fp32" if self.plain else ""
+        return f"{way}, {str(self.dtype).removeprefix('torch.')}{plain}"
 
 
 def first_trained_layer(encoder: nn.Module) -> int:
@@ -235,7 +240,3 @@ def _means(x: Tensor, text: PackedText) -> Tensor:
         for first, count, length in text.layout.groups
     ]
     return torch.cat(parts)
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")

@@ -17,6 +17,9 @@ from peftbench.data.batches import Batcher
 from peftbench.data.encode import EncodedSplit, Ragged
 from peftbench.encoder import find_encoder, load_encoder
 from peftbench.errors import UsageError
+from peftbench.methods.delta_lora import DeltaLoraAdapter
+from peftbench.methods.dora import DoraAdapter
+from peftbench.methods.lora import LoraAdapter
 from peftbench.model import MultitaskModel
 from peftbench.spec import Resolved, resolve
 from tests.tiny import tiny_overrides
@@ -151,16 +154,60 @@ def test_after_100_steps_the_weights_are_those_of_peft(preset: str, tiny: Callab
         torch.testing.assert_close(weight, theirs[name], atol=1e-4, rtol=0, msg=name)
 
 
-@pytest.mark.parametrize("preset", METHODS)
-def test_other_targets_dropout_and_norm_axis_go_through_the_plain_adapter(
-    preset: str, tiny: Callable[..., Resolved]
-) -> None:
-    changes = {
-        "lora-r12": ['method.targets=["value", "output.dense", "intermediate.dense"]'],
-        "dora-r12": ['method.targets=["value", "output.dense"]', "method.norm_axis=input"],
-    }
-    resolved = tiny(preset, [*changes.get(preset, []), "encoder.dropout=0", "head.dropout=0"])
+@pytest.mark.parametrize(
+    ("preset", "overrides"),
+    [
+        ("lora-r12", ['method.targets=["value", "output.dense", "intermediate.dense"]']),
+        ("dora-r12", ['method.targets=["value", "output.dense"]']),
+        ("dora-r12", ["method.norm_axis=input"]),
+        ("lora-r12", ["method.alpha=3"]),
+        ("dora-r12", ["method.alpha=30", "method.norm_axis=input"]),
+    ],
+)
+def test_other_targets_scales_and_the_literal_norm(preset: str, overrides, tiny: Callable[..., Resolved]) -> None:
+    resolved = tiny(preset, [*overrides, "encoder.dropout=0", "head.dropout=0"])
     agree(build(resolved, "native"), build(resolved, "transformers"), texts([4, 8, 8]), [0, 1, 2])
+
+
+@pytest.mark.parametrize("overrides", [[], ["method.norm_axis=input"]])
+@pytest.mark.parametrize("preset", ["lora-r12", "dora-r12"])
+def test_the_adapters_own_dropout_is_that_of_the_plain_path(preset: str, overrides, tiny) -> None:
+    """Drawn by the same function from the same seed, where no padding takes draws of its own."""
+    if preset == "lora-r12" and overrides:
+        return
+    resolved = tiny(preset, [*overrides, "method.dropout=0.3", "encoder.dropout=0", "head.dropout=0"])
+    found = []
+    for runtime in ("native", "transformers"):
+        model = build(resolved, runtime).train()
+        torch.manual_seed(4)
+        found.append(gradients(model, model.batcher(0)(texts([9]), [0])))
+    torch.testing.assert_close(found[0][0], found[1][0], atol=TOLERANCE, rtol=TOLERANCE)
+    for name, grad in found[0][1].items():
+        torch.testing.assert_close(grad, found[1][1][name], atol=TOLERANCE, rtol=TOLERANCE, msg=name)
+
+
+def test_an_adapter_that_gives_only_its_plain_forward_is_called_as_it_is(tiny: Callable[..., Resolved]) -> None:
+    """A plug-in's subclass must not inherit a fast path that computes something else."""
+
+    class Doubled(LoraAdapter):
+        def forward(self, x: torch.Tensor, base: torch.nn.Linear) -> torch.Tensor:
+            return 2 * super().forward(x, base)
+
+    assert LoraAdapter.is_fast()
+    assert DoraAdapter.is_fast()
+    assert DeltaLoraAdapter.is_fast()
+    assert not Doubled.is_fast()
+    resolved = tiny("lora-r12", ["encoder.dropout=0", "head.dropout=0"])
+    models = []
+    for runtime in ("native", "transformers"):
+        spec = resolved.spec.model_copy(update={"runtime": runtime})
+        model = MultitaskModel(load_encoder(spec.encoder, find_encoder(spec.encoder)), spec)
+        for module in model.modules():
+            if isinstance(module, LoraAdapter):
+                module.__class__ = Doubled
+        models.append(model.prepare(CPU).eval())
+    assert "6 adapted layers as they are" in models[0].path
+    agree(*models, texts([4, 8, 8]), [0, 1, 2])
 
 
 def test_a_dora_magnitude_near_zero_has_its_exact_gradient(tiny: Callable[..., Resolved]) -> None:
@@ -307,7 +354,7 @@ class TestNothingIsDoneForNothing:
 
             def keep(tensor: torch.Tensor) -> torch.Tensor:
                 sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-                return tensor
+                return tensor.detach()  # a graph that holds itself would never be freed
 
             with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
                 model(batch)

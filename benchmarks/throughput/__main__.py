@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print("\n".join([*report.prefixes(result["prefixes"]), ""]), flush=True)
         arguments.json.write_text(json.dumps(result, indent=2) + "\n")
     if arguments.markdown:
-        arguments.markdown.write_text(report.markdown(result))
+        report.write(arguments.markdown, report.markdown(result))
     print(f"{(time.perf_counter() - started) / 60:.1f} minutes; figures in {arguments.json}")
 
 
@@ -82,7 +82,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--budget", type=float, metavar="SECONDS", help="for a configuration's rounds (default: 40)")
     parser.add_argument("--lengths", type=Path, metavar="FILE", help="a table or lines of sentences, for their lengths")
     parser.add_argument("--json", type=Path, metavar="FILE", help="default: benchmarks/results/throughput.json")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables here too")
+    parser.add_argument(
+        "--markdown", type=Path, metavar="FILE", help="write the tables here too, between their marks if it has them"
+    )
     parser.add_argument("--no-rss", action="store_true", help="start no process a column for its peak memory")
     parser.add_argument("--no-prefixes", action="store_true", help="leave out what is computed once")
     parser.add_argument("--rss", action="store_true", help=argparse.SUPPRESS)

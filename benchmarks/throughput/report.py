@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+BEGIN, END = "<!-- throughput: begin -->", "<!-- throughput: end -->"
 HEADER = ("", "ratio", "quartiles", "range", "steps/s", "examples/s", "tokens/s", "saved MiB", "peak RSS MiB")
 
 
@@ -23,6 +25,15 @@ def markdown(result: dict[str, Any]) -> str:
     if result.get("prefixes"):
         parts += ["", "### Computed once", "", *prefixes(result["prefixes"])]
     return "\n".join(parts) + "\n"
+
+
+def write(path: Path, tables: str) -> None:
+    """Write the tables between their marks in a page that has them, else as a page of their own."""
+    page = path.read_text("utf-8") if path.exists() else ""
+    if BEGIN in page and END in page:
+        before, after = page.split(BEGIN)[0], page.split(END)[1]
+        tables = f"{before}{BEGIN}\n\n{tables}\n{END}{after}"
+    path.write_text(tables, "utf-8")
 
 
 def prefixes(found: list[dict[str, Any]]) -> list[str]:

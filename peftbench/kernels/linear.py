@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import Function
 
-PROBE_TOLERANCE = 1e-4
+PROBE_TOLERANCE, PROBE_TOLERANCE_BF16 = 1e-4, 0.2
 
 
 @cache
@@ -24,12 +24,14 @@ def onednn() -> bool:
     if not torch.backends.mkldnn.is_available() or not torch.backends.mkldnn.enabled:
         return False
     try:
-        x, weight, bias = torch.randn(5, 48), torch.randn(32, 48), torch.randn(32)
-        found = (_pointwise(x, weight, bias), _pointwise(x, _reorder(weight), bias))
+        x, weight, bias = (torch.randn(size, generator=_probe()) for size in ((5, 48), (32, 48), (32,)))
+        packed = _reorder(weight)
+        found = [_pointwise(x, weight, bias), _pointwise(x, packed, bias), _pointwise(x, packed, bias, "gelu")]
         wanted = F.linear(x, weight, bias)
     except (AttributeError, NotImplementedError, RuntimeError, TypeError):
         return False
-    return all(bool(torch.allclose(each, wanted, atol=PROBE_TOLERANCE)) for each in found)
+    pairs = [*((each, wanted) for each in found[:2]), (found[2], F.gelu(wanted))]
+    return all(bool(torch.allclose(each, other, atol=PROBE_TOLERANCE)) for each, other in pairs)
 
 
 @cache
@@ -38,15 +40,22 @@ def onednn_bf16() -> bool:
     if not onednn() or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return False
     try:
-        weight = torch.randn(32, 48, dtype=torch.bfloat16)
-        _pointwise(torch.randn(5, 48, dtype=torch.bfloat16), _reorder(weight), None)
+        x, weight = (torch.randn(size, generator=_probe()).bfloat16() for size in ((5, 48), (32, 48)))
+        found = (_pointwise(x, weight, None), _pointwise(x, _reorder(weight), None))
     except (AttributeError, NotImplementedError, RuntimeError, TypeError):
         return False
-    return True
+    wanted = F.linear(x.float(), weight.float())
+    return all(bool(torch.allclose(each.float(), wanted, atol=PROBE_TOLERANCE_BF16)) for each in found)
 
 
-def _pointwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+def _probe() -> torch.Generator:
+    """Return a generator for a probe's numbers: torch's global one is left as it is."""
+    return torch.Generator().manual_seed(0)
+
+
+def _pointwise(x: Tensor, weight: Tensor, bias: Tensor | None, after: str = "none") -> Tensor:
+    """Return x W^T + b, `[n, out]`; `after` may be "gelu", the exact one, in the same pass."""
+    out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, after, [], "none" if after == "gelu" else "")
     return out
 
 
@@ -83,7 +92,8 @@ class FrozenWeight:
         self.bias = None if linear.bias is None else linear.bias.detach()
         self.dtype = dtype
         cast = weight.to(dtype)
-        self.square_norm = cast.float().square().sum(dim=1)  # ||w_i||^2, for DoRA
+        squares = cast.float().square()
+        self.square_norms = (squares.sum(dim=0), squares.sum(dim=1))  # of columns and of rows, for DoRA
         on_cpu = weight.device.type == "cpu"
         self.packed = on_cpu and (onednn() if dtype == torch.float32 else onednn_bf16())
         self._forward = _reorder(cast) if self.packed else cast
@@ -111,17 +121,26 @@ class FrozenWeight:
         y = _pointwise(x, self._forward, None) if self.packed else F.linear(x, self._forward)
         return y.float() if b is None else y + b  # promoted to fp32 in one pass
 
-    def backward(self, gy: Tensor) -> Tensor:
-        """Return gy W, `[n, in]`, for gy, `[n, out]`."""
+    def inner(self, x: Tensor, *, gelu: bool = False) -> Tensor:
+        """Return x W^T + b in the weight's own type, `[n, out]`, or gelu of it, without a graph."""
+        bias = None if self.bias is None else self.bias.to(self.dtype)
+        x = x.to(self.dtype)
+        if self.packed:
+            return _pointwise(x, self._forward, bias, "gelu" if gelu else "none")
+        y = F.linear(x, self._forward, bias)
+        return F.gelu(y) if gelu else y
+
+    def backward(self, gy: Tensor, *, fp32: bool = True) -> Tensor:
+        """Return gy W, `[n, in]`, for gy, `[n, out]`; with `fp32` false in the weight's own type."""
         if self._backward is None:
             raise RuntimeError("this weight was prepared without a backward pass")
         g = gy.to(self.dtype)
         gx = _pointwise(g, self._backward, None) if self.packed else F.linear(g, self._backward)
-        return gx.float()
+        return gx.float() if fp32 else gx
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """Return x W^T + b, `[n, out]`; nothing is saved for backward."""
-        out: Tensor = _Frozen.apply(x, self)
+    def __call__(self, x: Tensor, *, bias: bool = True) -> Tensor:
+        """Return x W^T (+ b), `[n, out]`; nothing is saved for backward."""
+        out: Tensor = _Frozen.apply(x, self, bias)
         return out
 
 
@@ -129,13 +148,13 @@ class _Frozen(Function):
     """y = x W^T + b with W and b constants: backward needs nothing of x."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: FrozenWeight) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: FrozenWeight, bias: bool) -> Tensor:
         ctx.weight = weight
-        return weight.forward(x)
+        return weight.forward(x, bias=bias)
 
     @staticmethod
-    def backward(ctx: Any, gy: Tensor) -> tuple[Tensor | None, None]:
-        return (ctx.weight.backward(gy) if ctx.needs_input_grad[0] else None), None
+    def backward(ctx: Any, gy: Tensor) -> tuple[Tensor | None, None, None]:
+        return (ctx.weight.backward(gy) if ctx.needs_input_grad[0] else None), None, None
 
 
 def trained_linear(x: Tensor, linear: nn.Linear, dtype: torch.dtype) -> Tensor:

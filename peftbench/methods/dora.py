@@ -57,34 +57,48 @@ class DoraAdapter(LoraAdapter):
         return factor * (base.weight + self.scale * (self.B @ self.A))
 
     @property
-    def is_fast(self) -> bool:
-        """Tell whether `fast` computes what `forward` does: for the norm per output feature."""
-        return super().is_fast and self.dim == 1
+    def needs_backward(self) -> bool:  # type: ignore[override]
+        """The norm per input feature takes B^T W0."""
+        return self.dim == 0
 
     def fast(self, x: Tensor, base: FrozenWeight) -> Tensor:
         """Return what `forward` does, for x, `[n, in]`, without ever forming W0 + s B A."""
-        out: Tensor = _Dora.apply(x, self.A, self.B, self.m, self.fast_norm(base), self.scale, base)
-        return out
+        norm = self.fast_norm(base)
+        if self.dim == 1 and not (self.dropout and self.training):
+            out: Tensor = _Dora.apply(x, self.A, self.B, self.m, norm, self.scale, base)
+            return out
+        factor = self.m / norm
+        if self.dim == 0:
+            x, factor = factor * x, torch.ones_like(factor[:1])
+        h = factor * (base(x, bias=False) + self.low_rank(x))
+        return h if base.bias is None else h + base.bias
 
     def finish_(self, u: Tensor, x: Tensor, base: FrozenWeight) -> None:
         """Turn u = W0 x into what `forward` returns, in place and without a graph."""
-        u.addmm_(x @ self.A.t(), self.B.t(), alpha=self.scale)
         factor = self.m / self.fast_norm(base)
-        if base.bias is None:
-            u.mul_(factor)
-        else:
-            torch.addcmul(base.bias, u, factor, out=u)
+        if self.dim == 0:  # the factor belongs before W0: u is of no use
+            x = factor * x
+            u.copy_(base.forward(x, bias=False))
+            factor = torch.ones_like(factor[:1])
+        u.addmm_(x @ self.A.t(), self.B.t(), alpha=self.scale)
+        u.mul_(factor)
+        if base.bias is not None:
+            u.add_(base.bias)
 
     @torch.no_grad()
     def fast_norm(self, base: FrozenWeight) -> Tensor:
-        """Return ||W0 + s B A|| per output feature from the three terms of its square, `[out]`.
+        """Return ||W0 + s B A|| along the norm axis, from the three terms of its square.
 
-        ||w_i + s b_i A||^2 = ||w_i||^2 + 2 s b_i . (A w_i) + s^2 b_i (A A^T) b_i^T
+        Per output feature ||w_i + s b_i A||^2 = ||w_i||^2 + 2 s b_i . (A w_i) + s^2 b_i (A A^T) b_i^T; per input
+        feature likewise, with the columns of W0, A and B^T W0.
         """
-        cross = base.forward(self.A, bias=False).t()  # A w_i, [out, r]
-        gram = self.A @ self.A.t()
-        square = base.square_norm + self.scale * ((2 * cross + self.scale * (self.B @ gram)) * self.B).sum(dim=1)
-        return square.clamp_(min=0).sqrt_()
+        ours: Tensor
+        if self.dim == 1:
+            ours, cross, gram = self.B, base.forward(self.A, bias=False).t(), self.A @ self.A.t()
+        else:
+            ours, cross, gram = self.A.t(), base.backward(self.B.t()).t(), self.B.t() @ self.B
+        change = ((2 * cross + self.scale * (ours @ gram)) * ours).sum(dim=1)
+        return (base.square_norms[self.dim] + self.scale * change).clamp_(min=0).sqrt_()
 
 
 class _Dora(Function):

@@ -23,6 +23,8 @@ from peftbench.methods.options import LoraOptions, LoraPlusOptions
 from peftbench.methods.targets import target_names
 from peftbench.seeds import generator
 
+_FAST = ("fast", "finish_")
+
 
 class LoraAdapter(nn.Module):
     """One task's adapter on one linear layer: `rank * (in + out)` weights."""
@@ -48,13 +50,18 @@ class LoraAdapter(nn.Module):
         """Return W0 + s B A, `[out, in]`: for tests and merging."""
         return base.weight + self.scale * (self.B @ self.A)
 
-    @property
-    def is_fast(self) -> bool:
-        """Tell whether `fast` computes what `forward` does, under these options."""
-        return self.dropout == 0
+    needs_backward = False  # of W0, whatever the input's graph
+
+    @classmethod
+    def is_fast(cls) -> bool:
+        """Tell whether `fast` and `finish_` belong to this `forward`: a subclass that gives only that one is plain."""
+        places = [next(i for i, c in enumerate(cls.__mro__) if name in vars(c)) for name in _FAST]
+        return max(places) <= next(i for i, c in enumerate(cls.__mro__) if "forward" in vars(c))
 
     def fast(self, x: Tensor, base: FrozenWeight) -> Tensor:
-        """Return what `forward` does, for x, `[n, in]`; of x, A x and the weights, nothing more is saved."""
+        """Return what `forward` does, for x, `[n, in]`; beside x, A x and the weights nothing is saved."""
+        if self.dropout and self.training:
+            return base(x) + self.low_rank(x)
         out: Tensor = _Lora.apply(x, self.A, self.B, self.scale, base)
         return out
 

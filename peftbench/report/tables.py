@@ -229,6 +229,7 @@ def _facts(run: Run, spent: Cost) -> Table:
             + f"train {figures.seconds(spent.train_s)}, "
             f"eval {figures.seconds(spent.eval_s)}, whole run {figures.seconds(spent.run_s)}",
         ),
+        ("computed by", clean(conditions.get("path", figures.NOTHING))),
         ("peak memory", f"{figures.mib(spent.peak_rss_mib)} MiB of the process"),
         (
             "measured on",

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.throughput import report
 from benchmarks.throughput.__main__ import main
 from benchmarks.throughput.columns import COLUMNS, METHODS, Setting, huggingface, ours
 from benchmarks.throughput.memory import peak_rss
@@ -87,3 +88,12 @@ def test_sentences_come_from_the_column_of_that_name_or_the_first_with_text(tmp_
     commas.write_text('number,title\n7,"one, two"\n')
     assert read_sentences(tabs) == ["so good", "so bad"]
     assert read_sentences(commas) == ["one, two"]
+
+
+def test_a_page_with_marks_keeps_what_is_around_them(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+    report.write(page, "new\n")
+    assert page.read_text() == f"before\n{report.BEGIN}\n\nnew\n\n{report.END}\nafter\n"
+    report.write(tmp_path / "fresh.md", "new\n")
+    assert (tmp_path / "fresh.md").read_text() == "new\n"

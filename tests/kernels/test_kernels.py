@@ -16,6 +16,7 @@ from peftbench.data.batches import layout_of
 from peftbench.kernels import attention as kernel
 from peftbench.kernels import linear
 from peftbench.kernels.dropout import dropped, keep_mask
+from peftbench.kernels.feed_forward import feed_forward
 from peftbench.kernels.linear import FrozenWeight, trained_linear
 from peftbench.kernels.norm import residual_norm
 
@@ -117,6 +118,8 @@ def test_the_residual_norm_has_the_gradient_of_its_own_masks(p: float) -> None:
     assert torch.autograd.gradcheck(computed, (h, residual, norm.weight, norm.bias))
     if not p:
         torch.testing.assert_close(residual_norm(h, residual, norm, 0.0), norm(h + residual))
+    norm.weight.data[2] = 0.0  # nothing to divide by
+    assert torch.autograd.gradcheck(computed, (h, residual, norm.weight, norm.bias))
 
 
 class TestLinear:
@@ -145,6 +148,21 @@ class TestLinear:
         weight.restore()
         assert torch.equal(layer.weight, original)
 
+    @pytest.mark.parametrize("with_onednn", [True, False])
+    def test_the_frozen_feed_forward(self, with_onednn: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+        if not with_onednn:
+            monkeypatch.setattr(linear, "onednn", lambda: False)
+        first, second = nn.Linear(24, 40), nn.Linear(40, 24)
+        x = torch.randn(7, 24, requires_grad=True)
+        expected = second(F.gelu(first(x)))
+        (grad,) = torch.autograd.grad(expected.square().sum(), x)
+        up, down = (FrozenWeight(layer, backward=True) for layer in (first, second))
+        out = feed_forward(x, up, down)
+        torch.testing.assert_close(out, expected, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(torch.autograd.grad(out.square().sum(), x)[0], grad, atol=1e-4, rtol=1e-4)
+        with torch.no_grad():
+            torch.testing.assert_close(feed_forward(x, up, down), expected, atol=1e-5, rtol=1e-5)
+
     def test_a_weight_prepared_for_forward_alone_says_so(self) -> None:
         weight = FrozenWeight(nn.Linear(8, 8), backward=False)
         with pytest.raises(RuntimeError, match="without a backward pass"):
@@ -161,7 +179,7 @@ class TestLinear:
 
     def test_an_operator_that_computes_something_else_is_not_used(self, monkeypatch: pytest.MonkeyPatch) -> None:
         linear.onednn.cache_clear()
-        monkeypatch.setattr(linear, "_pointwise", lambda x, weight, bias: F.linear(x, weight, bias) + 1)
+        monkeypatch.setattr(linear, "_pointwise", lambda x, weight, bias, after="none": F.linear(x, weight, bias) + 1)
         assert linear.onednn() is False
         monkeypatch.setattr(linear, "_reorder", lambda weight: torch.ops.mkldnn.no_such_operator(weight))
         linear.onednn.cache_clear()
