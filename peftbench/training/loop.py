@@ -30,17 +30,17 @@ from peftbench.meters.host import peak_rss_mib, reset_peak_rss
 from peftbench.model import MultitaskModel
 from peftbench.seeds import derive_seed, generator
 from peftbench.spec.model import RunSpec
-from peftbench.store.rows import Epoch, Phase, Prediction, Progress, Score, TaskBest, now
+from peftbench.store.rows import Epoch, Phase, Prediction, Score, TaskBest, now
 from peftbench.tasks import TaskSpec
 from peftbench.training.checkpoint import checkpoint_path, remove_others, save_weights
 from peftbench.training.evaluation import Evaluation, evaluate, train_sample
 from peftbench.training.metrics import loss_of
+from peftbench.training.pace import ProgressTeller, StepClock
 from peftbench.training.prefix import Prefixes
 from peftbench.training.recorder import Recorder
 
 WARMUP_STEPS = 10  # the first steps of a run: trained on, but not timed
 LOSS_EVERY = 20  # steps averaged into one point of the loss curve
-PROGRESS_EVERY_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ class Trainer:
         self.epoch_steps = sum(steps.values())
         self.steps_done = 0
         self.best = _Best()
-        self._progress = _ProgressTeller(recorder, self.epoch_steps * train.epochs)
+        self._progress = ProgressTeller(recorder, self.epoch_steps * train.epochs)
 
     def run(self) -> None:
         """Train every epoch.
@@ -148,7 +148,7 @@ class Trainer:
         self.model.train()
         losses = _LossCurve(task.name, self.spec)
         warmup = min(WARMUP_STEPS, steps) if self.steps_done == 0 else 0
-        clock = _StepClock(self.device, "warmup" if warmup else "train", epoch, task.name)
+        clock = StepClock(self.device, "warmup" if warmup else "train", epoch, task.name)
         batches = (
             bucketed_batches(split.lengths, size, order)
             if self.spec.train.batching == "bucketed"
@@ -164,7 +164,7 @@ class Trainer:
             self._progress.tell("train", epoch, task.name, step, steps, self.steps_done)
             if step == warmup:
                 phases.append(clock.phase())
-                clock = _StepClock(self.device, "train", epoch, task.name)
+                clock = StepClock(self.device, "train", epoch, task.name)
         self.recorder.losses(epoch, task.name, losses.finish(self.steps_done))
         return [*phases, clock.phase()] if clock.step_s else phases
 
@@ -339,69 +339,3 @@ class _LossCurve:
             self.points.append((step, self._steps, mean))
             self._sum, self._steps = None, 0
         return self.points
-
-
-class _StepClock:
-    """Times optimiser steps of one phase; what happens between them (making batches) is not counted.
-
-    On a GPU steps are queued, so only the whole phase has a time, synchronised at its end.
-    """
-
-    def __init__(self, device: torch.device, phase: str, epoch: int, task: str) -> None:
-        self.on_gpu = device.type == "cuda"
-        self.names = (phase, epoch, task)
-        self.step_s: list[float] = []
-        self.examples = self.tokens = 0
-        reset_peak_rss()
-        self._phase_started = time.perf_counter()
-
-    def __enter__(self) -> None:
-        self._started = time.perf_counter()
-
-    def __exit__(self, *error: object) -> None:
-        self.step_s.append(time.perf_counter() - self._started)
-
-    def count(self, examples: int, tokens: int) -> None:
-        self.examples += examples
-        self.tokens += tokens
-
-    def phase(self) -> Phase:
-        if self.on_gpu:
-            torch.cuda.synchronize()
-        wall_s = time.perf_counter() - self._phase_started if self.on_gpu else sum(self.step_s)
-        spread = [None] * 3 if self.on_gpu else [float(x) for x in np.percentile(self.step_s, (50, 5, 95)) * 1e3]
-        phase, epoch, task = self.names
-        return Phase(
-            phase,
-            epoch,
-            task,
-            "train",
-            wall_s=wall_s,
-            steps=len(self.step_s),
-            examples=self.examples,
-            tokens=self.tokens,
-            step_ms_median=spread[0],
-            step_ms_p5=spread[1],
-            step_ms_p95=spread[2],
-            peak_rss_mib=peak_rss_mib(),
-        )
-
-
-class _ProgressTeller:
-    """Tells a recorder where the run stands, a few times a second at most."""
-
-    def __init__(self, recorder: Recorder, total: int) -> None:
-        self.recorder, self.total = recorder, total
-        self._told_at = -math.inf
-        self._rate_from: tuple[str, float, int] | None = None
-
-    def tell(self, phase: str, epoch: int, task: str, step: int, steps: int, done: int) -> None:
-        moment = time.monotonic()
-        if self._rate_from is None or self._rate_from[0] != f"{phase} {task}" or step <= self._rate_from[2]:
-            self._rate_from = (f"{phase} {task}", moment, step)
-        if moment - self._told_at < PROGRESS_EVERY_S and step < steps:
-            return
-        self._told_at = moment
-        _, since, first = self._rate_from
-        its = (step - first) / (moment - since) if phase == "train" and moment > since else None
-        self.recorder.progress(Progress(epoch, phase, task, step, steps, done, self.total, its, now()))
