@@ -73,7 +73,7 @@ def step(model: MultitaskModel, optimizer: torch.optim.Optimizer, task: str) -> 
     (loss if penalty is None else loss + penalty).backward()
     optimizer.step()
     model.method.after_step(task)
-    return float(loss)
+    return float(loss.detach())
 
 
 @pytest.mark.parametrize("preset", ALL)
