@@ -93,7 +93,7 @@ class MultitaskModel(nn.Module):
 
     @torch.no_grad()
     def mixed(self, chosen: Mapping[str, tuple[EncodedSplit, np.ndarray]]) -> dict[str, Tensor]:
-        """Return the logits of rows of several tasks, `[rows, outputs]` by task, computed in one pass.
+        """Return the logits of rows of several tasks, `[rows, outputs]` by task: one pass, in evaluation mode.
 
         Args:
             chosen: for each task, a split and which of its rows.

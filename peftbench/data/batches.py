@@ -146,7 +146,7 @@ def pack(part: Ragged, rows: np.ndarray, device: torch.device, segment: np.ndarr
     if segment is not None:
         order = order[np.argsort(segment[order], kind="stable")]
     layout, offsets = layout_of(part.lengths[rows][order], device)
-    tokens = token_places(part, rows[order])
+    tokens = part.places(rows[order])
     positions = np.arange(len(tokens)) - np.repeat(offsets[:-1], np.diff(offsets))
     places = np.empty(len(rows), dtype=np.int64)
     places[order] = np.arange(len(rows))
@@ -178,11 +178,11 @@ def pack_mixed(
         groups: a task's name, its texts, and which of them, each.
         device: where the tensors go.
     """
-    places = [token_places(part, rows) for _, part, rows in groups]
-    lengths = [part.lengths[rows] for _, part, rows in groups]
+    chosen = [part.take(rows) for _, part, rows in groups]
+    lengths = [part.lengths for part in chosen]
     whole = Ragged(
-        np.concatenate([part.ids[at] for (_, part, _), at in zip(groups, places, strict=True)]),
-        np.concatenate([part.types[at] for (_, part, _), at in zip(groups, places, strict=True)]),
+        np.concatenate([part.ids for part in chosen]),
+        np.concatenate([part.types for part in chosen]),
         np.concatenate([[0], np.cumsum(np.concatenate(lengths))]),
     )
     segment = np.repeat(np.arange(len(groups)), [len(each) for each in lengths])
@@ -198,11 +198,6 @@ def pack_mixed(
 def longest_first(part: Ragged, rows: np.ndarray) -> np.ndarray:
     """Return where in `rows` the texts are, the longest first: the order of a packed batch."""
     return np.argsort(-part.lengths[rows], kind="stable")
-
-
-def token_places(part: Ragged, rows: np.ndarray) -> np.ndarray:
-    """Return the places of the rows' tokens in `part`, end to end, `[tokens]`."""
-    return np.concatenate([np.arange(part.offsets[row], part.offsets[row + 1]) for row in rows])
 
 
 def layout_of(lengths: np.ndarray, device: torch.device) -> tuple[Layout, np.ndarray]:

@@ -34,6 +34,15 @@ class Ragged:
         """Tokens of each text."""
         return np.diff(self.offsets)
 
+    def places(self, rows: np.ndarray) -> np.ndarray:
+        """Return the places of the rows' tokens, end to end, `[tokens]`."""
+        return np.concatenate([np.arange(self.offsets[row], self.offsets[row + 1]) for row in rows])
+
+    def take(self, rows: np.ndarray) -> Ragged:
+        """Return these rows alone, in their order."""
+        places = self.places(rows)
+        return Ragged(self.ids[places], self.types[places], np.concatenate([[0], np.cumsum(self.lengths[rows])]))
+
 
 @dataclass(frozen=True, slots=True)
 class EncodedSplit:
@@ -50,13 +59,10 @@ class EncodedSplit:
 
     def take(self, rows: np.ndarray) -> EncodedSplit:
         """Return a split of these rows alone, in their order."""
-        parts = []
-        for part in self.parts:
-            places = np.concatenate([np.arange(part.offsets[row], part.offsets[row + 1]) for row in rows])
-            offsets = np.concatenate([[0], np.cumsum(part.lengths[rows])])
-            parts.append(Ragged(part.ids[places], part.types[places], offsets))
         ids = tuple(self.example_ids[row] for row in rows)
-        return EncodedSplit(tuple(parts), self.labels[rows], ids, self.truncated, self.from_cache)
+        return EncodedSplit(
+            tuple(part.take(rows) for part in self.parts), self.labels[rows], ids, self.truncated, self.from_cache
+        )
 
     @property
     def lengths(self) -> np.ndarray:

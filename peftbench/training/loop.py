@@ -238,6 +238,8 @@ class Trainer:
         if self.device.type == "cuda":
             torch.cuda.synchronize()
         self.recorder.note("prefix", f"{task.name} {name}: {made}")
+        if batcher is self.prefixes.plain:  # there was no room to keep it: nothing was computed
+            return batcher, []
         phase = Phase(
             "prefix",
             epoch,

@@ -22,7 +22,6 @@ from peftbench.data.batches import (
     longest_first,
     pack,
     sorted_batches,
-    token_places,
 )
 from peftbench.data.encode import EncodedSplit, Ragged
 from peftbench.model import MultitaskModel
@@ -108,7 +107,7 @@ class Prefixes:
                     store[torch.from_numpy(rows)] = native(text, False).cpu()
                 else:
                     states = native.run(native.embed(text, False), 0, native.first_trained, text, False)
-                    places = token_places(part, rows[longest_first(part, rows)])
+                    places = part.places(rows[longest_first(part, rows)])
                     store[torch.from_numpy(places)] = states[: len(places)].cpu()
                 done += len(rows)
                 on_batch(done)
@@ -129,7 +128,7 @@ class _FromPrefix:
             return PrefixText(store[torch.from_numpy(rows)].to(self.plain.device), None)
         text = pack(part, rows, self.plain.device)
         places = np.zeros(text.layout.rows, dtype=np.int64)  # any state will do for the rows of nothing
-        places[: text.layout.tokens] = token_places(part, rows[longest_first(part, rows)])
+        places[: text.layout.tokens] = part.places(rows[longest_first(part, rows)])
         return PrefixText(store[torch.from_numpy(places)].to(self.plain.device), text)
 
 

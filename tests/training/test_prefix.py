@@ -82,6 +82,7 @@ def test_where_there_is_no_room_it_is_said_and_the_run_goes_on(
     monkeypatch.setattr(prefix, "DISK_RESERVE", 2**60)
     memory = train(tiny("last-layer").spec, tmp_path)
     assert sum("not kept" in note for note in memory.notes) == 9
+    assert not [phase for phase in memory.seen_phases if phase.phase == "prefix"]  # nothing was computed for it
     assert len(memory.epochs) == 2
 
 
