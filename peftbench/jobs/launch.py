@@ -15,7 +15,7 @@ from peftbench.paths import run_folder
 from peftbench.spec.model import RunSpec
 from peftbench.spec.resolve import Resolved
 from peftbench.store.reader import Reader
-from peftbench.store.rows import ACTIVE_STATES, Epoch, Progress, Run, RunRecord
+from peftbench.store.rows import ACTIVE_STATES, Epoch, MeterSettings, Progress, Run, RunRecord
 from peftbench.store.writer import Writer
 from peftbench.tasks import FilesSource
 
@@ -99,7 +99,9 @@ class Launched:
                 writer.finish(self.run_id, "failed", reason, EXIT_FAILED)
 
 
-def launch(resolved: Resolved, database: Path, name: str | None = None) -> Launched:
+def launch(
+    resolved: Resolved, database: Path, name: str | None = None, meter_settings: MeterSettings | None = None
+) -> Launched:
     """Insert the run's row and start its worker.
 
     Raises:
@@ -115,6 +117,7 @@ def launch(resolved: Resolved, database: Path, name: str | None = None) -> Launc
             group_hash=spec.group_hash(),
             origins=resolved.origins,
             name=name,
+            meter_settings=meter_settings,
         )
         folder = run_folder(database, run_id)
         try:

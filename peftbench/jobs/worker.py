@@ -19,7 +19,7 @@ from peftbench.jobs.liveness import this_process
 from peftbench.paths import run_folder
 from peftbench.spec.model import RunSpec
 from peftbench.store.reader import Reader
-from peftbench.store.rows import Epoch, Phase, Prediction, Progress, Score, TaskBest
+from peftbench.store.rows import Epoch, Phase, Prediction, Progress, SampleRow, Score, TaskBest
 from peftbench.store.writer import Writer
 from peftbench.text import clean
 
@@ -36,6 +36,14 @@ class StoreRecorder:
         """Store facts of the loaded run."""
         self.writer.describe(self.run_id, **facts)
         self.writer.add_conditions(self.run_id, conditions)
+
+    def samples(self, rows: Sequence[SampleRow]) -> None:
+        """Store thinned samples of the meters."""
+        self.writer.put_samples(self.run_id, rows)
+
+    def ending(self, phase: Phase, samples: Sequence[SampleRow], conditions: dict[str, Any], **facts: Any) -> None:
+        """Store what is known only at the end."""
+        self.writer.put_ending(self.run_id, phase, samples, conditions, facts)
 
     def note(self, kind: str, message: str) -> None:
         """Store an event, and print it into the log."""
@@ -92,7 +100,7 @@ def work(run_id: str, database: Path) -> int:
             from peftbench.training.execute import execute
 
             spec = RunSpec.model_validate_json(run.spec_json)
-            execute(spec, StoreRecorder(writer, run_id), run_folder(database, run_id))
+            execute(spec, StoreRecorder(writer, run_id), run_folder(database, run_id), run.meter_settings)
             _ignore_signals()  # it is done: a stop that comes now comes too late
         except _StopSignal as error:
             _ignore_signals()

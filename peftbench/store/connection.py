@@ -12,18 +12,23 @@ BUSY_TIMEOUT_S = 30.0
 
 
 def open_for_reading(path: Path) -> sqlite3.Connection | None:
-    """Open the database read-only; None where there is none yet.
+    """Open the database read-only; None where there is none yet. One of an older version is brought up to date first.
 
     Raises:
-        MissingError: the file is no database, another program's, of a newer version, or not readable.
+        MissingError: the file is no database, another program's, of a newer version, or not readable; or it is of an
+            older version and cannot be written.
     """
     if not path.exists():
         return None
     connection = _connect(f"{path.resolve().as_uri()}?mode=ro", path)
-    if _version(connection, path) == 0:
-        connection.close()
+    version = _version(connection, path)
+    if version == SCHEMA_VERSION:
+        return connection
+    connection.close()
+    if version == 0:
         return None
-    return connection
+    open_for_writing(path).close()
+    return _connect(f"{path.resolve().as_uri()}?mode=ro", path)
 
 
 def open_for_writing(path: Path) -> sqlite3.Connection:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -13,13 +14,16 @@ from peftbench.store.connection import open_for_reading
 from peftbench.store.rows import (
     Epoch,
     Event,
+    MeterSettings,
     Phase,
     Prediction,
     Progress,
     Run,
     RunRecord,
+    SampleRow,
     Score,
     TaskBest,
+    Usage,
     Worker,
 )
 from peftbench.text import clean
@@ -110,14 +114,7 @@ class Reader:
                     run.id,
                 )
             ),
-            tuple(
-                Phase(**row)
-                for row in self._dicts(
-                    "SELECT phase, epoch, task, split, wall_s, steps, examples, tokens, step_ms_median, step_ms_p5,"
-                    " step_ms_p95, peak_rss_mib FROM phases WHERE run_id = ? ORDER BY id",
-                    run.id,
-                )
-            ),
+            tuple(_phase(row) for row in self._dicts("SELECT * FROM phases WHERE run_id = ? ORDER BY id", run.id)),
             tuple(
                 TaskBest(**row)
                 for row in self._dicts("SELECT task, epoch, value FROM task_bests WHERE run_id = ?", run.id)
@@ -140,6 +137,12 @@ class Reader:
         ):
             return Progress(**row)
         return None
+
+    def samples(self, run_id: str, after: int = 0) -> list[SampleRow]:
+        """Return a run's thinned samples, those after a sequence number."""
+        columns = ", ".join(field.name for field in fields(SampleRow))
+        sql = f"SELECT {columns} FROM samples WHERE run_id = ? AND sequence > ? ORDER BY sequence"
+        return [SampleRow(**row) for row in self._dicts(sql, run_id, after)]
 
     def _predictions(self, run: Run) -> dict[str, tuple[Prediction, ...]]:
         found: dict[str, list[Prediction]] = {}
@@ -164,7 +167,19 @@ class Reader:
         return [dict(row) for row in self._rows(sql, *values)]
 
 
-_JSON_COLUMNS = ("origins", "conditions", "adapter_weights")
+_USAGE_COLUMNS = tuple(field.name for field in fields(Usage))
+_NOT_IN_PHASE = ("id", "run_id")
+
+
+def _phase(row: dict[str, Any]) -> Phase:
+    usage = {name: row.pop(name) for name in _USAGE_COLUMNS}
+    usage["missing"] = json.loads(usage["missing"])
+    measured = usage["window_s"] is not None
+    values = {key: value for key, value in row.items() if key not in _NOT_IN_PHASE}
+    return Phase(**values, usage=Usage(**usage) if measured else None)
+
+
+_JSON_COLUMNS = ("origins", "conditions", "adapter_weights", "memory_predicted", "memory_measured")
 _NOT_IN_RUN = ("stop_requested_at", "heartbeat_at")
 
 
@@ -172,7 +187,8 @@ def _run(row: sqlite3.Row) -> Run:
     values = {key: row[key] for key in row.keys() if key not in _NOT_IN_RUN}  # noqa: SIM118
     worker = {key: values.pop(key) for key in list(values) if key.startswith("worker_")}
     for column in _JSON_COLUMNS:
-        values[column] = json.loads(values[column])
+        values[column] = None if values[column] is None else json.loads(values[column])
+    values["meter_settings"] = MeterSettings(**json.loads(values["meter_settings"]))
     claimed = worker["worker_pid"] is not None
     return Run(
         **values,

@@ -26,6 +26,20 @@ class Worker:
 
 
 @dataclass(frozen=True, slots=True)
+class MeterSettings:
+    """How a run is measured; nothing of it changes what is computed, so it is no part of the spec.
+
+    `period_ms` None: 100 with a GPU, 500 without. `idle_s` None: 5 with a GPU whose power can be read, else none.
+    `gpu` names the card to read (index or UUID) where it is not the one that torch computes on.
+    """
+
+    period_ms: int | None = None
+    idle_s: float | None = None
+    lock_clocks_mhz: int | None = None
+    gpu: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """One run: what it is, where it stands, and its best epoch."""
 
@@ -57,6 +71,9 @@ class Run:
     started_at: str | None
     finished_at: str | None
     worker: Worker | None
+    meter_settings: MeterSettings = MeterSettings()
+    memory_predicted: dict[str, Any] | None = None  # bytes of each part of the memory anatomy
+    memory_measured: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +102,67 @@ class Epoch:
 
 
 @dataclass(frozen=True, slots=True)
+class Usage:
+    """What the meters saw during a phase. What they could not see is None, and `missing` says why.
+
+    The reasons: `unsupported`, `no_permission`, `lost`, `no_driver`; `short` for energy over less than a second.
+    """
+
+    started_s: float  # Unix time
+    window_s: float  # the whole stretch, to which power and energy refer; a phase's `wall_s` may be only its steps
+    samples: int
+    energy_j: float | None = None  # the card's own counter, both ends read on purpose
+    energy_integrated_j: float | None = None  # of sampled power
+    counter_resets: int = 0
+    power_w: float | None = None
+    power_peak_w: float | None = None
+    energy_so_far_j: float | None = None  # of the whole run, until the end of this phase
+    peak_allocated_mib: float | None = None
+    peak_reserved_mib: float | None = None
+    device_peak_mib: float | None = None  # used on the card, by everybody
+    device_delta_mib: float | None = None  # the same less what was used before the run
+    process_vram_mib: float | None = None
+    temperature_start_c: float | None = None
+    temperature_end_c: float | None = None
+    sm_clock_mhz: float | None = None
+    mem_clock_mhz: float | None = None
+    gpu_util_pct: float | None = None
+    event_reasons: int | None = None  # every bit that was set at some time
+    throttled_s: float | None = None
+    violation_s: float | None = None
+    foreign_processes: int | None = None
+    cpu_s: float | None = None  # processor time of this process
+    others_cpu_s: float | None = None  # and of all others
+    cpu_energy_j: float | None = None
+    swap_mib: float | None = None
+    missing: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SampleRow:
+    """A second of the meters, thinned for a screen: means, but the peak of power. What is not known is None."""
+
+    sequence: int
+    at_s: float  # Unix time, of the second's end
+    phase: str | None
+    power_w: float | None = None
+    power_peak_w: float | None = None
+    energy_j: float | None = None  # of the whole run so far
+    device_used_mib: float | None = None
+    process_vram_mib: float | None = None
+    allocated_mib: float | None = None
+    reserved_mib: float | None = None
+    sm_clock_mhz: float | None = None
+    mem_clock_mhz: float | None = None
+    temperature_c: float | None = None
+    gpu_util_pct: float | None = None
+    event_reasons: int | None = None
+    rss_mib: float | None = None
+    cpu_pct: float | None = None  # of one core
+    others_cpu_pct: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Phase:
     """One measured stretch of a run. What was not measured is None."""
 
@@ -100,6 +178,7 @@ class Phase:
     step_ms_p5: float | None = None
     step_ms_p95: float | None = None
     peak_rss_mib: float | None = None
+    usage: Usage | None = None  # None in runs of before there were meters
 
 
 @dataclass(frozen=True, slots=True)

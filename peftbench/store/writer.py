@@ -17,13 +17,16 @@ from peftbench.store.connection import open_for_writing
 from peftbench.store.rows import (
     ACTIVE_STATES,
     Epoch,
+    MeterSettings,
     Phase,
     Prediction,
     Progress,
     Run,
+    SampleRow,
     Score,
     State,
     TaskBest,
+    Usage,
     Worker,
     now,
 )
@@ -73,6 +76,7 @@ class Writer:
         group_hash: str,
         origins: Mapping[str, str],
         name: str | None = None,
+        meter_settings: MeterSettings | None = None,
     ) -> str:
         """Insert a run in state `starting` and return its id.
 
@@ -103,6 +107,7 @@ class Writer:
                     "spec_hash": spec_hash,
                     "group_hash": group_hash,
                     "origins": json.dumps(dict(origins)),
+                    "meter_settings": json.dumps(dataclasses.asdict(meter_settings or MeterSettings())),
                     "epochs_planned": spec["train"]["epochs"],
                     "created_at": now(),
                 }
@@ -124,18 +129,29 @@ class Writer:
 
     def describe(self, run_id: str, **facts: Any) -> None:
         """Set facts of a run that are known once it is loaded (columns of `runs`; mappings become JSON)."""
-        values = {key: json.dumps(value) if isinstance(value, dict) else value for key, value in facts.items()}
         with self._transaction():
-            self._db["runs"].update(run_id, values)
+            self._describe(run_id, facts)
 
     def add_conditions(self, run_id: str, conditions: Mapping[str, Any]) -> None:
         """Add to what a run was measured under."""
-        with self._transaction() as connection:
-            # not json_patch: it takes null for "remove"
-            row = connection.execute("SELECT conditions FROM runs WHERE id = ?", (run_id,)).fetchone()
-            if row is not None:
-                merged = json.dumps(json.loads(row[0]) | dict(conditions))
-                connection.execute("UPDATE runs SET conditions = ? WHERE id = ?", (merged, run_id))
+        with self._transaction():
+            self._add_conditions(run_id, conditions)
+
+    def put_ending(
+        self,
+        run_id: str,
+        phase: Phase,
+        samples: Sequence[SampleRow],
+        conditions: Mapping[str, Any],
+        facts: Mapping[str, Any],
+    ) -> None:
+        """Store what is known only when a run ends; nothing where the run is not there any more."""
+        with self._transaction():
+            if not self._add_conditions(run_id, conditions):
+                return
+            self._describe(run_id, facts)
+            self._put_phases(run_id, [phase])
+            self._put_samples(run_id, samples)
 
     def put_progress(self, run_id: str, progress: Progress) -> bool:
         """Say where a run stands, with its heartbeat; True where somebody asked it to stop."""
@@ -190,6 +206,11 @@ class Writer:
         with self._transaction():
             self._put_phases(run_id, phases)
 
+    def put_samples(self, run_id: str, rows: Sequence[SampleRow]) -> None:
+        """Store thinned samples; one that is there already stays as it is."""
+        with self._transaction():
+            self._put_samples(run_id, rows)
+
     def put_losses(self, run_id: str, epoch: int, task: str, points: Sequence[tuple[int, int, float]]) -> None:
         """Store mean training losses: (last step, steps averaged over, mean loss) each."""
         with self._transaction():
@@ -236,14 +257,39 @@ class Writer:
                 )
             connection.execute("DELETE FROM runs WHERE id = ?", (run.id,))
 
+    def _describe(self, run_id: str, facts: Mapping[str, Any]) -> None:
+        values = {key: json.dumps(value) if isinstance(value, dict) else value for key, value in facts.items()}
+        if values:
+            self._db["runs"].update(run_id, values)
+
+    def _add_conditions(self, run_id: str, conditions: Mapping[str, Any]) -> bool:
+        """Add to a run's conditions; False where there is no such run. (json_patch takes null for "remove".)"""
+        row = self._connection.execute("SELECT conditions FROM runs WHERE id = ?", (run_id,)).fetchone()
+        if row is not None:
+            merged = json.dumps(json.loads(row[0]) | dict(conditions))
+            self._connection.execute("UPDATE runs SET conditions = ? WHERE id = ?", (merged, run_id))
+        return row is not None
+
+    def _put_samples(self, run_id: str, rows: Sequence[SampleRow]) -> None:
+        self._db["samples"].insert_all(
+            ({"run_id": run_id, **dataclasses.asdict(row)} for row in rows), pk=("run_id", "sequence"), ignore=True
+        )
+
     def _put_phases(self, run_id: str, phases: Sequence[Phase]) -> None:
-        self._db["phases"].insert_all({"run_id": run_id, **dataclasses.asdict(phase)} for phase in phases)
+        self._db["phases"].insert_all({"run_id": run_id, **_flat(phase)} for phase in phases)
 
     def _put_event(self, run_id: str, kind: str, message: str) -> None:
         self._connection.execute(
             "INSERT INTO events SELECT ?1, coalesce(max(sequence), 0) + 1, ?2, ?3, ?4 FROM events WHERE run_id = ?1",
             (run_id, now(), kind, message),
         )
+
+
+def _flat(phase: Phase) -> dict[str, Any]:
+    """Return a phase with its usage as columns of one row."""
+    row = dataclasses.asdict(phase)
+    usage = row.pop("usage") or {f.name: None for f in dataclasses.fields(Usage)}
+    return {**row, **usage, "missing": json.dumps(usage["missing"] or {})}
 
 
 def _check_name(name: str) -> None:

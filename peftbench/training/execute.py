@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
-import time
 from pathlib import Path
 
 import torch
@@ -14,31 +14,52 @@ from peftbench.data.load import SPLITS, SplitName, load_split
 from peftbench.encoder import EncoderFiles, find_encoder, load_encoder, load_tokenizer
 from peftbench.errors import UsageError
 from peftbench.meters.conditions import measured_under
-from peftbench.meters.host import peak_rss_mib
+from peftbench.meters.session import MeterSession
 from peftbench.methods.registry import method_info
 from peftbench.model import MultitaskModel
 from peftbench.spec.model import RunSpec
-from peftbench.store.rows import Phase
+from peftbench.store.rows import MeterSettings, Progress, now
 from peftbench.tasks import TaskSpec
 from peftbench.training.loop import TaskData, Trainer
 from peftbench.training.recorder import Recorder
 
 
-def execute(spec: RunSpec, recorder: Recorder, folder: Path) -> None:
-    """Load everything the spec names and train it.
+def execute(spec: RunSpec, recorder: Recorder, folder: Path, meter_settings: MeterSettings | None = None) -> None:
+    """Load everything the spec names and train it, measured from beginning to end.
 
     Args:
         spec: all that determines the run.
         recorder: is told what happens.
         folder: the run's own, for checkpoints.
+        meter_settings: how it is measured.
 
     Raises:
-        MissingError, DataError: encoder or data cannot be had or used.
+        MissingError, DataError: encoder, data or a card that was named cannot be had or used.
         TrainingError, Interrupted: see `Trainer.run`.
     """
-    started = time.perf_counter()
     device = choose_device()
     make_deterministic(device)
+    with MeterSession(device, meter_settings or MeterSettings()) as meters:
+        recorder.describe(conditions=meters.facts())
+        try:
+            idle = meters.idle(lambda done, whole: _tell_idle(recorder, done, whole))
+            if idle is not None:
+                recorder.phases([idle])
+            with meters.phase("load") as load:
+                trainer = _load(spec, recorder, folder, device, meters)
+            recorder.phases([load.row])
+            trainer.run()
+        finally:
+            whole, facts = meters.close()
+            recorder.ending(whole, meters.rows(), facts)
+
+
+def _tell_idle(recorder: Recorder, done_s: float, whole_s: float) -> None:
+    recorder.progress(Progress(0, "idle", None, int(done_s), math.ceil(whole_s), 0, 0, None, now()))
+
+
+def _load(spec: RunSpec, recorder: Recorder, folder: Path, device: torch.device, meters: MeterSession) -> Trainer:
+    """Return what trains the spec, with data and model loaded and described."""
     files = find_encoder(spec.encoder)
     tokenizer = load_tokenizer(files)
     fingerprints: dict[str, str] = {}
@@ -80,18 +101,16 @@ def execute(spec: RunSpec, recorder: Recorder, folder: Path) -> None:
             "data_sha256": fingerprints,
         },
     )
-    recorder.phases(
-        [Phase("load", None, None, None, wall_s=time.perf_counter() - started, peak_rss_mib=peak_rss_mib())]
-    )
-    Trainer(
+    return Trainer(
         spec,
         model,
         data,
         independent_tasks=info.independent_tasks,
         batcher=model.batcher(tokenizer.pad_token_id or 0),
         recorder=recorder,
+        meters=meters,
         folder=folder,
-    ).run()
+    )
 
 
 def choose_device() -> torch.device:

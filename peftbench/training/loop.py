@@ -12,9 +12,9 @@ same spec gives the same metrics to the last bit.
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +25,7 @@ from peftbench.analysis.scores import dev_average, leaderboard
 from peftbench.data.batches import Batch, Batcher, MakeBatch, bucketed_batches, random_batches
 from peftbench.data.encode import EncodedSplit
 from peftbench.data.load import SPLITS
-from peftbench.errors import TrainingError
-from peftbench.meters.host import peak_rss_mib, reset_peak_rss
+from peftbench.meters.session import MeterSession
 from peftbench.model import MultitaskModel
 from peftbench.seeds import derive_seed, generator
 from peftbench.spec.model import RunSpec
@@ -34,13 +33,13 @@ from peftbench.store.rows import Epoch, Phase, Prediction, Score, TaskBest, now
 from peftbench.tasks import TaskSpec
 from peftbench.training.checkpoint import checkpoint_path, remove_others, save_weights
 from peftbench.training.evaluation import Evaluation, evaluate, train_sample
+from peftbench.training.losses import LossCurve, diverged
 from peftbench.training.metrics import loss_of
-from peftbench.training.pace import ProgressTeller, StepClock
+from peftbench.training.pace import ProgressTeller
 from peftbench.training.prefix import Prefixes
 from peftbench.training.recorder import Recorder
 
 WARMUP_STEPS = 10  # the first steps of a run: trained on, but not timed
-LOSS_EVERY = 20  # steps averaged into one point of the loss curve
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +79,8 @@ class Trainer:
         data: the encoded splits of every task of the spec.
         independent_tasks: no trained weight is shared by two tasks, so each has a best epoch of its own.
         batcher: makes the model's batches, on its device.
+        recorder: is told what happens.
+        meters: measure every phase.
         folder: for checkpoints.
     """
 
@@ -92,13 +93,14 @@ class Trainer:
         independent_tasks: bool,
         batcher: Batcher,
         recorder: Recorder,
+        meters: MeterSession,
         folder: Path,
     ) -> None:
         self.spec = spec
         self.model = model
         self.data = data
         self.independent_tasks = independent_tasks
-        self.device = batcher.device
+        self.meters = meters
         self.samples = {
             task.name: data[task.name].train.take(
                 train_sample(task.name, len(data[task.name].train), spec.eval.train_examples)
@@ -122,7 +124,7 @@ class Trainer:
         self.epoch_steps = sum(steps.values())
         self.steps_done = 0
         self.best = _Best()
-        self._progress = ProgressTeller(recorder, self.epoch_steps * train.epochs)
+        self._progress = ProgressTeller(recorder, meters, self.epoch_steps * train.epochs)
 
     def run(self) -> None:
         """Train every epoch.
@@ -146,27 +148,42 @@ class Trainer:
         torch.manual_seed(derive_seed(self.spec.seed, "dropout", epoch, task.name))
         self.model.switch_mode(task.name)
         self.model.train()
-        losses = _LossCurve(task.name, self.spec)
-        warmup = min(WARMUP_STEPS, steps) if self.steps_done == 0 else 0
-        clock = StepClock(self.device, "warmup" if warmup else "train", epoch, task.name)
+        losses = LossCurve(task.name, self.spec)
         batches = (
             bucketed_batches(split.lengths, size, order)
             if self.spec.train.batching == "bucketed"
             else random_batches(len(split), size, order)
         )
-        for step, rows in enumerate(batches, start=1):
-            batch = batcher(split, rows)
-            with clock:
-                loss = self._step(task, batch)
-            clock.count(len(rows), batch.tokens)
-            self.steps_done += 1
-            losses.add(self.steps_done, loss)
-            self._progress.tell("train", epoch, task.name, step, steps, self.steps_done)
-            if step == warmup:
-                phases.append(clock.phase())
-                clock = StepClock(self.device, "train", epoch, task.name)
+        numbered = enumerate(((batcher, rows) for rows in batches), start=1)
+        warmup = min(WARMUP_STEPS, steps) if self.steps_done == 0 else 0
+        if warmup:
+            phases.append(self._steps("warmup", epoch, task, islice(numbered, warmup), steps, losses))
+        if warmup < steps:
+            phases.append(self._steps("train", epoch, task, numbered, steps, losses))
         self.recorder.losses(epoch, task.name, losses.finish(self.steps_done))
-        return [*phases, clock.phase()] if clock.step_s else phases
+        return phases
+
+    def _steps(
+        self,
+        name: str,
+        epoch: int,
+        task: TaskSpec,
+        batches: Iterator[tuple[int, tuple[MakeBatch, np.ndarray]]],
+        steps: int,
+        losses: LossCurve,
+    ) -> Phase:
+        """Train on numbered batches, as one phase; only what is inside a step is its time."""
+        split = self.data[task.name].train
+        with self.meters.phase(name, epoch, task.name, "train") as measured:
+            for step, (batcher, rows) in batches:
+                batch = batcher(split, rows)
+                with measured.steps:
+                    loss = self._step(task, batch)
+                measured.count(len(rows), batch.tokens)
+                self.steps_done += 1
+                losses.add(self.steps_done, loss)
+                self._progress.tell("train", epoch, task.name, step, steps, self.steps_done)
+        return measured.row
 
     def _step(self, task: TaskSpec, batch: Batch) -> Tensor:
         loss = loss_of(task, self.model(batch), batch.labels)
@@ -226,73 +243,51 @@ class Trainer:
         self, epoch: int, task: TaskSpec, name: str, split: EncodedSplit, *, training: bool
     ) -> tuple[MakeBatch, list[Phase]]:
         """Return what makes the split's batches, and the phase of computing its prefix if that was done now."""
-        reset_peak_rss()
-        started = time.perf_counter()
+        key = f"{task.name} {name}"
+        if self.prefixes.is_settled(key, training=training):
+            return self.prefixes.batcher(key, split, training=training)[0], []
 
         def tell(done: int) -> None:
             self._progress.tell(f"prefix {name}", epoch, task.name, done, len(split), self.steps_done)
 
-        batcher, made = self.prefixes.batcher(f"{task.name} {name}", split, training=training, on_batch=tell)
-        if made is None:
-            return batcher, []
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
+        with self.meters.phase("prefix", epoch, task.name, name) as measured:
+            batcher, made = self.prefixes.batcher(key, split, training=training, on_batch=tell)
+            measured.count(len(split), int(split.lengths.sum()))
         self.recorder.note("prefix", f"{task.name} {name}: {made}")
-        if batcher is self.prefixes.plain:  # there was no room to keep it: nothing was computed
-            return batcher, []
-        phase = Phase(
-            "prefix",
-            epoch,
-            task.name,
-            name,
-            wall_s=time.perf_counter() - started,
-            examples=len(split),
-            tokens=int(split.lengths.sum()),
-            peak_rss_mib=peak_rss_mib(),
-        )
-        return batcher, [phase]
+        # where there was no room to keep it, nothing was computed
+        return batcher, [] if batcher is self.prefixes.plain else [measured.row]
 
     def _evaluate(self, epoch: int, task: TaskSpec, split: str) -> tuple[Evaluation, list[Phase]]:
         encoded = self.samples[task.name] if split == "train" else self.data[task.name].dev
         name = "train sample" if split == "train" else split
         batcher, phases = self._batcher(epoch, task, name, encoded, training=False)
         rows = np.arange(len(encoded))
-        reset_peak_rss()
-        started = time.perf_counter()
-        result = evaluate(
-            self.model,
-            task,
-            encoded,
-            rows,
-            self.spec.eval.batch_size,
-            batcher,
-            lambda done: self._progress.tell(f"eval {split}", epoch, task.name, done, len(rows), self.steps_done),
-        )
+        with self.meters.phase("eval", epoch, task.name, split) as measured:
+            result = evaluate(
+                self.model,
+                task,
+                encoded,
+                rows,
+                self.spec.eval.batch_size,
+                batcher,
+                lambda done: self._progress.tell(f"eval {split}", epoch, task.name, done, len(rows), self.steps_done),
+            )
+            measured.count(len(rows), int(encoded.lengths[rows].sum()))
         if not math.isfinite(result.loss):
-            raise _diverged(f"the {split} loss of task {task.name} is {result.loss} after epoch {epoch}", self.spec)
-        phase = Phase(
-            "eval",
-            epoch,
-            task.name,
-            split,
-            wall_s=time.perf_counter() - started,
-            examples=len(rows),
-            tokens=int(encoded.lengths[rows].sum()),
-            peak_rss_mib=peak_rss_mib(),
-        )
-        return result, [*phases, phase]
+            raise diverged(f"the {split} loss of task {task.name} is {result.loss} after epoch {epoch}", self.spec)
+        return result, [*phases, measured.row]
 
     def _save(self, epoch: int) -> Phase:
         """Write what this epoch is the best of, before the store says so."""
-        started = time.perf_counter()
         spec_hash = self.spec.hash()
-        if self.best.epoch == epoch:
-            save_weights(self.model.saved(), checkpoint_path(self.folder, epoch), spec_hash)
-        for task, best in self.best.tasks.items():
-            if best.epoch == epoch:
-                path = checkpoint_path(self.folder, epoch, task)
-                save_weights(self.model.saved(task), path, spec_hash)
-        return Phase("checkpoint", epoch, None, None, wall_s=time.perf_counter() - started)
+        with self.meters.phase("checkpoint", epoch) as measured:
+            if self.best.epoch == epoch:
+                save_weights(self.model.saved(), checkpoint_path(self.folder, epoch), spec_hash)
+            for task, best in self.best.tasks.items():
+                if best.epoch == epoch:
+                    path = checkpoint_path(self.folder, epoch, task)
+                    save_weights(self.model.saved(task), path, spec_hash)
+        return measured.row
 
     def _kept(self) -> set[Path]:
         kept = {checkpoint_path(self.folder, best.epoch, task) for task, best in self.best.tasks.items()}
@@ -307,37 +302,3 @@ class Trainer:
             for split in (self.data[task].dev,)
             for row, prediction in zip(result.rows, result.predictions, strict=True)
         ]
-
-
-def _diverged(what: str, spec: RunSpec) -> TrainingError:
-    lr = spec.train.lr
-    return TrainingError(what, f"the learning rate, {lr:g}, is probably too high: --set train.lr={lr / 10:g}")
-
-
-class _LossCurve:
-    """Averages losses over a few steps; reading them from the device is also where a NaN is noticed."""
-
-    def __init__(self, task: str, spec: RunSpec) -> None:
-        self.task, self.spec = task, spec
-        self.points: list[tuple[int, int, float]] = []
-        self._sum: Tensor | None = None
-        self._steps = 0
-
-    def add(self, step: int, loss: Tensor) -> None:
-        self._sum = loss.clone() if self._sum is None else self._sum.add_(loss)
-        self._steps += 1
-        if self._steps == LOSS_EVERY:
-            self.finish(step)
-
-    def finish(self, step: int) -> list[tuple[int, int, float]]:
-        """Close the last, shorter stretch and return every point."""
-        if self._sum is not None:
-            mean = float(self._sum) / self._steps
-            if not math.isfinite(mean):
-                raise _diverged(
-                    f"the loss of task {self.task} is {mean} within the {self._steps} steps before step {step}",
-                    self.spec,
-                )
-            self.points.append((step, self._steps, mean))
-            self._sum, self._steps = None, 0
-        return self.points

@@ -51,6 +51,10 @@ class Prefixes:
         self.in_memory = 0
         self.known: dict[str, MakeBatch] = {}
 
+    def is_settled(self, key: str, *, training: bool) -> bool:
+        """Tell whether `batcher` has nothing to compute for this split: it is known, or none is wanted."""
+        return key in self.known or not self.wanted or (training and not self.is_constant_in_training)
+
     def batcher(
         self, key: str, split: EncodedSplit, *, training: bool, on_batch: Callable[[int], None] = lambda done: None
     ) -> tuple[MakeBatch, str | None]:
@@ -62,11 +66,8 @@ class Prefixes:
             training: the batches are trained on: with dropout, they are no constants.
             on_batch: is told how many examples are done.
         """
-        if key in self.known:
-            return self.known[key], None
-        if not self.wanted or (training and not self.is_constant_in_training):
-            self.known[key] = self.plain
-            return self.plain, None
+        if self.is_settled(key, training=training):
+            return self.known.setdefault(key, self.plain), None
         sizes = [len(part.lengths) if self._is_whole else int(part.offsets[-1]) for part in split.parts]
         size = 4 * sum(sizes) * self._width
         if self.in_memory + size <= MEMORY_LIMIT:

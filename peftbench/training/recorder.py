@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from peftbench.store.rows import Epoch, Phase, Prediction, Progress, Score, TaskBest
+from peftbench.store.rows import Epoch, Phase, Prediction, Progress, SampleRow, Score, TaskBest
 
 
 class Recorder(Protocol):
@@ -13,6 +13,12 @@ class Recorder(Protocol):
 
     def describe(self, *, conditions: dict[str, Any], **facts: Any) -> None:
         """Take facts of the loaded run (`data_hash`, `weights_total`, ...) and what it is measured under."""
+
+    def samples(self, rows: Sequence[SampleRow]) -> None:
+        """Take thinned samples of the meters."""
+
+    def ending(self, phase: Phase, samples: Sequence[SampleRow], conditions: dict[str, Any], **facts: Any) -> None:
+        """Take what is known only at the end, however the run ended: its one window, the last samples, facts."""
 
     def note(self, kind: str, message: str) -> None:
         """Take something worth telling: rows left out, inputs cut."""

@@ -14,7 +14,7 @@ import torch
 from peftbench.data.load import load_split
 from peftbench.errors import Interrupted, MissingError, TrainingError
 from peftbench.spec import Resolved, RunSpec
-from peftbench.store.rows import Epoch, Phase, Prediction, Progress, Score, TaskBest
+from peftbench.store.rows import Epoch, Phase, Prediction, Progress, SampleRow, Score, TaskBest
 from peftbench.training import loop
 from peftbench.training.checkpoint import checkpoint_path
 from peftbench.training.evaluation import train_sample
@@ -37,8 +37,18 @@ class Memory:
     task_bests: tuple[TaskBest, ...] = ()
     stop_after: int | None = None
 
-    def describe(self, **facts: Any) -> None:
-        self.facts |= facts
+    seen_samples: list[SampleRow] = field(default_factory=list)
+
+    def describe(self, *, conditions: dict[str, Any], **facts: Any) -> None:
+        self.facts |= facts | {"conditions": self.facts.get("conditions", {}) | conditions}
+
+    def samples(self, rows: Sequence[SampleRow]) -> None:
+        self.seen_samples += rows
+
+    def ending(self, phase: Phase, samples: Sequence[SampleRow], conditions: dict[str, Any], **facts: Any) -> None:
+        self.phases([phase])
+        self.samples(samples)
+        self.describe(conditions=conditions, **facts)
 
     def note(self, kind: str, message: str) -> None:
         self.notes.append(f"{kind}: {message}")

@@ -1,0 +1,85 @@
+"""Locking a card's clocks for the time of a run. Asked for explicitly, read back, undone whatever happens."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from contextlib import suppress
+from typing import Any
+
+from peftbench.errors import MissingError
+from peftbench.meters.clock_guard import TOLERANCE_MHZ
+from peftbench.meters.nvml_library import Card, Nvml
+from peftbench.text import clean
+
+ANSWER_WITHIN_S = 20.0
+_WHY = {
+    "no_permission": "the driver allows that to root alone",
+    "unsupported": "this card or driver has no locked clocks",
+    "lost": "the card does not answer",
+    "no_driver": "there is no NVIDIA driver",
+}
+
+
+class ClockLock:
+    """A lock that a guard process holds; `undo` it. The guard undoes it too when this process dies.
+
+    Raises:
+        MissingError: the clocks cannot be locked; the hint is the command that root can give instead.
+    """
+
+    def __init__(self, nvml: Nvml, card: Card, mhz: int) -> None:
+        self.nvml, self.card, self.mhz = nvml, card, mhz
+        self.guard = subprocess.Popen(
+            [sys.executable, "-P", "-m", "peftbench.meters.clock_guard", card.uuid, str(mhz)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        answer = self._answer()
+        if answer.get("status") != "ok":
+            self.guard.kill()
+            self.guard.wait()
+            why = _WHY.get(str(answer.get("status")), "the guard process did not start")
+            raise MissingError(
+                f"--lock-clocks {mhz}: the clocks of {card.name} cannot be locked: {why}",
+                f"as root: nvidia-smi -i {card.uuid} -lgc {mhz},{mhz}   then run without --lock-clocks, and undo it "
+                f"with: nvidia-smi -i {card.uuid} -rgc",
+            )
+        self.read_mhz: float | None = answer.get("read_mhz")
+        self.undone: bool | None = None
+
+    def _answer(self) -> dict[str, Any]:
+        assert self.guard.stdout is not None
+        import selectors
+
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.guard.stdout, selectors.EVENT_READ)
+            line = self.guard.stdout.readline() if selector.select(ANSWER_WITHIN_S) else b""
+        try:
+            found: dict[str, Any] = json.loads(line)
+        except ValueError:
+            return {"status": clean(line, 80)}
+        return found
+
+    def undo(self) -> None:
+        """Let the guard unlock and wait for it; where it was killed itself, unlock here."""
+        with suppress(subprocess.TimeoutExpired, BrokenPipeError):
+            assert self.guard.stdin is not None
+            self.guard.stdin.close()
+            self.guard.wait(ANSWER_WITHIN_S)
+        self.undone = self.guard.returncode == 0
+        if not self.undone:
+            self.undone = self.nvml.ask("nvmlDeviceResetGpuLockedClocks", self.card.handle)[1] is None
+
+    def facts(self) -> dict[str, Any]:
+        """Return what is kept with the run."""
+        read = self.read_mhz
+        return {
+            "asked_mhz": self.mhz,
+            "read_mhz": read,
+            "held": None if read is None else abs(read - self.mhz) <= TOLERANCE_MHZ,
+            "undone": self.undone,
+        }

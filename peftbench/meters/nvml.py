@@ -1,0 +1,239 @@
+"""NVML as a meter: one card's (or MIG slice's) memory, power, energy, clocks, temperature and company."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+from peftbench.meters.nvml_library import MIB, Card, Nvml, status_of
+from peftbench.meters.readings import GPU_FIELDS, Capabilities, Missing, Reading, Status, nothing
+from peftbench.text import clean
+
+PROCESSES_EVERY_S = 1.0  # listing processes costs the driver more than all the rest
+
+# Field values of nvml.h, each with its divisor: one call answers all of them.
+_FIELD_VALUES = {"power_instant_w": (186, 1e3), "power_average_w": (185, 1e3), "energy_j": (83, 1e3)}
+_POWER_BY_PREFERENCE = ("power_instant_w", "power_average_w", "power_classic_w")
+_SM, _MEMORY = 1, 2  # NVML_CLOCK_*
+_POWER_POLICY, _THERMAL_POLICY = 0, 1  # NVML_PERF_POLICY_*
+_UNSIGNED = {
+    0: "dVal",
+    1: "uiVal",
+    2: "ulVal",
+    3: "ullVal",
+    4: "sllVal",
+    5: "siVal",
+    6: "usVal",
+}  # by NVML_VALUE_TYPE_*
+
+REASONS = {  # nvmlClocksEventReason*
+    0x1: "idle",
+    0x2: "application clocks",
+    0x4: "software power cap",
+    0x8: "hardware slowdown",
+    0x10: "sync boost",
+    0x20: "software thermal slowdown",
+    0x40: "hardware thermal slowdown",
+    0x80: "hardware power brake",
+    0x100: "display clocks",
+}
+# NVIDIA documents the sensors of these as looking about a quarter of the time (arXiv 2312.02741).
+PART_TIME_SENSORS = ("A100", "H100")
+
+
+def reasons(bits: int) -> list[str]:
+    """Return clock-event reasons in words."""
+    return [name for bit, name in REASONS.items() if bits & bit]
+
+
+class NvmlMeter:
+    """Reads one card. What it cannot read stays away with its status; a question the card does not know is not
+    asked again.
+
+    Args:
+        nvml: opened; closed with the meter.
+        card: what to read.
+        computes_here: this process works on the card. Inside a container NVML numbers processes otherwise, and one
+            of those on the card must then be this one.
+    """
+
+    def __init__(self, nvml: Nvml, card: Card, *, computes_here: bool) -> None:
+        self.nvml, self.card, self.computes_here = nvml, card, computes_here
+        self._unsupported: set[str] = set()
+        self._processes: Reading = Reading()
+        self._processes_at = float("-inf")
+        self._ask: dict[str, Callable[[], tuple[Any, Missing | None]]] = {
+            "power_classic_w": lambda: self._call("nvmlDeviceGetPowerUsage", scale=1e-3),
+            "device_used_mib": self._used,
+            "sm_clock_mhz": lambda: self._call("nvmlDeviceGetClockInfo", _SM),
+            "mem_clock_mhz": lambda: self._call("nvmlDeviceGetClockInfo", _MEMORY),
+            "temperature_c": lambda: self._call("nvmlDeviceGetTemperature", 0),
+            "gpu_util_pct": self._utilisation,
+            "event_reasons": self._event_reasons,
+            "violation_s": self._violation,
+        }
+
+    def probe(self) -> Capabilities:
+        """Return which fields the card has, and its facts."""
+        reading = self.sample()
+        fields: dict[str, Status] = dict.fromkeys(reading.values, "ok")
+        fields.update(reading.missing)
+        status: Status = "ok" if reading.values else next(iter(reading.missing.values()))
+        return Capabilities("nvml", status, f"{self.card.name} {self.card.uuid}", fields, self.facts(reading))
+
+    def facts(self, reading: Reading) -> dict[str, Any]:
+        """Return what does not change during a run; what cannot be told is None."""
+        handle, value = self.card.parent, self.nvml.value
+        cuda = value("nvmlSystemGetCudaDriverVersion_v2")
+        limit, default = (
+            value("nvmlDeviceGetEnforcedPowerLimit", handle),
+            value("nvmlDeviceGetPowerManagementDefaultLimit", handle),
+        )
+        persistence = value("nvmlDeviceGetPersistenceMode", handle)
+        memory = value("nvmlDeviceGetMemoryInfo", self.card.handle)
+        return {
+            "name": self.card.name,
+            "uuid": self.card.uuid,
+            "mig": self.card.is_mig,
+            "driver": clean(value("nvmlSystemGetDriverVersion") or "", 40) or None,
+            "cuda_driver": None if cuda is None else f"{cuda // 1000}.{cuda % 1000 // 10}",
+            "memory_total_mib": None if memory is None else memory.total / MIB,
+            "power_limit_w": None if limit is None else limit / 1e3,
+            "power_limit_default_w": None if default is None else default / 1e3,
+            "persistence": None if persistence is None else bool(persistence),
+            "power_source": next((name for name in _POWER_BY_PREFERENCE if name in reading.values), None),
+            "power_scope": "gpu",  # not the module of a superchip: the scope asked for
+            "part_time_sensor": any(mark in self.card.name for mark in PART_TIME_SENSORS),
+        }
+
+    def sample(self) -> Reading:
+        """Read every field now."""
+        values: dict[str, float] = {}
+        missing: dict[str, Missing] = {}
+        self._field_values(values, missing)
+        for name, ask in self._ask.items():
+            if name in self._unsupported:
+                missing[name] = "unsupported"
+            else:
+                self._put(name, *ask(), values, missing)
+        if "energy_j" in missing and "energy_j" not in self._unsupported:
+            self._put("energy_j", *self._call("nvmlDeviceGetTotalEnergyConsumption", scale=1e-3), values, missing)
+        power = next((values[name] for name in _POWER_BY_PREFERENCE if name in values), None)
+        why = next(
+            (missing[name] for name in _POWER_BY_PREFERENCE if missing.get(name, "unsupported") != "unsupported"), None
+        )
+        self._put("power_w", power, why if power is None else None, values, missing, forget=False)
+        processes = self._running()
+        return Reading({**values, **processes.values}, {**missing, **processes.missing})
+
+    def close(self) -> None:
+        """Shut NVML down."""
+        self.nvml.close()
+
+    def _put(
+        self,
+        name: str,
+        value: float | None,
+        why: Missing | None,
+        values: dict[str, float],
+        missing: dict[str, Missing],
+        *,
+        forget: bool = True,
+    ) -> None:
+        if value is not None:
+            values[name] = value
+            missing.pop(name, None)
+        else:
+            missing[name] = why or "unsupported"
+            if forget and missing[name] == "unsupported":
+                self._unsupported.add(name)
+
+    def _call(self, name: str, *arguments: Any, scale: float = 1) -> tuple[Any, Missing | None]:
+        found, why = self.nvml.ask(name, self.card.handle, *arguments)
+        return (None, why) if found is None else (found * scale, None)
+
+    def _field_values(self, values: dict[str, float], missing: dict[str, Missing]) -> None:
+        """Read what one call answers together; each field has a return code of its own."""
+        wanted = [name for name in _FIELD_VALUES if name not in self._unsupported]
+        missing.update({name: "unsupported" for name in _FIELD_VALUES if name in self._unsupported})
+        if not wanted:
+            return
+        found, why = self.nvml.ask("nvmlDeviceGetFieldValues", self.card.handle, [_FIELD_VALUES[n][0] for n in wanted])
+        for place, name in enumerate(wanted):
+            if found is None:
+                value, code = None, why
+            elif found[place].nvmlReturn:
+                value, code = None, status_of(found[place].nvmlReturn)
+            else:
+                raw = getattr(found[place].value, _UNSIGNED.get(found[place].valueType, "ullVal"))
+                value, code = raw / _FIELD_VALUES[name][1], None
+            self._put(name, value, code, values, missing, forget=name != "energy_j")
+
+    def _used(self) -> tuple[float | None, Missing | None]:
+        library = self.nvml.library
+        found, why = self.nvml.ask("nvmlDeviceGetMemoryInfo", self.card.handle, library.nvmlMemory_v2)
+        if why == "unsupported":
+            found, why = self.nvml.ask("nvmlDeviceGetMemoryInfo", self.card.handle)
+        return (None, why) if found is None else (found.used / MIB, None)
+
+    def _utilisation(self) -> tuple[float | None, Missing | None]:
+        found, why = self.nvml.ask("nvmlDeviceGetUtilizationRates", self.card.handle)
+        return (None, why) if found is None else (found.gpu, None)
+
+    def _event_reasons(self) -> tuple[float | None, Missing | None]:
+        found, why = self.nvml.ask("nvmlDeviceGetCurrentClocksEventReasons", self.card.handle)
+        if why == "unsupported":  # its name until driver 535
+            found, why = self.nvml.ask("nvmlDeviceGetCurrentClocksThrottleReasons", self.card.handle)
+        return found, why
+
+    def _violation(self) -> tuple[float | None, Missing | None]:
+        total = 0.0
+        for policy in (_POWER_POLICY, _THERMAL_POLICY):
+            found, why = self.nvml.ask("nvmlDeviceGetViolationStatus", self.card.handle, policy)
+            if found is None:
+                return None, why
+            total += found.violationTime / 1e9
+        return total, None
+
+    def _running(self) -> Reading:
+        """Return this process's memory on the card and the number of others, at most once a second anew."""
+        moment = time.monotonic()
+        if moment - self._processes_at >= PROCESSES_EVERY_S:
+            self._processes_at = moment
+            found, why = self.nvml.ask("nvmlDeviceGetComputeRunningProcesses", self.card.handle)
+            self._processes = (
+                nothing(("process_vram_mib", "foreign_processes"), why or "unsupported")
+                if found is None
+                else self._company(found)
+            )
+        return self._processes
+
+    def _company(self, running: list[Any]) -> Reading:
+        own = [process for process in running if process.pid == os.getpid()]
+        hidden = int(self.computes_here and not own and bool(running))
+        values: dict[str, float] = {"foreign_processes": len(running) - len(own) - hidden}
+        used = own[0].usedGpuMemory if own else None
+        if used is not None:
+            return Reading({**values, "process_vram_mib": used / MIB})
+        return Reading(values, {"process_vram_mib": "unsupported"})
+
+
+class NoCard:
+    """Stands where there is no card to read, and says why."""
+
+    def __init__(self, why: Missing, detail: str) -> None:
+        self.why: Missing = why
+        self.detail = detail
+
+    def probe(self) -> Capabilities:
+        """Return the reason."""
+        return Capabilities("nvml", self.why, self.detail, dict.fromkeys(GPU_FIELDS, self.why))
+
+    def sample(self) -> Reading:
+        """Read nothing."""
+        return nothing(GPU_FIELDS, self.why)
+
+    def close(self) -> None:
+        """Hold nothing."""

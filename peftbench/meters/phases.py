@@ -1,0 +1,134 @@
+"""Phases: named stretches of a run, each measured from a sample at its start to one at its end.
+
+A GPU is waited for at the ends of a phase only, never at a step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from peftbench.meters.host import peak_rss_mib, reset_peak_rss
+from peftbench.meters.sampler import Sampler
+from peftbench.meters.steps import Steps, steps_on
+from peftbench.meters.thinning import Thinner
+from peftbench.meters.torch_memory import TorchMemory
+from peftbench.meters.window import Window
+from peftbench.store.rows import Phase, Usage
+
+
+class OpenPhase:
+    """A phase that is going on. Steps are timed in `with phase.steps:`; `row` is there once it has ended."""
+
+    row: Phase
+
+    def __init__(self, name: str, epoch: int | None, task: str | None, split: str | None, steps: Steps) -> None:
+        self.name, self.epoch, self.task, self.split = name, epoch, task, split
+        self.steps = steps
+        self.examples: int | None = None
+        self.tokens: int | None = None
+
+    def count(self, examples: int, tokens: int) -> None:
+        """Take what was computed: examples, and their tokens without padding."""
+        self.examples = (self.examples or 0) + examples
+        self.tokens = (self.tokens or 0) + tokens
+
+    def end(self, usage: Usage) -> None:
+        """Make the row. Where steps were timed, `wall_s` is theirs alone: making batches is not in it."""
+        step_s = self.steps.seconds()
+        spread = [float(x) for x in np.percentile(step_s, (50, 5, 95)) * 1e3] if step_s else [None] * 3
+        self.row = Phase(
+            self.name,
+            self.epoch,
+            self.task,
+            self.split,
+            wall_s=sum(step_s) if step_s else usage.window_s,
+            steps=len(step_s) or None,
+            examples=self.examples,
+            tokens=self.tokens,
+            step_ms_median=spread[0],
+            step_ms_p5=spread[1],
+            step_ms_p95=spread[2],
+            peak_rss_mib=peak_rss_mib(),
+            usage=usage,
+        )
+
+
+class PhaseMeter:
+    """Measures phases of one run.
+
+    Args:
+        device: where the run computes.
+        sampler: asks the meters.
+        memory: of torch, on the device.
+        whole: the window over the whole run.
+        thinner: is told which phase it is.
+    """
+
+    def __init__(
+        self, device: torch.device, sampler: Sampler, memory: TorchMemory, whole: Window, thinner: Thinner
+    ) -> None:
+        self.device, self.sampler, self.memory = device, sampler, memory
+        self.whole, self.thinner = whole, thinner
+        self._peaks: dict[str, float] = {}
+
+    @contextmanager
+    def phase(
+        self, name: str, epoch: int | None = None, task: str | None = None, split: str | None = None
+    ) -> Iterator[OpenPhase]:
+        """Measure what is done inside. Phases follow one another; one inside another is an error of the caller."""
+        self.memory.synchronise()
+        reset_peak_rss()
+        self.memory.reset_peaks()
+        opened = OpenPhase(name, epoch, task, split, steps_on(self.device))
+        self.thinner.phase = name
+        window = self.sampler.open()
+        try:
+            yield opened
+            self.memory.synchronise()
+            self.sampler.close(window)
+        finally:
+            self.sampler.drop(window)
+            self.thinner.phase = None
+        opened.end(self._complete(window))
+        self._keep_peak("peak_rss_mib", opened.row.peak_rss_mib)
+
+    def whole_row(self) -> Phase:
+        """Return the phase `run`: everything in one window, with the peaks of all phases."""
+        self.sampler.close(self.whole)
+        usage = self._complete(self.whole)
+        allocated, reserved = self._peaks.get("peak_allocated_mib"), self._peaks.get("peak_reserved_mib")
+        if allocated is not None:
+            usage = replace(usage, peak_allocated_mib=allocated, peak_reserved_mib=reserved)
+        rss = max(
+            (peak for peak in (self._peaks.get("peak_rss_mib"), peak_rss_mib()) if peak is not None), default=None
+        )
+        return Phase("run", None, None, None, wall_s=usage.window_s, peak_rss_mib=rss, usage=usage)
+
+    def _complete(self, window: Window) -> Usage:
+        """Add what is no sum of samples: torch's peaks, and the run's energy until now."""
+        usage = window.usage()
+        allocated, reserved = self.memory.peaks_mib()
+        missing = dict(usage.missing)
+        if allocated is None:
+            missing |= {"peak_allocated_mib": "unsupported", "peak_reserved_mib": "unsupported"}
+        so_far = self.whole.energy_so_far_j()
+        if so_far is None:
+            missing["energy_so_far_j"] = missing.get("energy_j", "unsupported")
+        self._keep_peak("peak_allocated_mib", allocated)
+        self._keep_peak("peak_reserved_mib", reserved)
+        return replace(
+            usage,
+            peak_allocated_mib=allocated,
+            peak_reserved_mib=reserved,
+            energy_so_far_j=so_far,
+            missing=missing,
+        )
+
+    def _keep_peak(self, name: str, value: float | None) -> None:
+        if value is not None:
+            self._peaks[name] = max(value, self._peaks.get(name, value))

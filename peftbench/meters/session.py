@@ -1,0 +1,151 @@
+"""All meters of one run: opened, sampled from beginning to end, closed; and what the run was measured under."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from peftbench.errors import MissingError
+from peftbench.meters.clocks import ClockLock
+from peftbench.meters.host import HostMeter
+from peftbench.meters.nvml import NoCard, NvmlMeter
+from peftbench.meters.nvml_library import Card, Nvml, card_of, open_nvml, torch_card
+from peftbench.meters.phases import OpenPhase, PhaseMeter
+from peftbench.meters.rapl import RaplMeter
+from peftbench.meters.readings import Capabilities, Meter
+from peftbench.meters.sampler import Sampler
+from peftbench.meters.thinning import Thinner
+from peftbench.meters.torch_memory import TorchMemory
+from peftbench.store.rows import MeterSettings, Phase, SampleRow
+
+PERIOD_GPU_MS, PERIOD_CPU_MS = 100, 500
+IDLE_S = 5.0  # 30 for a published figure: MEASURING in docs/measuring.md
+TICK_S = 0.25
+
+
+class MeterSession:
+    """The meters of a run, as a context. Inside it, `phase` measures.
+
+    Args:
+        device: where the run computes.
+        settings: how to measure.
+
+    Raises:
+        MissingError: a card was named that is not there, or clocks cannot be locked.
+    """
+
+    def __init__(self, device: torch.device, settings: MeterSettings) -> None:
+        self.device, self.settings = device, settings
+        nvml, why = open_nvml()
+        self.card = _find_card(nvml, device, settings)
+        card_meter: Meter
+        if nvml is not None and self.card is not None:
+            card_meter = NvmlMeter(nvml, self.card, computes_here=device.type == "cuda")
+        else:
+            card_meter = NoCard(*(("no_driver", why) if nvml is None else ("unsupported", _no_card(device))))
+        if settings.lock_clocks_mhz is not None and (nvml is None or self.card is None):
+            raise MissingError(
+                f"--lock-clocks {settings.lock_clocks_mhz}: there is no card to lock: {card_meter.probe().detail}",
+                "name the card with --meter-gpu, or run without --lock-clocks",
+            )
+        memory = TorchMemory(device)
+        default_ms = PERIOD_GPU_MS if self.card is not None else PERIOD_CPU_MS
+        period_ms = settings.period_ms or default_ms
+        self.sampler = Sampler((card_meter, memory, HostMeter(), RaplMeter()), period_ms / 1e3)
+        self.lock: ClockLock | None = None
+        if settings.lock_clocks_mhz is not None:
+            assert nvml is not None and self.card is not None
+            self.lock = ClockLock(nvml, self.card, settings.lock_clocks_mhz)
+        whole = self.sampler.open()
+        self.sampler.device_base_mib = whole.first.values.get("device_used_mib")
+        whole.device_base_mib = self.sampler.device_base_mib
+        self.thinner = Thinner(self.sampler.wall_offset_s, whole.energy_so_far_j)
+        self.sampler.listeners.append(self.thinner)
+        self.meter = PhaseMeter(device, self.sampler, memory, whole, self.thinner)
+
+    def __enter__(self) -> MeterSession:
+        self.sampler.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def phase(
+        self, name: str, epoch: int | None = None, task: str | None = None, split: str | None = None
+    ) -> AbstractContextManager[OpenPhase]:
+        """Measure a phase: see `PhaseMeter.phase`."""
+        return self.meter.phase(name, epoch, task, split)
+
+    def idle(self, on_tick: Callable[[float, float], None]) -> Phase | None:
+        """Measure the card at rest; None where its power cannot be read, or no time was given for it.
+
+        Args:
+            on_tick: is told a few times a second (seconds done, seconds in all), and may raise to end it.
+        """
+        can_read = "power_w" in self.meter.whole.first.values
+        seconds = self.settings.idle_s if self.settings.idle_s is not None else IDLE_S if can_read else 0.0
+        if not can_read or not seconds:
+            return None
+        with self.phase("idle") as measured:
+            until = time.monotonic() + seconds
+            while (left := until - time.monotonic()) > 0:
+                on_tick(seconds - left, seconds)
+                time.sleep(min(TICK_S, left))
+        return measured.row
+
+    def rows(self) -> list[SampleRow]:
+        """Take the thinned samples that are ready to be stored."""
+        return self.thinner.drain()
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the run is measured under: each meter's answer, the card, the settings."""
+        of = {capabilities.meter: capabilities for capabilities in self.sampler.capabilities}
+        return {
+            "gpu": dict(of["nvml"].facts) or None,
+            "gpu_computes": self.device.type == "cuda",
+            "meters": {name: _said(capabilities) for name, capabilities in of.items()},
+            "meter_settings": asdict(self.settings),
+            "device_base_mib": self.sampler.device_base_mib,
+            "clock_lock": None if self.lock is None else self.lock.facts(),
+        }
+
+    def close(self) -> tuple[Phase, dict[str, Any]]:
+        """End it, once: the row of the whole run, and the facts that are known only now."""
+        if not hasattr(self, "_ended"):
+            row = self.meter.whole_row()
+            self.thinner.flush()
+            if self.lock is not None:
+                self.lock.undo()
+            self.sampler.stop()
+            facts = {
+                "sampler": asdict(self.sampler.cadence()),
+                "clock_lock": None if self.lock is None else self.lock.facts(),
+            }
+            self._ended = (row, facts)
+        return self._ended
+
+
+def _find_card(nvml: Nvml | None, device: torch.device, settings: MeterSettings) -> Card | None:
+    if settings.gpu is not None:
+        if nvml is None:
+            raise MissingError(f"--meter-gpu {settings.gpu}: there is no NVML here", "install the NVIDIA driver")
+        return card_of(nvml, settings.gpu)
+    if nvml is None or device.type != "cuda":
+        return None
+    return torch_card(nvml, str(getattr(torch.cuda.get_device_properties(device), "uuid", "")) or None)
+
+
+def _no_card(device: torch.device) -> str:
+    if device.type != "cuda":
+        return "the run computes on the CPU (--meter-gpu reads a card all the same)"
+    return "which of NVML's cards the run is on cannot be told; set CUDA_VISIBLE_DEVICES to its UUID"
+
+
+def _said(capabilities: Capabilities) -> dict[str, Any]:
+    lacking = {name: status for name, status in capabilities.fields.items() if status != "ok"}
+    return {"status": capabilities.status, "detail": capabilities.detail, "missing": lacking}

@@ -1,0 +1,76 @@
+"""Single steps timed: by the clock on the CPU, by CUDA events on a GPU, where a step is only queued.
+
+An event is recorded on the stream and read later, when the step is long done: nothing waits for it.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Protocol
+
+import torch
+
+DRAIN_EVERY = 256  # steps after which finished events are read, so that they do not pile up
+
+
+class Steps(Protocol):
+    """Times what is done inside `with`."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *error: object) -> None: ...
+
+    def seconds(self) -> list[float]:
+        """Return the time of each step; on a GPU after a synchronise."""
+
+
+class HostSteps:
+    """By the clock."""
+
+    def __init__(self) -> None:
+        self._found: list[float] = []
+        self._started = 0.0
+
+    def __enter__(self) -> None:
+        self._started = time.perf_counter()
+
+    def __exit__(self, *error: object) -> None:
+        self._found.append(time.perf_counter() - self._started)
+
+    def seconds(self) -> list[float]:
+        """Return the time of each step."""
+        return self._found
+
+
+class CudaSteps:
+    """By pairs of CUDA events: the device's own time from the step's first kernel to its last."""
+
+    def __init__(self) -> None:
+        self._found: list[float] = []
+        self._open: list[tuple[Any, Any]] = []
+
+    def __enter__(self) -> None:
+        self._begin = torch.cuda.Event(enable_timing=True)
+        self._begin.record()
+
+    def __exit__(self, *error: object) -> None:
+        end = torch.cuda.Event(enable_timing=True)
+        end.record()
+        self._open.append((self._begin, end))
+        if len(self._open) >= DRAIN_EVERY:
+            self._drain()
+
+    def _drain(self) -> None:
+        done = next((place for place, (_, end) in enumerate(self._open) if not end.query()), len(self._open))
+        self._found += [begin.elapsed_time(end) / 1e3 for begin, end in self._open[:done]]
+        del self._open[:done]
+
+    def seconds(self) -> list[float]:
+        """Return the time of each step; call it after a synchronise."""
+        self._drain()
+        return self._found
+
+
+def steps_on(device: torch.device) -> Steps:
+    """Return what times steps on a device."""
+    return CudaSteps() if device.type == "cuda" else HostSteps()

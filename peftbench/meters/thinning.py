@@ -1,0 +1,94 @@
+"""Samples thinned to one row a second, for a screen. The sums are made from all of them, elsewhere."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from peftbench.meters.readings import Sample
+from peftbench.store.rows import SampleRow
+
+ROW_EVERY_S = 1.0
+_EARLY_S = 0.05  # a sample that comes a moment before the second is full closes it
+
+_MEAN = ("power_w", "sm_clock_mhz", "mem_clock_mhz", "gpu_util_pct")
+_PEAK = (
+    *("device_used_mib", "process_vram_mib", "allocated_mib", "reserved_mib"),
+    *("temperature_c", "rss_mib"),
+)
+
+
+class Thinner:
+    """Gathers samples into rows; a sampler's listener.
+
+    Args:
+        wall_offset_s: Unix time less the samples' clock.
+        energy_so_far_j: the run's joules until now.
+    """
+
+    def __init__(self, wall_offset_s: float, energy_so_far_j: Callable[[], float | None]) -> None:
+        self.wall_offset_s, self.energy_so_far_j = wall_offset_s, energy_so_far_j
+        self.phase: str | None = None
+        self._rows: list[SampleRow] = []
+        self._lock = threading.Lock()
+        self._gathered: list[Sample] = []
+        self._before: Sample | None = None
+        self._sequence = 0
+
+    def __call__(self, sample: Sample) -> None:
+        """Take a sample; where a second is full, make its row."""
+        if self._before is None:
+            self._before = sample
+        self._gathered.append(sample)
+        if sample.at_s - self._before.at_s >= ROW_EVERY_S - _EARLY_S:
+            self.flush()
+
+    def flush(self) -> None:
+        """Make a row of what was gathered since the last."""
+        if not self._gathered or self._before is None:
+            return
+        row = self._row(self._before, self._gathered)
+        self._before, self._gathered = self._gathered[-1], []
+        with self._lock:
+            self._rows.append(row)
+
+    def drain(self) -> list[SampleRow]:
+        """Take the rows that are ready; from any thread."""
+        with self._lock:
+            rows, self._rows = self._rows, []
+        return rows
+
+    def _row(self, before: Sample, samples: list[Sample]) -> SampleRow:
+        def known(name: str) -> list[float]:
+            return [sample.values[name] for sample in samples if name in sample.values]
+
+        values = {name: max(known(name), default=None) for name in _PEAK}
+        for name in _MEAN:
+            found = known(name)
+            values[name] = sum(found) / len(found) if found else None
+        reasons = [int(bits) for bits in known("event_reasons")]
+        every = 0
+        for bits in reasons:
+            every |= bits
+        self._sequence += 1
+        last = samples[-1]
+        own, whole = (_percent(before, last, counter) for counter in ("cpu_s", "machine_cpu_s"))
+        return SampleRow(
+            sequence=self._sequence,
+            at_s=last.at_s + self.wall_offset_s,
+            phase=self.phase,
+            energy_j=self.energy_so_far_j(),
+            power_peak_w=max(known("power_w"), default=None),
+            event_reasons=every if reasons else None,
+            cpu_pct=own,
+            others_cpu_pct=None if own is None or whole is None else max(0.0, whole - own),
+            **values,
+        )
+
+
+def _percent(before: Sample, last: Sample, counter: str) -> float | None:
+    """Return a processor counter's growth as a share of one core."""
+    elapsed = last.at_s - before.at_s
+    if elapsed <= 0 or counter not in before.values or counter not in last.values:
+        return None
+    return max(0.0, 100 * (last.values[counter] - before.values[counter]) / elapsed)

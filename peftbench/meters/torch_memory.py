@@ -1,0 +1,61 @@
+"""torch's allocator as a meter: what tensors hold (allocated) and what the process keeps for them (reserved)."""
+
+from __future__ import annotations
+
+import torch
+
+from peftbench.meters.readings import TORCH_FIELDS, Capabilities, Reading, nothing
+
+MIB = 2**20
+
+
+class TorchMemory:
+    """Reads the CUDA caching allocator of a device. The CPU's allocator keeps no books."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.on_gpu = device.type == "cuda"
+
+    def probe(self) -> Capabilities:
+        """Return whether there is an allocator with books."""
+        if self.on_gpu:
+            return Capabilities("torch", "ok", str(self.device), dict.fromkeys(TORCH_FIELDS, "ok"))
+        why = "torch keeps no books of memory on the CPU"
+        return Capabilities("torch", "unsupported", why, dict.fromkeys(TORCH_FIELDS, "unsupported"))
+
+    def sample(self) -> Reading:
+        """Return what is allocated and reserved now."""
+        if not self.on_gpu:
+            return nothing(TORCH_FIELDS, "unsupported")
+        try:
+            return Reading(
+                {
+                    "allocated_mib": torch.cuda.memory_allocated(self.device) / MIB,
+                    "reserved_mib": torch.cuda.memory_reserved(self.device) / MIB,
+                }
+            )
+        except RuntimeError:  # the device is gone
+            return nothing(TORCH_FIELDS, "lost")
+
+    def synchronise(self) -> None:
+        """Wait until the device has done all that it was given; on the CPU it has.
+
+        A GPU that was given nothing is left alone: a context made by this would be in the idle figures.
+        """
+        if self.on_gpu and torch.cuda.memory_reserved(self.device):
+            torch.cuda.synchronize(self.device)
+
+    def reset_peaks(self) -> None:
+        """Start new peaks. Never `empty_cache`: that would change what is measured."""
+        if self.on_gpu:
+            torch.cuda.reset_peak_memory_stats(self.device)
+
+    def peaks_mib(self) -> tuple[float | None, float | None]:
+        """Return the peaks of allocated and reserved memory since the last reset, in MiB."""
+        if not self.on_gpu:
+            return None, None
+        allocated, reserved = torch.cuda.max_memory_allocated, torch.cuda.max_memory_reserved
+        return allocated(self.device) / MIB, reserved(self.device) / MIB
+
+    def close(self) -> None:
+        """Hold nothing."""

@@ -1,0 +1,206 @@
+"""A stretch of time summed up from the samples in it: joules, mean watts, peaks, clocks. Pure arithmetic.
+
+A window begins and ends with a sample taken on purpose, and takes every one between: nothing has to be guessed at
+its edges. What was unreadable for longer than `HOLD_S` has no sum, and keeps the reason.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from peftbench.meters.readings import Missing, Sample
+from peftbench.store.rows import Usage
+
+SHORTEST_ENERGY_S = 1.0  # counters tick about every 100 ms: no energy is claimed for less
+HOLD_S = 1.0  # a value stands for so long after it was read, where nothing newer could be
+THROTTLED = 0x8 | 0x20 | 0x40 | 0x80  # hardware slowdown, thermal (software, hardware), power brake
+
+_PEAKS = {
+    "device_peak_mib": "device_used_mib",
+    "process_vram_mib": "process_vram_mib",
+    "power_peak_w": "power_w",
+    "foreign_processes": "foreign_processes",
+    "swap_mib": "swap_mib",
+}
+_MEANS = ("power_w", "sm_clock_mhz", "mem_clock_mhz", "gpu_util_pct")
+_COUNTERS = ("energy_j", "violation_s", "cpu_s", "machine_cpu_s", "cpu_energy_j")
+_ENERGIES = ("energy_j", "energy_integrated_j", "cpu_energy_j")
+
+
+class Integral:
+    """The trapezoids of one field over time."""
+
+    def __init__(self, name: str, first: Sample) -> None:
+        self.name = name
+        self.total = 0.0
+        self._last: tuple[float, float] | None = None  # (time, value)
+        self._missed_since: float | None = None
+        self._why: Missing | None = None  # of a gap too long to bridge
+        self._newest_why: Missing = "unsupported"
+        self._start_s = first.at_s
+        self.add(first)
+
+    def add(self, sample: Sample) -> float | None:
+        """Take a sample; return the field's integral since the sample before, where both have it."""
+        value = sample.values.get(self.name)
+        known_until = self._last[0] if self._last else self._start_s
+        if value is None:
+            self._newest_why = sample.why(self.name)
+            if self._missed_since is None:
+                self._missed_since = known_until
+            return None
+        bridged = self._missed_since is not None
+        if bridged and sample.at_s - known_until > HOLD_S:
+            self._why = self._newest_why
+        before = self._last[1] if self._last else value
+        part = (sample.at_s - known_until) * (before + value) / 2
+        self.total += part
+        self._last, self._missed_since = (sample.at_s, value), None
+        return None if bridged else part
+
+    def end(self, at_s: float) -> float | Missing:
+        """Return the integral until the end of the window, or why there is none."""
+        if self._last is None:
+            return self._newest_why
+        tail = at_s - self._last[0]
+        if self._missed_since is not None and tail > HOLD_S:
+            return self._newest_why
+        return self._why or self.total + tail * self._last[1]
+
+
+class Counter:
+    """The growth of a counter. Where it fell, it was reset: what it lost there is taken from `filled`."""
+
+    def __init__(self, name: str, first: Sample) -> None:
+        self.name = name
+        self.total = 0.0
+        self.resets = 0
+        self._last = first.values.get(name)
+        self._why: Missing | None = None if self._last is not None else first.why(name)
+        self._newest_why: Missing | None = self._why
+
+    def add(self, sample: Sample, filled: float | None = None) -> None:
+        """Take a sample, and what the counter should have grown by since the last, for the case that it was reset."""
+        value = sample.values.get(self.name)
+        self._newest_why = None if value is not None else sample.why(self.name)
+        if value is None:
+            return
+        if self._last is not None:
+            moved = value - self._last
+            if moved < 0:
+                self.resets += 1
+                if filled is None:
+                    self._why = "lost"
+                moved = filled or 0.0
+            self.total += moved
+        self._last = value
+
+    def end(self) -> float | Missing:
+        """Return the growth over the window, or why it is not known: unreadable at the start or at the end."""
+        return self._why or self._newest_why or self.total
+
+
+class Window:
+    """Sums up samples; `device_base_mib` is the card's used memory before the run, where it is known."""
+
+    def __init__(self, first: Sample, started_s: float, device_base_mib: float | None = None) -> None:
+        self.first = self.last = first
+        self.started_s = started_s
+        self.device_base_mib = device_base_mib
+        self.samples = 1
+        self._means = {name: Integral(name, first) for name in _MEANS}
+        self._counters = {name: Counter(name, first) for name in _COUNTERS}
+        self._peaks: dict[str, float] = {}
+        self._temperatures = [first.values["temperature_c"]] if "temperature_c" in first.values else []
+        self._reasons: int | None = None
+        self._throttled_s = 0.0
+        self._why = dict(first.missing)
+        self._extremes(first)
+
+    def add(self, sample: Sample) -> None:
+        """Take the next sample."""
+        self.samples += 1
+        parts = {name: mean.add(sample) for name, mean in self._means.items()}
+        for name, counter in self._counters.items():
+            counter.add(sample, parts["power_w"] if name == "energy_j" else None)
+        if int(sample.values.get("event_reasons", 0)) & THROTTLED:
+            self._throttled_s += sample.at_s - self.last.at_s
+        self._why.update(sample.missing)
+        self._extremes(sample)
+        self.last = sample
+
+    @property
+    def window_s(self) -> float:
+        """Seconds from the first sample to the last."""
+        return self.last.at_s - self.first.at_s
+
+    def energy_so_far_j(self) -> float | None:
+        """Return the joules until now: the counter's where the card has one, else the integral of power."""
+        counted = self._counters["energy_j"].end()
+        if counted == "unsupported":
+            counted = self._means["power_w"].end(self.last.at_s)
+        return counted if isinstance(counted, float) else None
+
+    def usage(self) -> Usage:
+        """Return the sums. What has none is None, and `missing` says why."""
+        found: dict[str, float | None] = {}
+        missing: dict[str, str] = {}
+
+        def put(name: str, value: float | str | None, why: str = "unsupported") -> None:
+            found[name] = None if isinstance(value, str) else value
+            if found[name] is None:
+                missing[name] = value if isinstance(value, str) else why
+
+        for name, integral in self._means.items():
+            total = integral.end(self.last.at_s)
+            if name == "power_w":
+                put("energy_integrated_j", total)
+            put(name, total if isinstance(total, str) else total / self.window_s if self.window_s else "short")
+        grown = {name: counter.end() for name, counter in self._counters.items()}
+        whole, own = grown.pop("machine_cpu_s"), grown["cpu_s"]
+        both = isinstance(whole, float) and isinstance(own, float)
+        put("others_cpu_s", max(0.0, whole - own) if both else whole if isinstance(whole, str) else own)  # type: ignore[operator]
+        for name, growth in grown.items():
+            put(name, growth)
+        for name, field in _PEAKS.items():
+            put(name, self._peaks.get(field), self._why.get(field, "unsupported"))
+        self._put_device_delta(put)
+        for name, temperature in (("temperature_start_c", 0), ("temperature_end_c", -1)):
+            known = self._temperatures
+            put(name, known[temperature] if known else None, self._why.get("temperature_c", "unsupported"))
+        put("event_reasons", self._reasons, self._why.get("event_reasons", "unsupported"))
+        put("throttled_s", None if self._reasons is None else self._throttled_s, missing.get("event_reasons", ""))
+        if self.window_s < SHORTEST_ENERGY_S:
+            for name in _ENERGIES:
+                put(name, "short" if found[name] is not None else missing[name])
+        return _usage(self, found, missing)
+
+    def _put_device_delta(self, put: Any) -> None:
+        peak = self._peaks.get("device_used_mib")
+        known = peak is not None and self.device_base_mib is not None
+        why = self._why.get("device_used_mib", "unsupported")
+        put("device_delta_mib", max(0.0, peak - self.device_base_mib) if known else None, why)  # type: ignore[operator]
+
+    def _extremes(self, sample: Sample) -> None:
+        for field in set(_PEAKS.values()):
+            if field in sample.values:
+                self._peaks[field] = max(sample.values[field], self._peaks.get(field, sample.values[field]))
+        if "temperature_c" in sample.values:
+            self._temperatures = [*self._temperatures[:1], sample.values["temperature_c"]]
+        if "event_reasons" in sample.values:
+            self._reasons = (self._reasons or 0) | int(sample.values["event_reasons"])
+
+
+def _usage(window: Window, found: dict[str, Any], missing: dict[str, str]) -> Usage:
+    integers = ("foreign_processes", "event_reasons")
+    values = {
+        name: None if value is None else int(value) if name in integers else value for name, value in found.items()
+    }
+    return Usage(
+        started_s=window.started_s,
+        window_s=window.window_s,
+        samples=window.samples,
+        counter_resets=window._counters["energy_j"].resets,
+        missing=missing,
+        **values,
+    )
