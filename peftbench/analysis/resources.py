@@ -1,19 +1,26 @@
-"""What a run cost, from its phases."""
+"""What a run cost, from its phases: time, throughput, memory, power and energy. One place for each figure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Literal
 
-from peftbench.store.rows import Phase, RunRecord
+from peftbench.store.rows import Phase, RunRecord, Usage
+
+EnergySource = Literal["counter", "integrated"]
+VramSource = Literal["process", "device", "reserved"]
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Time, throughput and memory of a run. `its` is optimiser steps a second inside `train` of one task.
+    """Time, throughput, memory and energy of a run; by task where the study's tables are. Unknown is None or absent.
 
-    Warm-up, evaluation, checkpoints and the preparation of batches are not in `train_s`, nor is `prefix_s`, the one
-    pass over what lies below the first trained layer; `run_s` has all.
+    `its` is optimiser steps a second inside `train` of one task. Warm-up, evaluation, checkpoints and the preparation
+    of batches are not in `train_s`, nor is `prefix_s`, the one pass over what lies below the first trained layer;
+    `run_s` has all. Power and energy are the card's ("GPU energy", never the system's), gross; `power_w`,
+    `j_per_step` and `j_per_1k_examples` are of `train`, with the preparation of batches. `vram_mib` is this process's
+    on the card (context included), else the growth of the card's used memory, else torch's reserved memory.
     """
 
     train_s: float | None
@@ -26,36 +33,156 @@ class Cost:
     tokens_per_s: float | None
     step_ms_median: dict[str, float]
     peak_rss_mib: float | None
+    vram_mib: float | None = None
+    vram_source: VramSource | None = None
+    peak_allocated_mib: float | None = None
+    peak_reserved_mib: float | None = None
+    power_w: dict[str, float] = field(default_factory=dict)
+    j_per_step: dict[str, float] = field(default_factory=dict)
+    j_per_1k_examples: dict[str, float] = field(default_factory=dict)
+    energy_source: EnergySource | None = None
+    run_wh: float | None = None
+    net_wh: float | None = None  # run_wh less what the card would have used at rest
+    idle_power_w: float | None = None
+    cpu_wh: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """What it took to reach a score: GPU energy and time since training began, evaluation included."""
+
+    epoch: int
+    value: float
+    energy_j: float | None
+    seconds: float | None
 
 
 def cost(record: RunRecord) -> Cost:
     """Sum up a run's phases. What was not measured is None."""
     train = [phase for phase in record.phases if phase.phase == "train"]
-    tasks = [task for task in record.tasks if any(phase.task == task for phase in train)]
-    train_s = _sum(phase.wall_s for phase in train)
-    peaks = [phase.peak_rss_mib for phase in record.phases if phase.peak_rss_mib is not None]
+    of_task = {task: [phase for phase in train if phase.task == task] for task in record.tasks}
+    of_task = {task: phases for task, phases in of_task.items() if phases}
     medians = {
-        task: _median([p.step_ms_median for p in train if p.task == task and p.step_ms_median is not None])
-        for task in tasks
+        task: _median([p.step_ms_median for p in phases if p.step_ms_median is not None])
+        for task, phases in of_task.items()
     }
+    vram, source = _vram(record.phases)
+    run_wh, net_wh, idle_w = _run_energy(record.phases)
     return Cost(
-        train_s=train_s,
-        prefix_s=_sum(phase.wall_s for phase in record.phases if phase.phase == "prefix"),
-        eval_s=_sum(phase.wall_s for phase in record.phases if phase.phase == "eval"),
-        load_s=_sum(phase.wall_s for phase in record.phases if phase.phase == "load"),
+        train_s=_wall(record, "train"),
+        prefix_s=_wall(record, "prefix"),
+        eval_s=_wall(record, "eval"),
+        load_s=_wall(record, "load"),
         run_s=_run_s(record),
-        its={
-            task: rate for task in tasks if (rate := _rate([p for p in train if p.task == task], "steps")) is not None
-        },
+        its=_by_task(of_task, lambda phases: _rate(phases, "steps")),
         examples_per_s=_rate(train, "examples"),
         tokens_per_s=_rate(train, "tokens"),
         step_ms_median={task: value for task, value in medians.items() if value is not None},
-        peak_rss_mib=max(peaks, default=None),
+        peak_rss_mib=max((p.peak_rss_mib for p in record.phases if p.peak_rss_mib is not None), default=None),
+        vram_mib=vram,
+        vram_source=source,
+        peak_allocated_mib=peak(record.phases, "peak_allocated_mib"),
+        peak_reserved_mib=peak(record.phases, "peak_reserved_mib"),
+        power_w=_by_task(of_task, mean_power_w),
+        j_per_step=_by_task(of_task, lambda phases: joules_per(phases, "steps")),
+        j_per_1k_examples=_by_task(of_task, lambda phases: _times(1000, joules_per(phases, "examples"))),
+        energy_source=next((found[1] for p in train if p.usage and (found := energy(p.usage))), None),
+        run_wh=run_wh,
+        net_wh=net_wh,
+        idle_power_w=idle_w,
+        cpu_wh=_times(1 / 3600, _of_whole(record.phases, "cpu_energy_j")),
     )
 
 
-def _sum(values: Iterable[float]) -> float | None:
-    found = list(values)
+def energy(usage: Usage) -> tuple[float, EnergySource] | None:
+    """Return a window's joules: by the card's counter; where the card has none, by integrating its power."""
+    if usage.energy_j is not None:
+        return usage.energy_j, "counter"
+    if usage.energy_integrated_j is not None and usage.missing.get("energy_j") in ("unsupported", "no_permission"):
+        return usage.energy_integrated_j, "integrated"
+    return None
+
+
+def joules_per(phases: Iterable[Phase], counted: Literal["steps", "examples"]) -> float | None:
+    """Return joules per step or example over the phases whose energy is known; None where there is none."""
+    known = [(found[0], getattr(p, counted)) for p in phases if p.usage and (found := energy(p.usage))]
+    count = sum(number or 0 for _, number in known)
+    return sum(joules for joules, _ in known) / count if count else None
+
+
+def mean_power_w(phases: Iterable[Phase]) -> float | None:
+    """Return the mean power over the windows in which it is known, weighted by their length."""
+    known = [(p.usage.power_w, p.usage.window_s) for p in phases if p.usage and p.usage.power_w is not None]
+    seconds = sum(window_s for _, window_s in known)
+    return sum(power_w * window_s for power_w, window_s in known) / seconds if seconds else None
+
+
+def peak(phases: Iterable[Phase], name: str) -> float | None:
+    """Return the highest value of a column of usage, over all phases."""
+    values = [getattr(p.usage, name) for p in phases if p.usage is not None]
+    return max((value for value in values if value is not None), default=None)
+
+
+def reach(record: RunRecord, target: float, task: str | None = None) -> Reached | None:
+    """Return what it took until dev first reached a target: a task's metric, or Dev Avg; None where it never did."""
+    for epoch in record.epochs:
+        score = record.score(task, "dev", epoch.epoch) if task else None
+        value = epoch.dev_avg if task is None else score.value if score else None
+        if value is not None and value >= target:
+            return Reached(epoch.epoch, value, *_since_load(record, epoch.epoch))
+    return None
+
+
+def _since_load(record: RunRecord, epoch: int) -> tuple[float | None, float | None]:
+    start = next((p.usage for p in record.phases if p.phase == "load"), None)
+    end = next((p.usage for p in reversed(record.phases) if p.epoch == epoch), None)
+    if start is None or end is None:
+        return None, None
+    joules = None
+    if start.energy_so_far_j is not None and end.energy_so_far_j is not None:
+        joules = end.energy_so_far_j - start.energy_so_far_j
+    return joules, end.started_s + end.window_s - start.started_s - start.window_s
+
+
+def _vram(phases: Iterable[Phase]) -> tuple[float | None, VramSource | None]:
+    rows = list(phases)
+    columns: tuple[tuple[VramSource, str], ...] = (
+        ("process", "process_vram_mib"),
+        ("device", "device_delta_mib"),
+        ("reserved", "peak_reserved_mib"),
+    )
+    for source, column in columns:
+        if (found := peak(rows, column)) is not None:
+            return found, source
+    return None, None
+
+
+def _run_energy(phases: Iterable[Phase]) -> tuple[float | None, float | None, float | None]:
+    """Return the run's Wh, the same less what the card would have used idle, and its idle watts."""
+    rows = list(phases)
+    idle_w = next((p.usage.power_w for p in rows if p.phase == "idle" and p.usage), None)
+    whole = next((p.usage for p in rows if p.phase == "run" and p.usage), None)
+    found = energy(whole) if whole else None
+    if whole is None or found is None:
+        return None, None, idle_w
+    net = None if idle_w is None else (found[0] - idle_w * whole.window_s) / 3600
+    return found[0] / 3600, net, idle_w
+
+
+def _of_whole(phases: Iterable[Phase], name: str) -> float | None:
+    return next((getattr(p.usage, name) for p in phases if p.phase == "run" and p.usage), None)
+
+
+def _by_task(of_task: dict[str, list[Phase]], figure: Callable[[list[Phase]], float | None]) -> dict[str, float]:
+    return {task: value for task, phases in of_task.items() if (value := figure(phases)) is not None}
+
+
+def _times(factor: float, value: float | None) -> float | None:
+    return None if value is None else factor * value
+
+
+def _wall(record: RunRecord, name: str) -> float | None:
+    found = [phase.wall_s for phase in record.phases if phase.phase == name]
     return sum(found) if found else None
 
 

@@ -27,7 +27,7 @@ def workloads(name: Name = None, as_json: Json = False) -> None:
 def methods(as_json: Json = False) -> None:
     """List the methods, the runtimes that each has, and whether it can run here."""
     from peftbench.methods.registry import registered
-    from peftbench.report.tables import plain_table
+    from peftbench.report.layout import plain_table
     from peftbench.text import clean
 
     known = registered().values()
@@ -51,7 +51,7 @@ def methods(as_json: Json = False) -> None:
 
 
 def _catalogue(kind: Kind, name: str | None, as_json: bool) -> None:
-    from peftbench.report.tables import plain_table
+    from peftbench.report.layout import plain_table
     from peftbench.spec.files import read_recipe, shipped
     from peftbench.text import clean
 

@@ -132,7 +132,8 @@ def _inputs(
 
 
 def _print(run: Run, task: TaskSpec, epoch: int, inputs: list[tuple[str, ...]], found: list[Predicted]) -> None:
-    from peftbench.report.tables import plain_table, run_title
+    from peftbench.report.layout import plain_table
+    from peftbench.report.tables import run_title
     from peftbench.text import clean
 
     sure = [] if task.kind == "similarity" else ["probability"]

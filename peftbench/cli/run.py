@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from peftbench.cli.progress import Follower
     from peftbench.spec import Resolved
     from peftbench.store.reader import Reader
-    from peftbench.store.rows import Run
+    from peftbench.store.rows import MeterSettings, Run
 
 
 def run(
@@ -38,6 +38,22 @@ def run(
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", metavar="N", help="The run's seed.")] = None,
     name: Annotated[str | None, typer.Option("--name", help="The run's name; else the preset's with a number.")] = None,
+    lock_clocks: Annotated[
+        int | None,
+        typer.Option("--lock-clocks", metavar="MHZ", min=1, help="Lock the card's clocks for the run (needs root)."),
+    ] = None,
+    idle: Annotated[
+        float | None,
+        typer.Option("--idle", metavar="S", min=0, max=3600, help="Measure idle power so long; 30 to publish it."),
+    ] = None,
+    sample_ms: Annotated[
+        int | None,
+        typer.Option("--sample-ms", metavar="N", min=10, max=60000, help="Sample the meters so often; 100, or 500."),
+    ] = None,
+    meter_gpu: Annotated[
+        str | None,
+        typer.Option("--meter-gpu", metavar="CARD", help="Read this card (index or UUID), not the one computed on."),
+    ] = None,
     headless: Annotated[
         bool, typer.Option("--headless", help="No dashboard: follow the run here, line by line in a pipe.")
     ] = False,
@@ -52,13 +68,15 @@ def run(
     from peftbench.report import jsonable
     from peftbench.spec import resolve
     from peftbench.store.reader import Reader
+    from peftbench.store.rows import MeterSettings
 
     if name is not None and len(preset) > 1:
         raise UsageError("--name names one run, and several presets were given")
     resolved = [resolve(one, workload, data=data or (), overrides=overrides or (), seed=seed) for one in preset]
     where = database(db)
     follower = _follower(as_json)
-    runs = [_one(spec, where, name, follower) for spec in resolved]
+    settings = MeterSettings(sample_ms, idle, lock_clocks, meter_gpu)
+    runs = [_one(spec, where, name, settings, follower) for spec in resolved]
     with Reader(where) as reader:
         if as_json:
             found = [jsonable.run_full(reader.record(run)) for run in runs]
@@ -81,7 +99,7 @@ def _follower(as_json: bool) -> Follower:
     return LineFollower() if plain else BarFollower(out)
 
 
-def _one(resolved: Resolved, where: Path, name: str | None, follower: Follower) -> Run:
+def _one(resolved: Resolved, where: Path, name: str | None, settings: MeterSettings, follower: Follower) -> Run:
     """Launch one run and follow it to its end.
 
     Raises:
@@ -91,7 +109,7 @@ def _one(resolved: Resolved, where: Path, name: str | None, follower: Follower) 
     from peftbench.errors import Interrupted, PeftbenchError
     from peftbench.jobs.launch import launch
 
-    launched = launch(resolved, where, name)
+    launched = launch(resolved, where, name, settings)
     with stop_on_ctrl_c(launched):
         ended = follower.follow(launched)
     if ended.state == "finished":

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from peftbench.cli.output import Database, Json, database, print_json, show
+
+if TYPE_CHECKING:
+    from peftbench.store.rows import RunRecord
 
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="An id, a name, a unique prefix, or latest.")]
 
@@ -50,6 +53,11 @@ def list_runs(as_json: Json = False, db: Database = None) -> None:
 def show_run(
     run: RunName = "latest",
     spec: Annotated[bool, typer.Option("--spec", help="Every value of the spec and where it came from.")] = False,
+    phases: Annotated[bool, typer.Option("--phases", help="Every phase: time, memory, watts, joules.")] = False,
+    reach: Annotated[
+        list[str] | None,
+        typer.Option("--reach", metavar="[TASK=]SCORE", help="Energy and time until dev first had this score."),
+    ] = None,
     as_json: Json = False,
     db: Database = None,
 ) -> None:
@@ -57,21 +65,48 @@ def show_run(
     import json
 
     from peftbench.paths import run_folder
-    from peftbench.report import jsonable, tables
+    from peftbench.report import jsonable, resources, tables
     from peftbench.spec import flatten
     from peftbench.store.reader import Reader
 
     where = database(db)
     with Reader(where) as reader:
         record = reader.record(reader.find(run))
+    targets = [_target(record, one) for one in reach or ()]
     if as_json:
-        print_json(jsonable.run_full(record))
+        print_json(jsonable.run_full(record, targets))
         return
     if spec:
         values = dict(flatten(json.loads(record.run.spec_json)))
         show(tables.run_title(record.run), "", tables.spec_table(values.items(), record.run.origins))
         return
+    if phases:
+        show(tables.run_title(record.run), "", resources.phases(record))
+        return
+    if targets:
+        show(tables.run_title(record.run), "", *(resources.reached_line(record, *target) for target in targets))
+        return
     show(tables.run_page(record), "", f"files: {run_folder(where, record.run.id)}")
+
+
+def _target(record: RunRecord, text: str) -> tuple[float, str | None]:
+    """Return the score and the task, or None for Dev Avg, of a `--reach`."""
+    from peftbench.errors import UsageError, did_you_mean
+    from peftbench.text import clean
+
+    task, equals, number = text.rpartition("=")
+    if equals and task not in record.tasks:
+        raise UsageError(
+            f"--reach {clean(text)}: run {clean(record.run.name)} has no task '{clean(task)}'"
+            f"{did_you_mean(task, record.tasks)}",
+            f"tasks: {', '.join(map(clean, record.tasks))}; without a task it is Dev Avg",
+        )
+    try:
+        return float(number), task if equals else None
+    except ValueError as error:
+        raise UsageError(
+            f"--reach {clean(text)}: '{clean(number)}' is not a number", "such as --reach sst=0.45"
+        ) from error
 
 
 def delete(

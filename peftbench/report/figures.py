@@ -47,6 +47,30 @@ def mib(value: float | None) -> str:
     return NOTHING if value is None else f"{value:,.0f}"
 
 
+def watts(value: float | None) -> str:
+    """Whole watts from 10 on, else one decimal."""
+    return NOTHING if value is None else f"{value:.0f}" if value >= 10 else f"{value:.1f}"
+
+
+def joules(value: float | None) -> str:
+    """Three significant digits, in J, kJ from 10,000 on."""
+    if value is None:
+        return NOTHING
+    return f"{_significant(value / 1e3)}k" if value >= 9_995 else _significant(value)
+
+
+def watt_hours(value: float | None) -> str:
+    """Three significant digits."""
+    return NOTHING if value is None else _significant(value)
+
+
+def _significant(value: float) -> str:
+    """Three significant digits, without an exponent."""
+    magnitude = abs(value)
+    decimals = 0 if magnitude >= 99.95 else 1 if magnitude >= 9.995 else 2 if magnitude >= 0.9995 else 3
+    return f"{value:,.{decimals}f}"
+
+
 def moment(value: str | None) -> str:
     """A stored time to the minute, in local time."""
     if value is None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from peftbench.analysis.comparison import Comparison
-from peftbench.analysis.resources import cost
+from peftbench.analysis.quality import flags
+from peftbench.analysis.resources import cost, reach
 from peftbench.jobs.liveness import state_shown
 from peftbench.store.rows import Run, RunRecord
 
@@ -22,11 +24,16 @@ def run_summary(run: Run) -> dict[str, Any]:
     return values
 
 
-def run_full(record: RunRecord) -> dict[str, Any]:
-    """A run with its epochs, scores, phases and cost, as `show --json` and `run --json` print it."""
+def run_full(record: RunRecord, targets: Sequence[tuple[float, str | None]] = ()) -> dict[str, Any]:
+    """A run with its epochs, scores, phases and cost, as `show --json` and `run --json` print it.
+
+    `targets` are scores, each of a task or (None) Dev Avg, of which to tell what it took to reach them.
+    """
     return {
         **run_summary(record.run),
         "cost": dataclasses.asdict(cost(record)),
+        "flags": [dataclasses.asdict(flag) for flag in flags(record)],
+        **({"reached": [_reached(record, *target) for target in targets]} if targets else {}),
         "epochs": [dataclasses.asdict(row) for row in record.epochs],
         "scores": [dataclasses.asdict(row) for row in record.scores],
         "task_bests": [dataclasses.asdict(row) for row in record.task_bests],
@@ -42,6 +49,7 @@ def comparison(result: Comparison) -> dict[str, Any]:
             {
                 **run_summary(record.run),
                 "cost": dataclasses.asdict(spent),
+                "flags": [dataclasses.asdict(flag) for flag in flags(record)],
                 "dev": {task: _score(record, task) for task in record.tasks},
             }
             for record, spent in zip(result.records, result.costs, strict=True)
@@ -52,6 +60,11 @@ def comparison(result: Comparison) -> dict[str, Any]:
             for record, rows in zip(result.records[1:], result.against, strict=True)
         },
     }
+
+
+def _reached(record: RunRecord, target: float, task: str | None) -> dict[str, Any]:
+    found = reach(record, target, task)
+    return {"target": target, "task": task, **({"epoch": None} if found is None else dataclasses.asdict(found))}
 
 
 def _score(record: RunRecord, task: str) -> dict[str, Any] | None:

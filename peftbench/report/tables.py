@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -15,25 +14,12 @@ from peftbench.analysis.paired import PairedDifference
 from peftbench.analysis.resources import Cost, cost
 from peftbench.jobs.liveness import state_shown
 from peftbench.report import figures
+from peftbench.report.layout import plain_table
+from peftbench.report.resources import TASKS_A_TABLE, flag_lines, flags_of_all, resources
 from peftbench.store.rows import Run, RunRecord
 from peftbench.text import clean
 
 _STATE_STYLE = {"finished": "green", "failed": "bold red", "lost": "bold red", "interrupted": "yellow"}
-
-
-def plain_table(headers: Iterable[str], rows: Iterable[Sequence[str | Text]], left: int = 1) -> Table:
-    """Return a table without frame; the first `left` columns are left-aligned and may fold, the rest are not cut."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
-    for place, header in enumerate(headers):
-        table.add_column(
-            Text("\n".join(clean(line) for line in header.split("\n"))),
-            justify="left" if place < left else "right",
-            overflow="fold",
-            no_wrap=place >= left,
-        )
-    for row in rows:
-        table.add_row(*(cell if isinstance(cell, Text) else Text(clean(cell)) for cell in row))
-    return table
 
 
 def run_list(runs: Sequence[Run]) -> Table:
@@ -81,7 +67,7 @@ def run_page(record: RunRecord) -> Group:
     ]
     if record.epochs:
         parts += [*_epochs(record), Text(""), *_best_lines(record), Text("")]
-    parts += [_facts(run, spent)]
+    parts += [_facts(run, spent), Text(""), resources([record], [spent]), *flag_lines(record)]
     if notes := [event for event in record.events if event.kind != "state"]:
         parts += [Text(""), *(Text(f"{event.kind}: {clean(event.message)}") for event in notes)]
     return Group(*parts)
@@ -114,7 +100,7 @@ def comparison(result: Comparison) -> Group:
         parts.append(Text(f"they differ in: {', '.join(studied)}", style="dim"))
     if result.differences:
         parts.append(Text(""))
-    parts += [_quality(records), Text(""), _cost(records, result.costs)]
+    parts += [_quality(records), Text(""), resources(records, result.costs), *flags_of_all(records)]
     for record, rows in zip(records[1:], result.against, strict=True):
         title = f"{clean(record.run.name)} against {clean(records[0].run.name)}:"
         parts += [Text(""), Text(title, style="bold"), *(_verdict(row) for row in rows)]
@@ -150,23 +136,6 @@ def _quality(records: Sequence[RunRecord]) -> Table:
     )
 
 
-def _cost(records: Sequence[RunRecord], costs: Sequence[Cost]) -> Table:
-    tasks = records[0].tasks
-    return plain_table(
-        ("\nrun", *(f"{clean(task, 10)}\nit/s" for task in tasks), "\ntrain", "\nrun", "peak\nMiB"),
-        [
-            (
-                clean(record.run.name),
-                *(figures.rate(spent.its.get(task)) for task in tasks),
-                figures.seconds(spent.train_s),
-                figures.seconds(spent.run_s),
-                figures.mib(spent.peak_rss_mib),
-            )
-            for record, spent in zip(records, costs, strict=True)
-        ],
-    )
-
-
 def _verdict(row: PairedDifference) -> Text:
     name = "accuracy" if row.metric == "accuracy" else "Pearson r"
     p = "" if row.mcnemar_p is None else f", McNemar p = {row.mcnemar_p:.2g}"
@@ -174,9 +143,6 @@ def _verdict(row: PairedDifference) -> Text:
         f"  {clean(row.task)} {name} {figures.signed(row.difference)} "
         f"[{figures.signed(row.low)}, {figures.signed(row.high)}] {row.verdict} (n = {row.examples}{p})"
     )
-
-
-TASKS_A_TABLE = 3
 
 
 def _epochs(record: RunRecord) -> list[Table]:
@@ -213,7 +179,6 @@ def _best_lines(record: RunRecord) -> list[Text]:
 
 def _facts(run: Run, spent: Cost) -> Table:
     conditions = run.conditions
-    its = ", ".join(f"{clean(task)} {figures.rate(value)}" for task, value in spent.its.items())
     adapters = {figures.count(value) for value in run.adapter_weights.values() if value}
     rows = [
         (
@@ -221,7 +186,6 @@ def _facts(run: Run, spent: Cost) -> Table:
             f"{figures.count(run.weights_trainable)} trained of {figures.count(run.weights_total)}"
             + (f"; adapters {', '.join(sorted(adapters))} a task" if adapters else ""),
         ),
-        ("it/s in training", its or figures.NOTHING),
         (
             "time",
             f"load {figures.seconds(spent.load_s)}, "

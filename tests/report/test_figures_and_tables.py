@@ -91,6 +91,29 @@ def numbers(text: str) -> list[str]:
 
 class TestFigures:
     @pytest.mark.parametrize(
+        ("value", "text"),
+        [
+            *((None, "–"), (0.0, "0.000"), (0.01234, "0.012"), (0.99951, "1.00"), (2.804, "2.80"), (9.994, "9.99")),
+            *(
+                (9.996, "10.0"),
+                (11.04, "11.0"),
+                (99.94, "99.9"),
+                (99.96, "100"),
+                (9_994.0, "9,994"),
+                (9_996.0, "10.0k"),
+            ),
+        ],
+    )
+    def test_joules_have_three_digits(self, value: float | None, text: str) -> None:
+        assert figures.joules(value) == text
+
+    @pytest.mark.parametrize(
+        ("value", "text"), [(None, "–"), (0.0, "0.0"), (9.94, "9.9"), (10.0, "10"), (287.6, "288")]
+    )
+    def test_watts_are_whole_from_ten_on(self, value: float | None, text: str) -> None:
+        assert figures.watts(value) == text
+
+    @pytest.mark.parametrize(
         ("value", "text"), [(0.0, "0.000"), (0.5, "0.500"), (0.78266, "0.783"), (1.0, "1.000"), (-0.25, "-0.250")]
     )
     def test_scores_have_three_decimals(self, value: float, text: str) -> None:

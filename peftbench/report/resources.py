@@ -1,0 +1,141 @@
+"""What runs cost, as tables: the study's Table 2, every phase, and the doubts about the figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from peftbench.analysis.quality import flags, throttled
+from peftbench.analysis.resources import Cost, energy, reach
+from peftbench.report import figures
+from peftbench.report.layout import plain_table
+from peftbench.store.rows import Phase, RunRecord
+from peftbench.text import clean
+
+TASKS_A_TABLE = 3
+
+
+def resources(records: Sequence[RunRecord], costs: Sequence[Cost]) -> RenderableType:
+    """Return the columns of the study's Table 2 and ours: memory, it/s, watts, joules; a card's where one was read."""
+    first = records[0].tasks[0]
+    tasks = records[0].tasks if len(records) > 1 else records[0].tasks[:TASKS_A_TABLE]
+    rates = plain_table(
+        ("\nrun", *(f"{clean(task, 10)}\nit/s" for task in tasks), "\ntrain", "\nrun", "peak\nRSS MiB"),
+        [
+            (
+                clean(record.run.name),
+                *(figures.rate(spent.its.get(task)) for task in tasks),
+                figures.seconds(spent.train_s),
+                figures.seconds(spent.run_s),
+                figures.mib(spent.peak_rss_mib),
+            )
+            for record, spent in zip(records, costs, strict=True)
+        ],
+    )
+    if not any(spent.vram_mib is not None or spent.power_w for spent in costs):
+        return rates
+    name = clean(first, 10)
+    heads = (
+        "\nrun",
+        "VRAM\nMiB",
+        f"{name}\nit/s",
+        f"{name}\nW",
+        f"{name}\nJ/it",
+        "J/1,000\nex.",
+        "run\nWh",
+        "net of\nidle",
+    )
+    card = plain_table(
+        heads,
+        [
+            (
+                clean(record.run.name),
+                figures.mib(spent.vram_mib),
+                figures.rate(spent.its.get(first)),
+                figures.watts(spent.power_w.get(first)),
+                figures.joules(spent.j_per_step.get(first)),
+                figures.joules(spent.j_per_1k_examples.get(first)),
+                figures.watt_hours(spent.run_wh),
+                figures.watt_hours(spent.net_wh),
+            )
+            for record, spent in zip(records, costs, strict=True)
+        ],
+    )
+    return Group(rates, Text(""), card)
+
+
+def flag_lines(record: RunRecord) -> list[Text]:
+    """Return why the figures of cost are not to be trusted blindly, one line each."""
+    return [Text(f"  {flag.name}: {clean(flag.message)}", style="yellow") for flag in flags(record)]
+
+
+def flags_of_all(records: Sequence[RunRecord]) -> list[Text]:
+    """Return each flag once, with the runs that have it; its sentence is in `show`."""
+    runs: dict[str, list[str]] = {}
+    for record in records:
+        for flag in flags(record):
+            runs.setdefault(flag.name, []).append(clean(record.run.name))
+    said = [f"{name} ({'all' if len(of) == len(records) else ', '.join(of)})" for name, of in runs.items()]
+    return [Text(""), Text(f"measured under: {'; '.join(said)}", style="dim")] if said else []
+
+
+def phases(record: RunRecord) -> Table:
+    """Return every phase with what its meters saw. A dash is what could not be read; `--json` has why."""
+    heads = (
+        "\nphase",
+        "\ntask",
+        "\nsplit",
+        "\nepoch",
+        "\nwall",
+        "\nit/s",
+        "VRAM\nMiB",
+        "\nW",
+        "\nJ",
+        "\n°C",
+        "\nslowed by",
+    )
+    return plain_table(heads, [_phase(phase) for phase in record.phases], left=3)
+
+
+def reached_line(record: RunRecord, target: float, task: str | None) -> Text:
+    """Return what it took until dev first had a score."""
+    what = f"{clean(task)} {target:g}" if task else f"Dev Avg {target:g}"
+    found = reach(record, target, task)
+    if found is None:
+        return Text(f"{what}: not reached in {record.run.epochs_done} epochs")
+    spent = (
+        f"{figures.joules(found.energy_j)} J of GPU energy" if found.energy_j is not None else "GPU energy not known"
+    )
+    return Text(
+        f"{what}: epoch {found.epoch} ({figures.score(found.value)}), after {figures.seconds(found.seconds)}, {spent}"
+    )
+
+
+def _phase(phase: Phase) -> tuple[str, ...]:
+    usage = phase.usage
+    rate = phase.steps / phase.wall_s if phase.steps and phase.wall_s else None
+    found = energy(usage) if usage else None
+    vram = (
+        None
+        if usage is None
+        else usage.process_vram_mib
+        if usage.process_vram_mib is not None
+        else usage.device_delta_mib
+    )
+    warm = None if usage is None else usage.temperature_end_c
+    return (
+        phase.phase,
+        clean(phase.task or "", 12),
+        clean(phase.split or "", 12),
+        "" if phase.epoch is None else str(phase.epoch),
+        figures.seconds(phase.wall_s),
+        figures.rate(rate) if phase.steps else "",
+        figures.mib(vram),
+        figures.watts(usage.power_w if usage else None),
+        figures.joules(found[0] if found else None),
+        figures.mib(warm),
+        ", ".join(throttled(usage)) if usage else "",
+    )

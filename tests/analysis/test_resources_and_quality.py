@@ -1,0 +1,178 @@
+"""What a run cost on a card, and every doubt about it: each flag is raised by its cause and by nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from peftbench.analysis.quality import flags
+from peftbench.analysis.resources import cost, reach
+from peftbench.store.rows import Epoch, Phase, RunRecord, Score
+from tests.meters.fakes import usage
+from tests.report.test_figures_and_tables import record as plain_record
+
+GPU = {"name": "NVIDIA RTX A6000", "uuid": "GPU-1", "power_limit_w": 300.0, "part_time_sensor": False, "mig": False}
+QUIET = {
+    "gpu": GPU,
+    "gpu_computes": True,
+    "cores": 8,
+    "clock_lock": {"asked_mhz": 1695, "read_mhz": 1695, "held": True, "undone": True},
+    "sampler": {"period_ms": 100, "failure": None},
+}
+
+
+def phase(name: str, wall_s: float = 10.0, task: str | None = None, epoch: int | None = 1, **changed: Any) -> Phase:
+    steps = {"steps": 40, "examples": 320} if name == "train" else {}
+    return Phase(name, epoch, task, None, wall_s, **steps, usage=usage(changed.pop("window_s", wall_s), **changed))
+
+
+def on_a_card(*, conditions: dict[str, Any] | None = None, train: dict[str, Any] | None = None, **of: Any) -> RunRecord:
+    """Return a run that was measured as well as can be, but for what is changed; None takes a phase away."""
+    phases = [
+        None if of.get("idle", {}) is None else phase("idle", 30.0, epoch=None, power_w=20.0, **of.get("idle", {})),
+        phase("load", 5.0, epoch=None, started_s=30.0, energy_so_far_j=600.0),
+        *(phase("train", 10.0, task, **(train or {})) for task in ("sst", "paraphrase", "sts")),
+        phase("eval", 2.0, "sst", energy_so_far_j=4600.0, started_s=80.0),
+        phase("run", 100.0, epoch=None, energy_j=7200.0, energy_integrated_j=7300.0, **of.get("run", {})),
+    ]
+    return replace(
+        plain_record(conditions=QUIET | (conditions or {})), phases=tuple(each for each in phases if each is not None)
+    )
+
+
+def names(record: RunRecord) -> list[str]:
+    return [flag.name for flag in flags(record)]
+
+
+class TestCost:
+    def test_the_columns_of_the_studys_table(self) -> None:
+        spent = cost(on_a_card())
+        assert (spent.vram_mib, spent.vram_source) == (1200, "process")
+        assert spent.its["sst"] == 4.0
+        assert spent.power_w["sst"] == 100.0
+        assert spent.j_per_step["sst"] == 25.0
+        assert spent.j_per_1k_examples["sst"] == 3125.0
+        assert spent.energy_source == "counter"
+
+    def test_a_runs_energy_is_that_of_its_one_window_gross_and_net_of_idle(self) -> None:
+        spent = cost(on_a_card())
+        assert spent.run_wh == pytest.approx(2.0)
+        assert spent.idle_power_w == 20.0
+        assert spent.net_wh == pytest.approx((7200 - 20 * 100) / 3600)
+
+    def test_a_card_without_a_counter_is_integrated_and_said_so(self) -> None:
+        spent = cost(on_a_card(train={"energy_j": None, "missing": {"energy_j": "unsupported"}}))
+        assert (spent.j_per_step["sst"], spent.energy_source) == (25.25, "integrated")
+
+    def test_a_counter_that_was_lost_is_not_replaced(self) -> None:
+        spent = cost(on_a_card(train={"energy_j": None, "missing": {"energy_j": "lost"}}))
+        assert (spent.j_per_step, spent.energy_source) == ({}, None)
+
+    def test_energy_a_step_is_over_the_phases_that_have_energy(self) -> None:
+        whole = on_a_card()
+        short = Phase("train", 2, "sst", None, 0.4, steps=4, examples=32, usage=usage(0.4, energy_j=None))
+        assert cost(replace(whole, phases=(*whole.phases, short))).j_per_step["sst"] == 25.0
+
+    def test_vram_falls_back_to_the_card_and_then_to_torch(self) -> None:
+        no_process = on_a_card()
+        without = tuple(replace(p, usage=replace(p.usage, process_vram_mib=None)) for p in no_process.phases)
+        assert cost(replace(no_process, phases=without)).vram_source == "device"
+        bare = tuple(
+            replace(p, usage=replace(p.usage, device_delta_mib=None, peak_reserved_mib=900.0)) for p in without
+        )
+        assert cost(replace(no_process, phases=bare)).vram_mib == 900
+
+    def test_a_run_without_meters_has_no_zero_anywhere(self) -> None:
+        spent = cost(plain_record())
+        assert (spent.vram_mib, spent.run_wh, spent.idle_power_w, spent.cpu_wh) == (None, None, None, None)
+        assert (spent.power_w, spent.j_per_step, spent.j_per_1k_examples) == ({}, {}, {})
+
+
+class TestReach:
+    def record(self) -> RunRecord:
+        base = on_a_card()
+        later = phase("eval", 2.0, "sst", epoch=2, started_s=140.0, energy_so_far_j=9000.0)
+        scores = tuple(
+            Score(epoch, "sst", "dev", "accuracy", value, None, 0.5, 9) for epoch, value in ((1, 0.4), (2, 0.5))
+        )
+        epochs = tuple(Epoch(n, value, None, None, "t") for n, value in ((1, 0.6), (2, 0.7)))
+        return replace(base, epochs=epochs, scores=scores, phases=(*base.phases, later))
+
+    def test_energy_and_time_count_from_the_end_of_loading(self) -> None:
+        found = reach(self.record(), 0.4, "sst")
+        assert (found.epoch, found.value, found.energy_j) == (1, 0.4, 4000.0)
+        assert found.seconds == pytest.approx(82 - 35)
+        assert reach(self.record(), 0.65).energy_j == 8400.0
+
+    def test_a_score_that_was_never_reached_has_no_cost(self) -> None:
+        assert reach(self.record(), 0.51, "sst") is None
+        assert reach(self.record(), 0.9) is None
+
+    def test_unknown_energy_is_none(self) -> None:
+        whole = self.record()
+        blind = tuple(replace(p, usage=replace(p.usage, energy_so_far_j=None)) for p in whole.phases)
+        assert reach(replace(whole, phases=blind), 0.4, "sst").energy_j is None
+
+
+class TestFlags:
+    def test_a_run_measured_as_it_should_be_has_none(self) -> None:
+        assert names(on_a_card()) == []
+
+    def test_a_run_from_before_there_were_meters_has_none(self) -> None:
+        assert names(plain_record()) == []
+
+    @pytest.mark.parametrize(
+        ("flag", "of"),
+        [
+            ("clocks_not_locked", {"conditions": {"clock_lock": None}}),
+            ("cpu_only", {"conditions": {"gpu_computes": False}}),
+            ("meter_failed", {"conditions": {"sampler": {"failure": "boom"}}}),
+            ("shared_gpu", {"train": {"foreign_processes": 1}}),
+            ("throttled", {"train": {"event_reasons": 0x40, "throttled_s": 3.0}}),
+            ("throttled", {"train": {"event_reasons": 0x80, "throttled_s": 0.1}}),
+            ("clocks_not_held", {"train": {"sm_clock_mhz": 1500.0}}),
+            ("lost", {"train": {"missing": {"temperature_end_c": "lost"}}}),
+            ("counter_disagrees", {"run": {"missing": {}}, "disagree": 0.06}),
+            ("counter_reset", {"run": {"counter_resets": 1}}),
+            ("short_window", {"train": {"samples": 50}}),
+            ("short_window", {"train": {"energy_j": None, "missing": {"energy_j": "short"}}}),
+            ("no_idle", {"idle": None}),
+            ("part_time_sensor", {"conditions": {"gpu": GPU | {"part_time_sensor": True}}}),
+            ("mig", {"conditions": {"gpu": GPU | {"mig": True}}}),
+            ("swap", {"train": {"swap_mib": 12.0}}),
+            ("busy_machine", {"train": {"others_cpu_s": 15.0}}),
+        ],
+    )
+    def test_each_has_its_cause(self, flag: str, of: dict[str, Any]) -> None:
+        off = of.pop("disagree", None)
+        found = on_a_card(**of)
+        if off is not None:
+            *others, whole = found.phases
+            whole = replace(whole, usage=replace(whole.usage, energy_integrated_j=7200 * (1 + off)))
+            found = replace(found, phases=(*others, whole))
+        assert names(found) == [flag]
+
+    @pytest.mark.parametrize(
+        "of",
+        [
+            {"train": {"event_reasons": 0x4 | 0x1 | 0x2}},  # power cap, idle, application clocks
+            {"train": {"sm_clock_mhz": 1680.0}},
+            {"train": {"swap_mib": 0.5}},
+            {"train": {"others_cpu_s": 5.0}},
+            {"train": {"missing": {"peak_allocated_mib": "unsupported"}}},
+        ],
+    )
+    def test_what_is_no_doubt_is_no_flag(self, of: dict[str, Any]) -> None:
+        assert names(on_a_card(**of)) == []
+
+    def test_a_lock_that_could_not_be_undone_is_shouted(self) -> None:
+        lock = QUIET["clock_lock"] | {"undone": False}
+        assert names(on_a_card(conditions={"clock_lock": lock})) == ["clocks_left_locked"]
+
+    def test_a_short_idle_is_indicative(self) -> None:
+        found = on_a_card()
+        first, *others = found.phases
+        assert names(replace(found, phases=(replace(first, wall_s=5.0), *others))) == ["short_idle"]
+        assert names(replace(found, phases=(replace(first, wall_s=29.99), *others))) == []
