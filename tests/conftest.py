@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from peftbench.spec import Resolved, resolve
+from tests.sim.library import library_for_session
 from tests.tiny import tiny_overrides
 
 
@@ -51,3 +52,9 @@ def tiny(tiny_encoder: Path) -> Callable[..., Resolved]:
         return resolve(preset, overrides=[*tiny_overrides(tiny_encoder), *overrides], seed=seed)
 
     return resolved
+
+
+@pytest.fixture(scope="session")
+def nvml_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The simulated NVML library, compiled once; `tests.sim.library.environment` makes a process load it."""
+    return library_for_session(tmp_path_factory)
