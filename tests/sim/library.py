@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 
 _HERE = Path(__file__).parent
-_SOURCES = ("nvml_sim.c", "scenario.c")
 _FLAGS = ("-std=c11", "-O1", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared", "-fvisibility=hidden")
 
 
@@ -36,7 +35,7 @@ class Call:
 def build(folder: Path) -> Path:
     """Compile the library into a folder and return it. Raises CalledProcessError, its stderr the compiler's words."""
     library = folder / "libnvidia-ml.so.1"
-    sources = [str(_HERE / name) for name in _SOURCES]
+    sources = sorted(str(source) for source in _HERE.glob("*.c"))
     subprocess.run(
         ["gcc", *_FLAGS, "-Wl,-soname,libnvidia-ml.so.1", *sources, "-o", str(library), "-lm", "-pthread", "-ldl"],
         check=True,

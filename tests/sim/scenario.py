@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from tests.sim.curves import Curve, linear_at, points_of, repeated_at, repeated_integral, step_at
 
@@ -22,7 +22,6 @@ CURVES = (
 STEPPED = ("sm_clock_mhz", "memory_clock_mhz", "clock_reasons")
 ARCHITECTURES = {"volta": 5, "turing": 6, "ampere": 7, "ada": 8, "hopper": 9, "blackwell": 10}
 
-Known = TypeVar("Known")
 Errors = Mapping[str, str | tuple[str, float] | tuple[str, float, float]]
 """NVML function or field (`nvmlDeviceGetPowerUsage`, `NVML_FI_DEV_POWER_INSTANT`) to the name of its error without
 `NVML_ERROR_` (`NOT_SUPPORTED`), alone or as (error, from_s) or (error, from_s, to_s). `nvml...` may leave `_v2` out."""
@@ -123,12 +122,12 @@ class Card:
 
     def power_at(self, t_s: float) -> float:
         """Return the true power (W) at a time."""
-        return repeated_at(_known(self.power_w), self.power_period_s, t_s)
+        return repeated_at(self._curve("power_w"), self.power_period_s, t_s)
 
     def energy_between_j(self, t0_s: float, t1_s: float) -> float:
         """Return the exact integral (J) of the power between two times."""
-        curve = _known(self.power_w)
-        return repeated_integral(curve, self.power_period_s, t1_s) - repeated_integral(curve, self.power_period_s, t0_s)
+        curve, period_s = self._curve("power_w"), self.power_period_s
+        return repeated_integral(curve, period_s, t1_s) - repeated_integral(curve, period_s, t0_s)
 
     def value_at(self, name: str, t_s: float) -> float:
         """Return the value at a time of a curve by its field's name (`CURVES`); clocks are those without a lock."""
@@ -136,7 +135,7 @@ class Card:
             raise KeyError(name)
         if name == "power_w":
             return self.power_at(t_s)
-        return (step_at if name in STEPPED else linear_at)(_known(getattr(self, name)), max(t_s, 0.0))
+        return (step_at if name in STEPPED else linear_at)(self._curve(name), max(t_s, 0.0))
 
     def instant_power_mw(self, t_s: float) -> int:
         """Return what POWER_INSTANT shows: the power at the sensor's last tick."""
@@ -153,11 +152,13 @@ class Card:
 
     def energy_counter_mj(self, t_s: float) -> int:
         """Return what the energy counter shows."""
+        if self.energy_start_mj is None:
+            raise ValueError(f"card {self.index} has no energy counter")
         tick, reset = _tick(t_s, self.energy_tick_s), self.energy_reset_at_s
         if reset is not None and t_s >= reset:
             shown = _nearest(1000 * self.energy_between_j(reset, max(tick, reset)))
         else:
-            shown = _known(self.energy_start_mj) + _nearest(1000 * self.energy_between_j(0, tick))
+            shown = self.energy_start_mj + _nearest(1000 * self.energy_between_j(0, tick))
         return shown if self.energy_wrap_mj is None else shown % self.energy_wrap_mj
 
     @property
@@ -165,6 +166,12 @@ class Card:
         """Whether nvmlDeviceGetPowerUsage is a mean over 1 s."""
         by_age = ARCHITECTURES[self.architecture] >= ARCHITECTURES["ampere"]
         return by_age if self.averaged_power is None else self.averaged_power
+
+    def _curve(self, name: str) -> Curve:
+        curve: Curve | None = getattr(self, name)
+        if curve is None:
+            raise ValueError(f"card {self.index} has no {name}")
+        return curve
 
 
 @dataclass(frozen=True)
@@ -246,12 +253,6 @@ def _points(curve: Curve) -> str:
 
 def _shown(value: object) -> str:
     return str(int(value)) if isinstance(value, bool) else str(value)
-
-
-def _known(value: Known | None) -> Known:
-    if value is None:
-        raise ValueError("the card does not have this")
-    return value
 
 
 def _tick(t_s: float, every_s: float) -> float:
