@@ -120,7 +120,7 @@ memory = n.nvmlDeviceGetMemoryInfo(one)
 parent = n.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(handles[1])
 refused = [
     n.nvmlDeviceGetPowerUsage, n.nvmlDeviceGetTotalEnergyConsumption, n.nvmlDeviceGetUtilizationRates,
-    n.nvmlDeviceGetEnforcedPowerLimit, n.nvmlDeviceGetCurrentClocksEventReasons,
+    n.nvmlDeviceGetEnforcedPowerLimit, n.nvmlDeviceGetCurrentClocksEventReasons, n.nvmlDeviceGetMinorNumber,
 ]
 processes = [[(p.pid, p.gpuInstanceId) for p in n.nvmlDeviceGetComputeRunningProcesses(h)] for h in (card, *handles)]
 print(json.dumps([
@@ -141,7 +141,7 @@ print(json.dumps([
     none = 0xFFFFFFFF
     assert json.loads(done.stdout) == [
         [1, 1], 7, [small.uuid, large.uuid], "MIG 2g.10gb", 1, 3, [0, 1], [4864 * MIB, 100 * MIB], FIRST.uuid,
-        [[[30, none], [31, 7]], [[31, 7]], []], ["NotSupported"] * 5, "NotSupported", [-3], "NotSupported", "NotFound",
+        [[[30, none], [31, 7]], [[31, 7]], []], ["NotSupported"] * 6, "NotSupported", [-3], "NotSupported", "NotFound",
         "InvalidArgument", "NotSupported", "InvalidArgument", scenario.cards[0].energy_counter_mj(12.34),
     ]  # fmt: skip
 
