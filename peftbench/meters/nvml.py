@@ -202,7 +202,10 @@ class NvmlMeter:
         moment = time.monotonic()
         if moment - self._processes_at >= PROCESSES_EVERY_S:
             self._processes_at = moment
-            found, why = self.nvml.ask("nvmlDeviceGetComputeRunningProcesses", self.card.handle)
+            # By version: pynvml's own function raises a stranger where the driver is too old for it.
+            found, why = self.nvml.ask("nvmlDeviceGetComputeRunningProcesses_v3", self.card.handle)
+            if why == "unsupported":
+                found, why = self.nvml.ask("nvmlDeviceGetComputeRunningProcesses_v2", self.card.handle)
             self._processes = (
                 nothing(("process_vram_mib", "foreign_processes"), why or "unsupported")
                 if found is None
