@@ -1,0 +1,404 @@
+"""Whole runs in real workers on simulated cards: right figures, flags and NULLs, and training goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from peftbench.analysis.quality import flags
+from peftbench.analysis.resources import cost
+from peftbench.jobs.launch import Launched, Update, launch
+from peftbench.spec import Resolved
+from peftbench.store.reader import Reader
+from peftbench.store.rows import MeterSettings, Phase, RunRecord, SampleRow
+from tests.sim.library import environment, read_calls, read_locks
+from tests.sim.scenario import Card, MigSlice, Process, Scenario, two_cards
+
+pytestmark = pytest.mark.slow
+
+SECONDS = ["tasks.sst.source.train=4000", "train.epochs=1"]  # makes `train` of sst last a second and more
+SETTINGS = MeterSettings(period_ms=50, idle_s=1.2, gpu="0")
+
+
+class Machine:
+    """A simulated machine for the workers that a test starts."""
+
+    def __init__(
+        self, library: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, tiny: Callable[..., Resolved]
+    ) -> None:
+        self.path, self.tiny = folder / "cards.scenario", tiny
+        self.db = folder / "runs.db"
+        for name, value in environment(library, self.path).items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("OMP_NUM_THREADS", "1")  # several would wait for each other on a shared machine
+
+    def play(self, **changes: Any) -> Scenario:
+        scenario = two_cards(time.time()).with_card(0, processes=(Process("self", 900),), **changes)
+        scenario.write(self.path)
+        return scenario
+
+    def launch(self, overrides: list[str] = SECONDS, settings: MeterSettings = SETTINGS) -> Launched:
+        return launch(self.tiny("lora-r12", overrides), self.db, None, settings)
+
+    def run(self, act: Callable[[Update, Launched], None] = lambda update, launched: None, **kwargs: Any) -> RunRecord:
+        """Follow a run to its end, and do something at every look."""
+        launched = self.launch(**kwargs)
+        for update in launched.follow():
+            act(update, launched)
+        self.log = launched.log.read_text()
+        with Reader(self.db) as reader:
+            return reader.record(reader.run(launched.run_id))
+
+    def samples(self, record: RunRecord) -> list[SampleRow]:
+        with Reader(self.db) as reader:
+            return reader.samples(record.run.id)
+
+
+@pytest.fixture
+def machine(
+    nvml_library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: Callable[..., Resolved]
+) -> Machine:
+    return Machine(nvml_library, tmp_path, monkeypatch, tiny)
+
+
+def names(record: RunRecord) -> set[str]:
+    return {flag.name for flag in flags(record)}
+
+
+def phase(record: RunRecord, name: str, task: str | None = None) -> Phase:
+    return next(p for p in record.phases if p.phase == name and p.task == task)
+
+
+def stop_after(moment: float) -> Callable[[Update, Launched], None]:
+    """Return what stops a run at the first look past a moment at which two epochs are done."""
+    asked: list[bool] = []
+
+    def stop(update: Update, launched: Launched) -> None:
+        if not asked and time.time() > moment and update.run.epochs_done >= 2:
+            asked.append(True)  # asked twice, it would be killed
+            launched.stop()
+
+    return stop
+
+
+def true_j(scenario: Scenario, row: Phase, card: int = 0) -> float:
+    start = row.usage.started_s - scenario.epoch
+    return scenario.cards[card].energy_between_j(start, start + row.usage.window_s)
+
+
+def assert_finished(record: RunRecord, machine: Machine) -> None:
+    assert (record.run.state, record.run.exit_code) == ("finished", 0), machine.log
+
+
+def test_a_healthy_card_has_every_figure(machine: Machine) -> None:
+    scenario = machine.play(memory_used_mib=[(0, 400), (60, 2800)], temperature_c=[(0, 40), (60, 100)])
+    record = machine.run()
+    assert_finished(record, machine)
+    whole, train, idle = phase(record, "run"), phase(record, "train", "sst"), phase(record, "idle")
+    # a saw-tooth of 2 s: over whole windows the counter is right to its 0.1 s ticks at both ends
+    assert whole.usage.energy_j == pytest.approx(true_j(scenario, whole), rel=0.02)
+    assert whole.usage.energy_integrated_j == pytest.approx(true_j(scenario, whole), rel=0.03)
+    for row in (train, idle):
+        assert abs(row.usage.energy_j - true_j(scenario, row)) <= 2 * 0.1 * 300
+        assert row.usage.power_w == pytest.approx(true_j(scenario, row) / row.usage.window_s, rel=0.1)
+    assert train.usage.power_peak_w > 280
+    assert train.usage.sm_clock_mhz == 1800
+    assert train.usage.process_vram_mib == 900
+    start_s = record.phases[0].usage.started_s - scenario.epoch
+    end_s = train.usage.started_s + train.usage.window_s - scenario.epoch
+    assert train.usage.device_delta_mib == pytest.approx((end_s - start_s) * 40, abs=60)
+    assert 40 < train.usage.temperature_start_c < train.usage.temperature_end_c
+    assert train.usage.energy_so_far_j == pytest.approx(
+        scenario.cards[0].energy_between_j(start_s, end_s), abs=2 * 0.1 * 300 + 20
+    )
+    assert record.run.conditions["gpu"]["uuid"] == scenario.cards[0].uuid
+    assert record.run.conditions["sampler"]["median_ms"] == pytest.approx(50, rel=0.2)
+    assert names(record) <= {"cpu_only", "short_window", "short_idle", "busy_machine"}
+    rows = machine.samples(record)
+    assert [row.sequence for row in rows] == list(range(1, len(rows) + 1))
+    assert len(rows) == pytest.approx(whole.usage.window_s, abs=3)
+    assert max(row.power_peak_w for row in rows) > 280
+
+
+def test_throttling_is_drawn_where_it_happened_and_flagged(machine: Machine) -> None:
+    machine.play(clock_reasons=[(0, 0x1), (0.2, 0x40)], thermal_violation_ns=[(0, 0), (100, 50e9)], sm_clock_mhz=900)
+    record = machine.run()
+    assert_finished(record, machine)
+    train = phase(record, "train", "sst")
+    assert train.usage.event_reasons == 0x40
+    assert train.usage.throttled_s == pytest.approx(train.usage.window_s, rel=0.1)
+    assert train.usage.violation_s == pytest.approx(train.usage.window_s / 2, rel=0.1)
+    assert "throttled" in names(record)
+    assert all(row.event_reasons == 0x40 for row in machine.samples(record) if row.phase == "train")
+
+
+@pytest.mark.parametrize("how", ["reset", "wrap"])
+def test_a_counter_that_falls_back_costs_no_joule(machine: Machine, how: str) -> None:
+    falls_at_s = 6.0  # after the start, before the end: the run goes on until then
+    steady = {"power_w": 200.0, "power_period_s": None}
+    wrap = {"energy_start_mj": 0, "energy_wrap_mj": int(falls_at_s * 200_000)}
+    scenario = machine.play(**steady, **(wrap if how == "wrap" else {"energy_reset_at_s": falls_at_s}))
+
+    record = machine.run(
+        stop_after(scenario.epoch + falls_at_s + 2), overrides=["tasks.sst.source.train=800", "train.epochs=5000"]
+    )
+    assert record.run.state == "interrupted", machine.log
+    whole = phase(record, "run")
+    assert whole.usage.counter_resets >= 1
+    assert whole.usage.energy_j == pytest.approx(true_j(scenario, whole), rel=0.02)
+    assert "counter_reset" in names(record)
+    assert "lost" not in names(record)
+
+
+def test_a_card_lost_in_mid_run_leaves_nulls_and_the_training_goes_on(machine: Machine) -> None:
+    lost_at_s = 8.0
+    scenario = machine.play(lost_at_s=lost_at_s)
+
+    record = machine.run(
+        stop_after(scenario.epoch + lost_at_s + 3), overrides=["tasks.sst.source.train=800", "train.epochs=5000"]
+    )
+    assert record.run.state == "interrupted", machine.log
+    assert record.run.dev_avg is not None
+    whole, idle = phase(record, "run"), phase(record, "idle")
+    assert idle.usage.energy_j is not None
+    for name in ("energy_j", "energy_integrated_j", "power_w", "energy_so_far_j"):
+        assert getattr(whole.usage, name) is None
+        assert whole.usage.missing[name] == "lost"
+    after = [
+        p for p in record.phases if p.usage.started_s > scenario.epoch + lost_at_s and p.phase in ("train", "eval")
+    ]
+    assert len(after) > 3
+    for row in after:
+        assert (row.usage.device_peak_mib, row.usage.temperature_end_c, row.usage.event_reasons) == (None, None, None)
+        assert row.usage.missing["device_peak_mib"] == "lost"
+        assert row.wall_s > 0
+    assert "lost" in names(record)
+    last = machine.samples(record)[-1]
+    assert (last.power_w, last.energy_j, last.temperature_c) == (None, None, None)
+    assert last.rss_mib is not None
+    assert cost(record).run_wh is None
+
+
+def test_what_is_not_permitted_is_null_and_integrated_power_stands_in(machine: Machine) -> None:
+    denied = (
+        "NVML_FI_DEV_TOTAL_ENERGY_CONSUMPTION",
+        "nvmlDeviceGetTotalEnergyConsumption",
+        "nvmlDeviceGetViolationStatus",
+    )
+    scenario = machine.play(errors=dict.fromkeys(denied, "NO_PERMISSION"))
+    record = machine.run()
+    assert_finished(record, machine)
+    whole = phase(record, "run")
+    assert (whole.usage.energy_j, whole.usage.violation_s) == (None, None)
+    assert whole.usage.missing["energy_j"] == whole.usage.missing["violation_s"] == "no_permission"
+    spent = cost(record)
+    assert spent.energy_source == "integrated"
+    assert spent.run_wh * 3600 == pytest.approx(true_j(scenario, whole), rel=0.03)
+
+
+def test_a_card_that_knows_next_to_nothing_stores_no_zeros(machine: Machine) -> None:
+    nothing = dict.fromkeys(
+        ("power_w", "energy_start_mj", "temperature_c", "utilization_percent", "sm_clock_mhz", "memory_clock_mhz")
+    )
+    machine.play(
+        **nothing, power_period_s=None, clock_reasons=None, power_violation_ns=None, thermal_violation_ns=None,
+        power_limit_w=None, enforced_power_limit_w=None, default_power_limit_w=None, persistence=None,
+    )  # fmt: skip
+    record = machine.run()
+    assert_finished(record, machine)
+    assert not any(p.phase == "idle" for p in record.phases)  # nothing to measure there
+    train = phase(record, "train", "sst").usage
+    for name in ("energy_j", "energy_integrated_j", "power_w", "power_peak_w", "sm_clock_mhz", "gpu_util_pct",
+                 "temperature_start_c", "event_reasons", "throttled_s", "violation_s"):  # fmt: skip
+        assert getattr(train, name) is None, name
+        assert train.missing[name] == "unsupported"
+    assert train.process_vram_mib == 900
+    spent = cost(record)
+    assert (spent.power_w, spent.run_wh, spent.net_wh, spent.vram_mib) == ({}, None, None, 900)
+
+
+def test_a_mig_slice_has_its_memory_and_no_watts(machine: Machine) -> None:
+    uuid = "MIG-aaaa0000-0000-4000-8000-000000000000"
+    piece = MigSlice(uuid, memory_used_mib=700, processes=(Process("self", 650),))
+    machine.play(name="NVIDIA A100-SXM4-40GB", mig=True, slices=(piece,))
+    record = machine.run(settings=replace(SETTINGS, gpu=uuid))
+    assert_finished(record, machine)
+    train = phase(record, "train", "sst").usage
+    assert (train.process_vram_mib, train.device_peak_mib, train.foreign_processes) == (650, 700, 0)
+    assert (train.power_w, train.missing["power_w"]) == (None, "unsupported")
+    assert record.run.conditions["gpu"]["mig"] is True
+
+
+def test_a_foreign_process_marks_the_run_as_shared(machine: Machine) -> None:
+    machine.play()
+    scenario = two_cards(time.time()).with_card(0, processes=(Process("self", 900), Process(4242, 3000, from_s=2.0)))
+    scenario.write(machine.path)
+    record = machine.run()
+    assert_finished(record, machine)
+    assert phase(record, "idle").usage.foreign_processes in (0, 1)
+    assert phase(record, "train", "sst").usage.foreign_processes == 1
+    assert "shared_gpu" in names(record)
+
+
+def test_no_driver_is_said_and_nothing_else_changes(machine: Machine) -> None:
+    replace(two_cards(time.time()), init_error="DRIVER_NOT_LOADED").write(machine.path)
+    record = machine.run(settings=MeterSettings())
+    assert_finished(record, machine)
+    train = phase(record, "train", "sst").usage
+    assert (train.power_w, train.missing["power_w"]) == (None, "no_driver")
+    assert train.cpu_s > 0
+    assert names(record) <= {"cpu_only", "busy_machine"}
+    assert "Driver Not Loaded" in record.run.conditions["meters"]["nvml"]["detail"]
+
+
+def test_the_same_weights_come_of_it_with_and_without_a_card(machine: Machine) -> None:
+    machine.play()
+    metered = machine.run(overrides=[])
+    unmetered = machine.run(overrides=[], settings=MeterSettings(period_ms=60_000))
+    assert [s.value for s in metered.scores] == [s.value for s in unmetered.scores]
+    assert [s.loss for s in metered.scores] == [s.loss for s in unmetered.scores]
+
+
+def test_a_card_that_is_not_there_fails_the_run_with_what_there_is(machine: Machine) -> None:
+    machine.play()
+    record = machine.run(settings=replace(SETTINGS, gpu="7"))
+    assert (record.run.state, record.run.exit_code) == ("failed", 3)
+    assert "GPU '7': no such card" in record.run.reason
+    assert "GPU-5ca1ab1e" in record.run.reason
+
+
+class TestClockLock:
+    LOCKED = replace(SETTINGS, lock_clocks_mhz=1695)
+
+    def test_it_is_held_for_the_run_and_undone(self, machine: Machine) -> None:
+        machine.play()
+        record = machine.run(settings=self.LOCKED)
+        assert_finished(record, machine)
+        assert phase(record, "train", "sst").usage.sm_clock_mhz == pytest.approx(1695)
+        assert record.run.conditions["clock_lock"] == {
+            "asked_mhz": 1695,
+            "read_mhz": 1695,
+            "held": True,
+            "undone": True,
+        }
+        assert read_locks(machine.path) == {}
+        calls = [(call.function, call.arguments) for call in read_calls(machine.path) if "Locked" in call.function]
+        assert calls == [("nvmlDeviceSetGpuLockedClocks", (1695, 1695)), ("nvmlDeviceResetGpuLockedClocks", ())]
+
+    @pytest.mark.parametrize("how", ["SIGKILL", "SIGTERM"])
+    def test_it_is_undone_however_the_run_ends(self, machine: Machine, how: str) -> None:
+        import signal
+
+        machine.play()
+
+        def end(update: Update, launched: Launched) -> None:
+            if update.progress is not None and update.progress.phase == "train" and launched.process.poll() is None:
+                assert read_locks(machine.path) == {0: (1695, 1695)}
+                launched.process.send_signal(getattr(signal, how))
+
+        record = machine.run(end, overrides=["train.epochs=5000"], settings=self.LOCKED)
+        assert record.run.state in ("failed", "interrupted")
+        until = time.monotonic() + 15
+        while read_locks(machine.path) and time.monotonic() < until:
+            time.sleep(0.05)
+        assert read_locks(machine.path) == {}
+
+    def test_without_permission_nothing_runs_and_roots_command_is_told(self, machine: Machine) -> None:
+        machine.play(lock_permission=False)
+        record = machine.run(settings=self.LOCKED)
+        assert (record.run.state, record.run.exit_code) == ("failed", 3)
+        assert "root alone" in record.run.reason
+        assert "nvidia-smi -i GPU-5ca1ab1e-0000-4000-8000-000000000000 -lgc 1695,1695" in record.run.reason
+
+    def test_a_card_that_does_not_hold_what_it_was_told_is_flagged(self, machine: Machine) -> None:
+        machine.play(clock_holds_mhz=1410)
+        record = machine.run(settings=self.LOCKED)
+        assert_finished(record, machine)
+        lock = record.run.conditions["clock_lock"]
+        assert (lock["read_mhz"], lock["held"], lock["undone"]) == (1410, False, True)
+        assert "clocks_not_held" in names(record)
+
+    def test_a_guard_that_was_killed_itself_leaves_no_lock(self, machine: Machine) -> None:
+        import psutil
+
+        machine.play()
+
+        def kill_guard(update: Update, launched: Launched) -> None:
+            if update.progress is not None and update.progress.phase == "train":
+                for child in psutil.Process(launched.process.pid).children():
+                    if child.status() != psutil.STATUS_ZOMBIE and "peftbench.meters.clock_guard" in child.cmdline():
+                        child.kill()
+
+        record = machine.run(kill_guard, settings=self.LOCKED)
+        assert_finished(record, machine)
+        assert record.run.conditions["clock_lock"]["undone"] is True
+        assert read_locks(machine.path) == {}
+
+
+def test_the_quickstart_fills_every_column_of_the_table(nvml_library: Path, tmp_path: Path) -> None:
+    """The real command on the real workload: energy within 2 % of the truth, and Table 2's columns in `show`."""
+    path = tmp_path / "cards.scenario"
+    scenario = two_cards(time.time()).with_card(
+        1,
+        processes=(Process("self", 814),),
+        memory_used_mib=[(0, 20), (10, 834)],
+        power_w=[(0.0, 30.0), (1.0, 70.0), (2.5, 50.0), (3.0, 30.0)],
+        power_period_s=3.0,
+    )
+    scenario.write(path)
+    db = tmp_path / "runs.db"
+    env = {**os.environ, **environment(nvml_library, path), "PEFTBENCH_DB": str(db), "OMP_NUM_THREADS": "1"}
+    peftbench = [sys.executable, "-m", "peftbench"]
+    command = [
+        *peftbench,
+        "run",
+        "--preset",
+        "lora-r12",
+        "--headless",
+        "--meter-gpu",
+        scenario.cards[1].uuid,
+        "--idle",
+        "2",
+        "--set",
+        "train.epochs=1",
+    ]
+    subprocess.run(command, env=env, check=True, capture_output=True, text=True)
+    full = json.loads(subprocess.run([*peftbench, "show", "--json"], env=env, check=True, capture_output=True).stdout)
+    spent, whole = full["cost"], next(p for p in full["phases"] if p["phase"] == "run")["usage"]
+    start = whole["started_s"] - scenario.epoch
+    truth = scenario.cards[1].energy_between_j(start, start + whole["window_s"])
+    assert whole["energy_j"] == pytest.approx(truth, rel=0.02)
+    assert whole["energy_integrated_j"] == pytest.approx(truth, rel=0.02)
+    assert spent["run_wh"] == pytest.approx(truth / 3600, rel=0.02)
+    for task in ("sst", "paraphrase", "sts"):
+        rows = [p for p in full["phases"] if p["phase"] == "train" and p["task"] == task]
+        true = sum(
+            scenario.cards[1].energy_between_j(s, s + p["usage"]["window_s"])
+            for p in rows
+            for s in (p["usage"]["started_s"] - scenario.epoch,)
+        )
+        ticks = 2 * 0.1 * 70 * len(rows)  # the counter may be 0.1 s old at either end
+        steps = sum(p["steps"] for p in rows)
+        assert spent["j_per_step"][task] == pytest.approx(true / steps, abs=ticks / steps)
+        assert spent["power_w"][task] == pytest.approx(50, rel=0.2)
+    text = subprocess.run([*peftbench, "show"], env=env, check=True, capture_output=True, text=True).stdout
+    assert spent["vram_mib"] == 814
+    head = text.splitlines().index(next(line for line in text.splitlines() if "VRAM" in line))
+    names_, row = text.splitlines()[head + 1].split(), text.splitlines()[head + 3].split()
+    assert names_ == ["run", "MiB", "it/s", "W", "J/it", "ex.", "Wh", "idle"]
+    assert len(row) == len(names_)
+    assert "–" not in row
+    assert "cpu_only" in text
+
+
+def test_cards_of_this_file_are_the_ones_meant() -> None:
+    assert isinstance(two_cards(0.0).cards[0], Card)
