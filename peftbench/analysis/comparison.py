@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from peftbench.analysis.paired import PairedDifference, paired_difference
+from peftbench.analysis.quality import flags
 from peftbench.analysis.resources import Cost, cost
 from peftbench.errors import RefusedError
 from peftbench.store.rows import RunRecord
@@ -19,6 +20,8 @@ _UNFAIR_IN_SPEC = (
 )
 _REGULARISES = ("encoder.dropout",)  # a setting to choose for each method, as the learning rate is
 _UNFAIR_CONDITIONS = ("device", "device_type", "path", "threads", "malloc", "torch", "encoder_sha256")
+_UNFAIR_OF_CARD = ("name", "uuid", "power_limit_w", "persistence", "driver", "power_source")
+_UNFAIR_FLAGS = ("throttled", "shared_gpu", "busy_machine")
 _LABELS = ("preset", "workload")
 
 
@@ -93,7 +96,7 @@ def _differences(records: Sequence[RunRecord]) -> list[Difference]:
         for key, values in _differing(specs)
         if not key.endswith("source.root")
     ]
-    facts = [{key: record.run.conditions.get(key) for key in _UNFAIR_CONDITIONS} for record in records]
+    facts = [_circumstances(record) for record in records]
     found += [Difference(key, values, unfair=True) for key, values in _differing(facts)]
     orders = [{"tasks, order": ", ".join(record.tasks)} for record in records]
     if all(set(record.tasks) == set(records[0].tasks) for record in records):
@@ -104,6 +107,19 @@ def _differences(records: Sequence[RunRecord]) -> list[Difference]:
     if any(record.run.epochs_done < record.run.epochs_planned for record in records):
         found += [Difference(key, values, unfair=True) for key, values in _differing(states)]
     return found
+
+
+def _circumstances(record: RunRecord) -> dict[str, Any]:
+    """Return what a run was measured under, as far as it makes a comparison of cost unfair."""
+    conditions = record.run.conditions
+    gpu, lock = conditions.get("gpu") or {}, conditions.get("clock_lock") or {}
+    doubts = {flag.name for flag in flags(record)}
+    return {
+        **{key: conditions.get(key) for key in _UNFAIR_CONDITIONS},
+        **{f"gpu.{key}": gpu.get(key) for key in _UNFAIR_OF_CARD},
+        "clocks locked at MHz": lock.get("asked_mhz"),
+        **{flag: flag in doubts for flag in _UNFAIR_FLAGS},
+    }
 
 
 def _differing(sides: Sequence[Mapping[str, Any]]) -> list[tuple[str, tuple[Any, ...]]]:

@@ -47,6 +47,11 @@ def mib(value: float | None) -> str:
     return NOTHING if value is None else f"{value:,.0f}"
 
 
+def milliseconds(value: float | None) -> str:
+    """Whole milliseconds from 10 on, else one decimal."""
+    return NOTHING if value is None else f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
+
+
 def watts(value: float | None) -> str:
     """Whole watts from 10 on, else one decimal."""
     return NOTHING if value is None else f"{value:.0f}" if value >= 10 else f"{value:.1f}"

@@ -84,20 +84,13 @@ def flags_of_all(records: Sequence[RunRecord]) -> list[Text]:
 
 def phases(record: RunRecord) -> Table:
     """Return every phase with what its meters saw. A dash is what could not be read; `--json` has why."""
-    heads = (
-        "\nphase",
-        "\ntask",
-        "\nsplit",
-        "\nepoch",
-        "\nwall",
-        "\nit/s",
-        "VRAM\nMiB",
-        "\nW",
-        "\nJ",
-        "\n°C",
-        "\nslowed by",
-    )
-    return plain_table(heads, [_phase(phase) for phase in record.phases], left=3)
+    heads = ["\nepoch", "\nphase", "\ntask", "\nwall", "\nit/s", "step ms\np5-p95", "VRAM\nMiB", "\nW", "\nJ", "\n°C"]
+    slowed = [", ".join(throttled(phase.usage)) if phase.usage else "" for phase in record.phases]
+    rows = [_phase(phase) for phase in record.phases]
+    if any(slowed):
+        heads.append("\nslowed by")
+        rows = [(*row, why) for row, why in zip(rows, slowed, strict=True)]
+    return plain_table(heads, rows, left=3)
 
 
 def reached_line(record: RunRecord, target: float, task: str | None) -> Text:
@@ -117,25 +110,18 @@ def reached_line(record: RunRecord, target: float, task: str | None) -> Text:
 def _phase(phase: Phase) -> tuple[str, ...]:
     usage = phase.usage
     rate = phase.steps / phase.wall_s if phase.steps and phase.wall_s else None
+    steps = [phase.step_ms_p5, phase.step_ms_p95]
     found = energy(usage) if usage else None
-    vram = (
-        None
-        if usage is None
-        else usage.process_vram_mib
-        if usage.process_vram_mib is not None
-        else usage.device_delta_mib
-    )
-    warm = None if usage is None else usage.temperature_end_c
+    vram = (usage.process_vram_mib, usage.device_delta_mib) if usage else ()
     return (
-        phase.phase,
-        clean(phase.task or "", 12),
-        clean(phase.split or "", 12),
         "" if phase.epoch is None else str(phase.epoch),
+        f"{phase.phase} {clean(phase.split, 12)}" if phase.split and not phase.steps else phase.phase,
+        clean(phase.task or "", 12),
         figures.seconds(phase.wall_s),
         figures.rate(rate) if phase.steps else "",
-        figures.mib(vram),
+        "-".join(figures.milliseconds(ms) for ms in steps) if phase.steps else "",
+        figures.mib(next((mib for mib in vram if mib is not None), None)),
         figures.watts(usage.power_w if usage else None),
         figures.joules(found[0] if found else None),
-        figures.mib(warm),
-        ", ".join(throttled(usage)) if usage else "",
+        figures.mib(usage.temperature_end_c if usage else None),
     )

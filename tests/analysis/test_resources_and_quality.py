@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from peftbench.analysis.comparison import compare
 from peftbench.analysis.quality import flags
 from peftbench.analysis.resources import cost, reach
 from peftbench.store.rows import Epoch, Phase, RunRecord, Score
@@ -176,3 +177,35 @@ class TestFlags:
         first, *others = found.phases
         assert names(replace(found, phases=(replace(first, wall_s=5.0), *others))) == ["short_idle"]
         assert names(replace(found, phases=(replace(first, wall_s=29.99), *others))) == []
+
+
+class TestFairness:
+    def unfair(self, *runs: RunRecord) -> dict[str, tuple[Any, ...]]:
+        return {difference.key: difference.values for difference in compare(runs).unfair}
+
+    def test_two_runs_on_one_card_are_alike(self) -> None:
+        assert self.unfair(on_a_card(), on_a_card()) == {}
+
+    @pytest.mark.parametrize(
+        ("key", "value"), [("name", "NVIDIA A40"), ("uuid", "GPU-2"), ("power_limit_w", 250.0), ("driver", "535")]
+    )
+    def test_another_card_or_limit_is_named(self, key: str, value: object) -> None:
+        other = on_a_card(conditions={"gpu": GPU | {key: value}})
+        assert self.unfair(on_a_card(), other) == {f"gpu.{key}": (GPU.get(key), value)}
+
+    def test_locked_clocks_against_free_ones_are_named(self) -> None:
+        assert self.unfair(on_a_card(), on_a_card(conditions={"clock_lock": None})) == {
+            "clocks locked at MHz": (1695, None)
+        }
+
+    @pytest.mark.parametrize(
+        ("flag", "train"),
+        [
+            ("throttled", {"event_reasons": 0x40, "throttled_s": 3.0}),
+            ("shared_gpu", {"foreign_processes": 1}),
+            ("busy_machine", {"others_cpu_s": 15.0}),
+        ],
+    )
+    def test_what_disturbed_one_run_alone_is_named(self, flag: str, train: dict[str, Any]) -> None:
+        assert self.unfair(on_a_card(), on_a_card(train=train)) == {flag: (False, True)}
+        assert self.unfair(on_a_card(train=train), on_a_card(train=train)) == {}

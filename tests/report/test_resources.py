@@ -50,7 +50,7 @@ def test_every_phase_has_a_line() -> None:
         train={"event_reasons": 0x48, "temperature_end_c": 71.0, "energy_j": None, "missing": {"energy_j": "lost"}}
     )
     lines = printed(resources.phases(found), width=120).splitlines()
-    (line,) = [line for line in lines if line.startswith("train") and "paraphrase" in line]
+    (line,) = [line for line in lines if " train " in line and "paraphrase" in line]
     assert "hardware slowdown, hardware thermal slowdown" in line
     assert " 71 " in line
     assert "–" in line
