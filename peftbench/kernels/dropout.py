@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from peftbench.kernels.place import on_cpu
+
 
 def keep_mask(shape: tuple[int, ...], p: float, device: torch.device) -> tuple[Tensor, float]:
     """Return a mask that keeps with probability 1 - p, `shape` of bool, and the scale that makes it unbiased.
@@ -12,7 +14,7 @@ def keep_mask(shape: tuple[int, ...], p: float, device: torch.device) -> tuple[T
     On the CPU 16 random bits decide (p is rounded to a multiple of 2^-16 and the scale is that p's own):
     torch's `bernoulli_` takes several times as long. The stream is the global generator's of the device.
     """
-    if device.type != "cpu":
+    if not on_cpu(device):
         return torch.empty(shape, dtype=torch.bool, device=device).bernoulli_(1 - p), 1 / (1 - p)
     count = 1
     for size in shape:

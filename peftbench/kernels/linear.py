@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import Function
 
+from peftbench.kernels.place import is_imagined, on_cpu
+
 PROBE_TOLERANCE, PROBE_TOLERANCE_BF16 = 1e-4, 0.2
 
 
@@ -55,18 +57,23 @@ def _probe() -> torch.Generator:
 
 def _pointwise(x: Tensor, weight: Tensor, bias: Tensor | None, after: str = "none") -> Tensor:
     """Return x W^T + b, `[n, out]`; `after` may be "gelu", the exact one, in the same pass."""
+    if is_imagined():
+        y = F.linear(x, weight, bias)
+        return F.gelu(y) if after == "gelu" else y
     out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, after, [], "none" if after == "gelu" else "")
     return out
 
 
 def _reorder(weight: Tensor) -> Tensor:
+    if is_imagined():
+        return weight.clone(memory_format=torch.contiguous_format)  # as many bytes
     packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), None)
     return packed
 
 
 def matmul_t(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return x W^T + b, `[n, out]`, without a graph, by the fastest way there is for a weight that changes."""
-    if x.device.type == "cpu" and (onednn() if x.dtype == torch.float32 else onednn_bf16()):
+    if on_cpu(x.device) and (onednn() if x.dtype == torch.float32 else onednn_bf16()):
         return _pointwise(x, weight, bias)
     return F.linear(x, weight, bias)
 
@@ -94,14 +101,17 @@ class FrozenWeight:
         cast = weight.to(dtype)
         squares = cast.float().square()
         self.square_norms = (squares.sum(dim=0), squares.sum(dim=1))  # of columns and of rows, for DoRA
-        on_cpu = weight.device.type == "cpu"
-        self.packed = on_cpu and (onednn() if dtype == torch.float32 else onednn_bf16())
+        self.packed = on_cpu(weight.device) and (onednn() if dtype == torch.float32 else onednn_bf16())
         self._forward = _reorder(cast) if self.packed else cast
         self._backward: Tensor | None = None
         if backward:
             self._backward = _reorder(cast.t()) if self.packed else cast.t()
         if self.packed or dtype != torch.float32:
             linear.weight = nn.Parameter(_released(weight), requires_grad=False)
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Return all that it keeps in memory."""
+        return tuple(x for x in (self._forward, self._backward, self.bias, *self.square_norms) if x is not None)
 
     def dense(self) -> Tensor:
         """Return the weight as it is multiplied by, `[out, in]` in fp32."""
@@ -190,6 +200,6 @@ class _Trained(Function):
 
 def weight_gradient(gy: Tensor, x: Tensor) -> Tensor:
     """Return gy^T x, `[out, in]`. In fp32 oneDNN is the faster one only for wide inputs: see docs/performance.md."""
-    if x.device.type == "cpu" and (x.dtype == torch.bfloat16 or x.shape[1] > gy.shape[1]):
+    if on_cpu(x.device) and (x.dtype == torch.bfloat16 or x.shape[1] > gy.shape[1]):
         return matmul_t(gy.t(), x.t())
     return gy.t() @ x

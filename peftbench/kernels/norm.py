@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 
 from peftbench.kernels.dropout import keep_mask
+from peftbench.kernels.place import all_above, on_cpu
 
 SMALLEST_WEIGHT = 1e-2  # of a LayerNorm, to find its input from its output by dividing
 
@@ -31,7 +32,7 @@ class _ResidualNorm(Function):
         mask, ctx.scale = keep_mask(tuple(h.shape), p, h.device) if p else (None, 1.0)
         total = residual + h if mask is None else torch.addcmul(residual, h, mask.to(h.dtype), value=ctx.scale)
         y, mean, deviation = torch.native_layer_norm(total, total.shape[-1:], weight, bias, eps)
-        ctx.divides = h.device.type == "cpu" and bool(weight.abs().min() > SMALLEST_WEIGHT)
+        ctx.divides = on_cpu(h.device) and all_above(weight, SMALLEST_WEIGHT)
         ctx.save_for_backward(y if ctx.divides else total, mean, deviation, weight, bias, mask)
         return y
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 
 from peftbench.kernels.linear import FrozenWeight
+from peftbench.kernels.place import all_above, on_cpu
 from peftbench.methods.lora import LoraAdapter, LowRank, low_rank_gradients
 from peftbench.methods.options import DoraOptions
 
@@ -116,7 +117,7 @@ class _Dora(Function):
         xa = x @ A.t()
         u = base.forward(x, bias=False).addmm_(xa, B.t(), alpha=scale)
         factor = m / norm
-        ctx.divides = u.device.type == "cpu" and bool(factor.abs().min() > SMALLEST_FACTOR)
+        ctx.divides = on_cpu(u.device) and all_above(factor, SMALLEST_FACTOR)
         ctx.scale, ctx.base = scale, base
         if base.bias is not None:
             h = torch.addcmul(base.bias, u, factor, out=u if ctx.divides else None)

@@ -1,0 +1,1 @@
+"""Where a run's memory goes: predicted before launch, and measured of a live model."""

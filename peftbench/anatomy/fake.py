@@ -1,0 +1,174 @@
+"""Models and batches without values: what lies in them has a shape and a type, and takes no memory.
+
+The encoder is built from its configuration with weights that are one number seen in every shape, so that a method
+can attach to it for real (HF PEFT's too, which refuse less than that); then every weight becomes a fake tensor. All of
+it lies on the CPU. `GpuKernels` makes torch take a GPU's kernels there, where they keep something else.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import fields, is_dataclass, replace
+from types import MethodType
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.overrides import TorchFunctionMode
+
+from peftbench.anatomy.parts import BatchShape
+from peftbench.data.batches import Batch, Batcher
+from peftbench.data.encode import EncodedSplit, Ragged
+
+_ANY = 0.02  # a weight's value, as large as BERT's: methods that look at it see no zeros
+
+Part = TypeVar("Part")
+
+
+def placeholder_encoder(config: Any, attention: str) -> nn.Module:
+    """Build transformers' model of a configuration, its weights one number seen in every shape.
+
+    Args:
+        config: transformers' configuration; it is left as it is.
+        attention: transformers' name of the attention, `sdpa` or `eager`.
+    """
+    from transformers import AutoModel
+
+    with torch.device("meta"):
+        encoder: nn.Module = AutoModel.from_config(
+            copy.deepcopy(config), attn_implementation=attention, dtype=torch.float32, trust_remote_code=False
+        )
+    _replace_all(
+        encoder, lambda tensor: torch.full((), _ANY, dtype=torch.float32).to(tensor.dtype).expand(tensor.shape)
+    )
+    return encoder
+
+
+def without_values(model: nn.Module, mode: FakeTensorMode, holder: object) -> None:
+    """Put a fake tensor in the place of every weight and buffer, and of those that lists of `holder` point to."""
+    with mode:
+        replaced = _replace_all(model, lambda tensor: torch.empty(tensor.shape, dtype=tensor.dtype))
+    for module in model.modules():
+        module._apply = MethodType(_convert, module)  # type: ignore[method-assign]
+    for name, value in vars(holder).items():
+        if isinstance(value, list):
+            setattr(holder, name, [replaced.get(id(item), (item, item))[1] for item in value])
+
+
+def _convert(module: nn.Module, change: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
+    """Do what `Module._apply` does, which refuses fake tensors: it wants to turn the old one into the new."""
+    for part in module.modules() if recurse else (module,):
+        for table in (part._parameters, part._buffers):
+            for name, old in table.items():
+                if old is not None and (new := change(old)) is not old:
+                    weight = isinstance(old, nn.Parameter)
+                    table[name] = nn.Parameter(new.detach(), old.requires_grad) if weight else new  # type: ignore[assignment]
+    return module
+
+
+def _replace_all(model: nn.Module, make: Callable[[Tensor], Tensor]) -> dict[int, tuple[Tensor, Tensor]]:
+    """Replace every weight and buffer, one that is in two places by the same; return (old, new) by the old one's id."""
+    done: dict[int, tuple[Tensor, Tensor]] = {}  # the old ones too, so that no id is taken twice
+    for module in list(model.modules()):
+        for table in (module._parameters, module._buffers):
+            for name, old in table.items():
+                if old is None:
+                    continue
+                if id(old) not in done:
+                    new = make(old)
+                    weight = nn.Parameter(new, requires_grad=old.requires_grad)
+                    done[id(old)] = (old, weight if isinstance(old, nn.Parameter) else new)
+                table[name] = done[id(old)][1]  # type: ignore[assignment]
+    return done
+
+
+def fake_batch(shape: BatchShape, batcher: Batcher, mode: FakeTensorMode) -> Batch:
+    """Return a batch of that shape, its tensors without values."""
+    parts = tuple(_texts(lengths) for lengths in shape.parts)
+    split = EncodedSplit(parts, np.zeros(shape.examples), ("",) * shape.examples, 0, from_cache=False)
+    return _fake(batcher(split, np.arange(shape.examples)), mode)
+
+
+def _texts(lengths: tuple[int, ...]) -> Ragged:
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    nothing = np.zeros(offsets[-1], dtype=np.int32)
+    return Ragged(nothing, nothing, offsets)
+
+
+def _fake(part: Part, mode: FakeTensorMode) -> Part:
+    """Return a dataclass with fake tensors for those in it, whatever else it holds."""
+    if isinstance(part, Tensor):
+        with mode:
+            return torch.empty(part.shape, dtype=part.dtype)  # type: ignore[return-value]
+    if isinstance(part, tuple):
+        return tuple(_fake(each, mode) for each in part)  # type: ignore[return-value]
+    if is_dataclass(part) and not isinstance(part, type):
+        return replace(part, **{field.name: _fake(getattr(part, field.name), mode) for field in fields(part)})
+    return part
+
+
+def tensors_in(part: Any) -> Iterator[Tensor]:
+    """Yield the tensors of a dataclass, however deep."""
+    if isinstance(part, Tensor):
+        yield part
+    elif isinstance(part, tuple):
+        for each in part:
+            yield from tensors_in(each)
+    elif is_dataclass(part):
+        for field in fields(part):
+            yield from tensors_in(getattr(part, field.name))
+
+
+class GpuKernels(TorchFunctionMode):
+    """Makes torch take, for tensors on the CPU, the kernels that it takes on an NVIDIA GPU.
+
+    Two keep something else: dropout (one byte an element for its mask, on the CPU the mask in the input's type) and
+    attention (memory-efficient: no weights; its mask in the input's type, padded). Under autocast a GPU normalises in
+    fp32.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is F.dropout:
+            return _dropout(*args, **kwargs)
+        if func is F.scaled_dot_product_attention:
+            return _attention(*args, **kwargs)
+        if func in (F.layer_norm, F.softmax) and torch.is_autocast_enabled("cpu"):
+            args = (args[0].float(), *args[1:])
+        return func(*args, **kwargs)
+
+
+def _dropout(x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    return torch.native_dropout(x, p, True)[0] if training and p else x
+
+
+def _attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor:
+    if torch.is_autocast_enabled("cpu"):
+        half = torch.get_autocast_dtype("cpu")
+        query, key, value = query.to(half), key.to(half), value.to(half)
+    if attn_mask is not None:
+        if attn_mask.dtype == torch.bool:
+            attn_mask = torch.where(attn_mask, 0.0, -torch.inf).to(query.dtype)
+        width = attn_mask.shape[-1]
+        attn_mask = F.pad(attn_mask, (0, -width % 8))[..., :width] if width % 8 else attn_mask
+        attn_mask = attn_mask.expand(*query.shape[:-1], width)
+    keeps = any(part.requires_grad for part in (query, key, value)) and torch.is_grad_enabled()
+    out: Tensor = torch.ops.aten._scaled_dot_product_efficient_attention(
+        query, key, value, attn_mask, keeps, dropout_p, is_causal, scale=scale
+    )[0]
+    return out

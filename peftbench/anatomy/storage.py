@@ -1,0 +1,106 @@
+"""Bytes of tensors, each storage once; what a forward pass saves; and which storages are alive at any moment."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+
+def place(tensor: Tensor) -> int:
+    """Return what is the same for two tensors of one storage; a tensor of oneDNN's has only itself."""
+    return id(tensor) if tensor.is_mkldnn else tensor.untyped_storage()._cdata
+
+
+def size(tensor: Tensor) -> int:
+    """Return the bytes of a tensor's whole storage. (oneDNN tells no size: its blocks may add a little.)"""
+    return tensor.numel() * tensor.element_size() if tensor.is_mkldnn else tensor.untyped_storage().nbytes()
+
+
+def bytes_of(tensors: Iterable[Tensor]) -> int:
+    """Return the bytes of the tensors' storages, each counted once."""
+    return sum({place(tensor): size(tensor) for tensor in tensors}.values())
+
+
+class SavedBytes:
+    """Counts what forward passes within it save for backward: `total` bytes, each storage once.
+
+    Args:
+        apart: tensors that do not count: weights, buffers, inputs. They must stay alive.
+
+    The graph must be alive until the end of the block, so that no place is taken twice.
+    """
+
+    def __init__(self, apart: Iterable[Tensor]) -> None:
+        self._apart = {place(tensor) for tensor in apart}
+        self._sizes: dict[int, int] = {}
+        self._hooks = torch.autograd.graph.saved_tensors_hooks(self._keep, lambda tensor: tensor)
+
+    @property
+    def total(self) -> int:
+        """Bytes saved so far."""
+        return sum(self._sizes.values())
+
+    def _keep(self, tensor: Tensor) -> Tensor:
+        if place(tensor) not in self._apart:
+            self._sizes[place(tensor)] = size(tensor)
+        return tensor.detach()  # an output that its own graph held would never be freed
+
+    def __enter__(self) -> Self:
+        self._hooks.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._hooks.__exit__(kind, error, trace)
+
+
+class LiveBytes(TorchDispatchMode):
+    """Counts the bytes of the storages that operations within it make, while they live: `now` and `peak`.
+
+    What an operation allocates and frees inside itself is not seen. A view's storage is counted when it is first met.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.peak = 0
+        self._known: dict[int, weakref.ref[Any]] = {}
+
+    def restart_peak(self) -> None:
+        """Let the peak start from what is alive now."""
+        self.peak = self.now
+
+    def take(self, tensors: Iterable[Tensor]) -> None:
+        """Count tensors that were made outside."""
+        for tensor in tensors:
+            self._meet(tensor)
+
+    def __torch_dispatch__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, Tensor) and not leaf.is_mkldnn:
+                self._meet(leaf)
+        return result
+
+    def _meet(self, tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        key = storage._cdata
+        if key in self._known:
+            return
+        count = storage.nbytes()
+        self._known[key] = weakref.ref(storage, lambda _: self._leave(key, count))
+        self.now += count
+        self.peak = max(self.peak, self.now)
+
+    def _leave(self, key: int, count: int) -> None:
+        del self._known[key]
+        self.now -= count
