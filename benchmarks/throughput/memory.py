@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from benchmarks.throughput.columns import COLUMNS, Setting, Stepper
 from benchmarks.throughput.texts import random_texts
+from peftbench.anatomy.storage import SavedBytes
 from peftbench.data.batches import Batch, Batcher
 from peftbench.meters.host import peak_rss_mib
 
@@ -22,23 +22,11 @@ MIB = 2**20
 
 def saved_mib(stepper: Stepper, batch: Batch) -> float:
     """Return what a forward pass in training keeps for backward, in MiB."""
-    weights = {_place(weight) for weight in (*stepper.model.parameters(), *stepper.model.buffers())}
-    sizes: dict[int, int] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        if _place(tensor) not in weights:
-            sizes[_place(tensor)] = tensor.untyped_storage().nbytes()
-        return tensor.detach()  # an output that its own graph held would never be freed
-
     stepper.model.train()
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    with SavedBytes([*stepper.model.parameters(), *stepper.model.buffers()]) as saved:
         loss = stepper.loss(batch)  # its graph keeps every storage, so that no place is counted for two
     del loss
-    return sum(sizes.values()) / MIB
-
-
-def _place(tensor: Tensor) -> int:
-    return tensor.untyped_storage().data_ptr()
+    return saved.total / MIB
 
 
 def peak_rss(column: str, setting: Setting, lengths: np.ndarray) -> float | None:

@@ -8,7 +8,7 @@ it lies on the CPU. `GpuKernels` makes torch take a GPU's kernels there, where t
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
 from types import MethodType
 from typing import Any, TypeVar
@@ -111,16 +111,15 @@ def _fake(part: Part, mode: FakeTensorMode) -> Part:
     return part
 
 
-def tensors_in(part: Any) -> Iterator[Tensor]:
-    """Yield the tensors of a dataclass, however deep."""
-    if isinstance(part, Tensor):
-        yield part
-    elif isinstance(part, tuple):
-        for each in part:
-            yield from tensors_in(each)
-    elif is_dataclass(part):
-        for field in fields(part):
-            yield from tensors_in(getattr(part, field.name))
+class Coins(TorchFunctionMode):
+    """Makes a single random number come up as a half: modules toss one to decide whether they take part in a step."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is torch.rand and args == (1,):
+            return torch.tensor([0.5])  # of such a tensor even a fake one remembers the value
+        return func(*args, **(kwargs or {}))
 
 
 class GpuKernels(TorchFunctionMode):

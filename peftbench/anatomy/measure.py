@@ -8,8 +8,11 @@ import torch
 from torch import Tensor
 
 from peftbench.anatomy.parts import Anatomy
-from peftbench.anatomy.storage import bytes_of
+from peftbench.anatomy.storage import SavedBytes, bytes_of, tensors_in
+from peftbench.data.batches import Batch
 from peftbench.model import MultitaskModel
+from peftbench.tasks import TaskSpec
+from peftbench.training.metrics import loss_of
 
 
 def measured(
@@ -62,3 +65,27 @@ def optimizer_bytes(optimizer: torch.optim.Optimizer) -> int:
     return bytes_of(
         value for state in optimizer.state.values() for value in state.values() if isinstance(value, Tensor)
     )
+
+
+def activation_bytes(model: MultitaskModel, task: TaskSpec, batch: Batch) -> int:
+    """Return what a forward pass in training saves for backward, weights and inputs left out.
+
+    Runs one: model and random numbers are as before, but for gradients, which it makes none of.
+
+    Args:
+        model: prepared, on the batch's device.
+        task: the batch's, with its adapters active (`switch_mode`).
+        batch: in the model's form.
+    """
+    device = batch.labels.device
+    training = model.training
+    model.train()
+    try:
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), torch.enable_grad():
+            with SavedBytes([*resident(model), *tensors_in(batch)]) as saved:
+                loss = loss_of(task, model(batch), batch.labels)
+                penalty = model.method.penalty(task.name)
+                loss = loss if penalty is None else loss + penalty  # keeps the graph until all is counted
+            return saved.total
+    finally:
+        model.train(training)

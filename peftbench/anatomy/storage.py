@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import fields, is_dataclass
 from types import TracebackType
 from typing import Any, Self
 
@@ -28,29 +29,39 @@ def bytes_of(tensors: Iterable[Tensor]) -> int:
     return sum({place(tensor): size(tensor) for tensor in tensors}.values())
 
 
+def tensors_in(part: Any) -> Iterator[Tensor]:
+    """Yield the tensors of a dataclass, however deep."""
+    if isinstance(part, Tensor):
+        yield part
+    elif isinstance(part, tuple):
+        for each in part:
+            yield from tensors_in(each)
+    elif is_dataclass(part):
+        for field in fields(part):
+            yield from tensors_in(getattr(part, field.name))
+
+
 class SavedBytes:
-    """Counts what forward passes within it save for backward: `total` bytes, each storage once.
+    """Counts what the graphs that are alive at the end of the block keep for backward: `total` bytes, a storage once.
 
     Args:
         apart: tensors that do not count: weights, buffers, inputs. They must stay alive.
 
-    The graph must be alive until the end of the block, so that no place is taken twice.
+    Keep the result of the forward pass until the block ends: what a graph kept that is gone by then is not counted.
     """
 
     def __init__(self, apart: Iterable[Tensor]) -> None:
+        self.total = 0
         self._apart = {place(tensor) for tensor in apart}
-        self._sizes: dict[int, int] = {}
+        self._kept: dict[int, tuple[weakref.ref[Any], int]] = {}
         self._hooks = torch.autograd.graph.saved_tensors_hooks(self._keep, lambda tensor: tensor)
 
-    @property
-    def total(self) -> int:
-        """Bytes saved so far."""
-        return sum(self._sizes.values())
-
     def _keep(self, tensor: Tensor) -> Tensor:
-        if place(tensor) not in self._apart:
-            self._sizes[place(tensor)] = size(tensor)
-        return tensor.detach()  # an output that its own graph held would never be freed
+        kept = tensor.detach()  # an output that its own graph held would never be freed
+        key = place(tensor)
+        if key not in self._apart:
+            self._kept[key] = (weakref.ref(kept if tensor.is_mkldnn else tensor.untyped_storage()), size(tensor))
+        return kept
 
     def __enter__(self) -> Self:
         self._hooks.__enter__()
@@ -60,6 +71,8 @@ class SavedBytes:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._hooks.__exit__(kind, error, trace)
+        self.total = sum(count for alive, count in self._kept.values() if alive() is not None)
+        self._kept.clear()
 
 
 class LiveBytes(TorchDispatchMode):

@@ -1,0 +1,90 @@
+"""The largest batch of each task that a run will train on: from its data, or from the lengths of the study's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from peftbench.anatomy import lengths
+from peftbench.anatomy.parts import BatchShape
+from peftbench.data.batches import bucketed_batches, random_batches
+from peftbench.errors import UsageError
+from peftbench.seeds import derive_seed, generator
+from peftbench.spec.model import RunSpec
+from peftbench.tasks import FilesSource, QuickstartSource, TaskSpec
+
+EPOCHS_SEEN = 10  # whose batches are looked at: more would hardly be larger
+
+
+def largest_batch(parts: Sequence[np.ndarray], spec: RunSpec, task: TaskSpec, *, packed: bool) -> BatchShape:
+    """Return the largest batch of a task in the order that the run's seed gives.
+
+    Args:
+        parts: tokens of each training example, `[examples]`; two where the texts of a pair are encoded separately.
+        spec: the run's: its seed, batch size, batching and epochs.
+        task: whose order it is.
+        packed: by tokens, as the native path computes them; else by tokens with padding.
+    """
+    best, most = np.arange(1), 0
+    for epoch in range(1, min(spec.train.epochs, EPOCHS_SEEN) + 1):
+        batches = list(_batches(np.asarray(sum(parts)), spec, task, epoch))
+        order = np.concatenate(batches)
+        sizes = np.array([len(batch) for batch in batches])
+        starts = np.cumsum(sizes) - sizes
+        count = [
+            np.add.reduceat(part[order], starts) if packed else np.maximum.reduceat(part[order], starts) * sizes
+            for part in parts
+        ]
+        tokens = np.asarray(sum(count))
+        if tokens.max() > most:
+            best, most = batches[int(tokens.argmax())], int(tokens.max())
+    return BatchShape(tuple(tuple(int(length) for length in part[best]) for part in parts))
+
+
+def _batches(whole: np.ndarray, spec: RunSpec, task: TaskSpec, epoch: int) -> Iterator[np.ndarray]:
+    order = generator(spec.seed, "order", epoch, task.name)
+    if spec.train.batching == "bucketed":
+        return bucketed_batches(whole, spec.train.batch_size, order)
+    return random_batches(len(whole), spec.train.batch_size, order)
+
+
+def has_data(task: TaskSpec) -> bool:
+    """Tell whether a task's data can be read without a download."""
+    source = task.source
+    return isinstance(source, QuickstartSource) or (isinstance(source, FilesSource) and source.root is not None)
+
+
+def lengths_of_data(spec: RunSpec, task: TaskSpec, tokenizer: Any, tokenizer_sha256: str) -> list[np.ndarray]:
+    """Return the tokens of a task's training examples, `[examples]` a part, from its data.
+
+    Raises:
+        MissingError, DataError: the data are not there or cannot be used.
+    """
+    from peftbench.data.encode import encode_split
+    from peftbench.data.load import load_split
+
+    joint = spec.encoder.pair_encoding == "joint"
+    split = encode_split(load_split(task, "train"), tokenizer, tokenizer_sha256, joint, spec.encoder.max_length)
+    return [part.lengths for part in split.parts]
+
+
+def lengths_of_study(spec: RunSpec, task: TaskSpec) -> list[np.ndarray]:
+    """Return lengths as the study's data have them, for a task of its name. The two texts of a pair are independent.
+
+    Raises:
+        UsageError: the study has no such task.
+    """
+    if task.name not in lengths.WHOLE or task.is_pair != (task.name in lengths.TEXTS):
+        raise UsageError(
+            f"task {task.name}: its data are not here, so the lengths of its texts are unknown",
+            "give the folder of the files: --data DIR; lengths are known for the study's sst, paraphrase and sts",
+        )
+    if not task.is_pair or spec.encoder.pair_encoding == "joint":
+        drawn = [np.array(lengths.WHOLE[task.name])]
+    else:
+        texts, rng = np.array(lengths.TEXTS[task.name]), np.random.default_rng(derive_seed(0, "lengths", task.name))
+        mixed = rng.permutation(texts)
+        drawn = [mixed[: len(mixed) // 2], mixed[len(mixed) // 2 :]]
+    return [np.minimum(part, spec.encoder.max_length) for part in drawn]
