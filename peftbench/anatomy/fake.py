@@ -2,7 +2,7 @@
 
 The encoder is built from its configuration with weights that are one number seen in every shape, so that a method
 can attach to it for real (HF PEFT's too, which refuse less than that); then every weight becomes a fake tensor. All of
-it lies on the CPU. `GpuKernels` makes torch take a GPU's kernels there, where they keep something else.
+it lies on the CPU; `Kernels` makes torch take a GPU's kernels there.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
+from functools import partial
 from types import MethodType
 from typing import Any, TypeVar
 
@@ -23,6 +24,7 @@ from torch.overrides import TorchFunctionMode
 from peftbench.anatomy.parts import BatchShape
 from peftbench.data.batches import Batch, Batcher
 from peftbench.data.encode import EncodedSplit, Ragged
+from peftbench.kernels.place import DeviceType
 
 _ANY = 0.02  # a weight's value, as large as BERT's: methods that look at it see no zeros
 
@@ -111,36 +113,35 @@ def _fake(part: Part, mode: FakeTensorMode) -> Part:
     return part
 
 
-class Coins(TorchFunctionMode):
-    """Makes a single random number come up as a half: modules toss one to decide whether they take part in a step."""
+class Kernels(TorchFunctionMode):
+    """Makes torch take a device's kernels for tensors on the CPU.
 
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        if func is torch.rand and args == (1,):
-            return torch.tensor([0.5])  # of such a tensor even a fake one remembers the value
-        return func(*args, **(kwargs or {}))
-
-
-class GpuKernels(TorchFunctionMode):
-    """Makes torch take, for tensors on the CPU, the kernels that it takes on an NVIDIA GPU.
-
-    Two keep something else: dropout (one byte an element for its mask, on the CPU the mask in the input's type) and
-    attention (memory-efficient: no weights; its mask in the input's type, padded). Under autocast a GPU normalises in
-    fp32.
+    On an NVIDIA GPU two keep something else: dropout (one byte an element for its mask, on the CPU a mask in the
+    input's type) and attention (memory-efficient: no weights; its mask in the input's type, padded). Under autocast a
+    GPU normalises in fp32. On either, a single random number comes up as a half: some modules toss one to decide
+    whether they take part in a step.
     """
 
+    def __init__(self, device: DeviceType) -> None:
+        super().__init__()
+        self.replaced: dict[Any, Callable[..., Any]] = {torch.rand: _coin}
+        if device == "cuda":
+            self.replaced |= {F.dropout: _dropout, F.scaled_dot_product_attention: _attention}
+            self.replaced |= {function: partial(_in_fp32, function) for function in (F.layer_norm, F.softmax)}
+
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        kwargs = kwargs or {}
-        if func is F.dropout:
-            return _dropout(*args, **kwargs)
-        if func is F.scaled_dot_product_attention:
-            return _attention(*args, **kwargs)
-        if func in (F.layer_norm, F.softmax) and torch.is_autocast_enabled("cpu"):
-            args = (args[0].float(), *args[1:])
-        return func(*args, **kwargs)
+        return self.replaced.get(func, func)(*args, **(kwargs or {}))
+
+
+def _coin(*size: Any, **kwargs: Any) -> Tensor:
+    alone = size == (1,) and not kwargs
+    return torch.tensor([0.5]) if alone else torch.rand(*size, **kwargs)  # the first keeps its value even as a fake
+
+
+def _in_fp32(function: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    return function(x.float() if torch.is_autocast_enabled("cpu") else x, *args, **kwargs)
 
 
 def _dropout(x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:

@@ -99,13 +99,11 @@ class BatchShape:
         """Tokens with each part padded to its longest text."""
         return sum(len(part) * max(part) for part in self.parts)
 
-    def is_within(self, other: BatchShape) -> bool:
-        """Tell whether every text has a longer one (or as long) of its own in the other batch."""
-        if len(self.parts) != len(other.parts) or self.examples > other.examples:
-            return len(self.parts) < len(other.parts) and self.is_within(BatchShape(other.parts[:1]))
-        pairs = zip(self.parts, other.parts, strict=True)
-        return all(
-            ours <= theirs
-            for mine, wider in pairs
-            for ours, theirs in zip(sorted(mine, reverse=True), sorted(wider, reverse=True), strict=False)
-        )
+    def load(self, *, packed: bool) -> tuple[int, int]:
+        """Return what memory grows with: rows of the token matrices, and of the attention's, with padding or without.
+
+        Args:
+            packed: texts lie end to end, as on the native path; else each part is padded to its longest.
+        """
+        rows = [part if packed else (max(part),) * len(part) for part in self.parts]
+        return sum(map(sum, rows)), sum(length**2 for part in rows for length in part)

@@ -19,7 +19,7 @@ from torch._subclasses.fake_tensor import (
     UnsupportedOperatorException,
 )
 
-from peftbench.anatomy.fake import Coins, GpuKernels, placeholder_encoder, without_values
+from peftbench.anatomy.fake import Kernels, placeholder_encoder, without_values
 from peftbench.anatomy.parts import Anatomy, BatchShape
 from peftbench.anatomy.source import source_of
 from peftbench.anatomy.step import Steps
@@ -114,20 +114,21 @@ def _imagine(
     mode, live = FakeTensorMode(), LiveBytes()
     without_values(model, mode, model.method)
     with ExitStack() as stack:
-        for each in (imagined(device), mode, Coins(), *((GpuKernels(),) if device == "cuda" else ()), live):
+        for each in (imagined(device), mode, Kernels(device), live):
             stack.enter_context(each)
         model.prepare(torch.device("cpu"))
-        steps = Steps(model, spec, mode, live)
-        found = [steps.run(task, batches[task.name]) for task in _widest(tasks, batches)]
+        steps, packed = Steps(model, spec, mode, live), model.native is not None
+        found = [steps.run(task, batches[task.name]) for task in _largest(tasks, batches, packed=packed)]
         for task in tasks:
             steps.remember(task)
         return max((steps.anatomy(step) for step in found), key=lambda parts: parts.total or 0)
 
 
-def _widest(tasks: list[TaskSpec], batches: Mapping[str, BatchShape]) -> list[TaskSpec]:
-    """Return the tasks whose batch fits into no other's: one of the others has the largest step."""
+def _largest(tasks: list[TaskSpec], batches: Mapping[str, BatchShape], *, packed: bool) -> list[TaskSpec]:
+    """Return the tasks of which no other's batch has as many tokens and as much attention: one has the largest step."""
+    loads = {task: batches[task.name].load(packed=packed) for task in tasks}
     found: list[TaskSpec] = []
-    for task in sorted(tasks, key=lambda task: (batches[task.name].padded, task.outputs), reverse=True):
-        if not any(batches[task.name].is_within(batches[wider.name]) for wider in found):
+    for task in sorted(tasks, key=lambda task: (loads[task], task.outputs), reverse=True):
+        if not any(loads[other][1] >= loads[task][1] for other in found):  # they have as many tokens
             found.append(task)
     return found

@@ -38,7 +38,7 @@ def source_of(spec: RunSpec) -> Source:
         MissingError, DataError: the encoder's configuration or the data cannot be had or used.
         UsageError: a task's data are not here, and the study has no task of that name.
     """
-    config, files, notes = _encoder(spec.encoder)
+    config, files, notes = encoder_of(spec.encoder)
     packed = spec.runtime == "native" and config.model_type in PACKED_TYPES
     batches, tokenizer = {}, None
     for task in spec.tasks:
@@ -54,8 +54,12 @@ def source_of(spec: RunSpec) -> Source:
     return Source(config, batches, tuple(notes))
 
 
-def _encoder(spec: EncoderSpec) -> tuple[Any, EncoderFiles, list[str]]:
-    """Return configuration, tokeniser's files and notes: what is here first, then the known shape, then the hub."""
+def encoder_of(spec: EncoderSpec) -> tuple[Any, EncoderFiles, list[str]]:
+    """Return configuration, tokeniser's files and notes: what is here first, then the known shape, then the hub.
+
+    Raises:
+        MissingError: the encoder is nowhere.
+    """
     try:
         files = find_without_weights(spec, local=True)
     except MissingError:

@@ -13,10 +13,11 @@ task they were taken nor how an adapter is computed; docs/memory.md weighs the r
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from peftbench.anatomy.lengths import WHOLE
-from peftbench.anatomy.parts import BatchShape
+from peftbench.anatomy.parts import Anatomy, BatchShape
 
 WORKLOAD = "paper"
 TASK = "sst"
@@ -44,6 +45,49 @@ ROWS = (
 )
 
 
-def largest_batch() -> BatchShape:
+def padded_batch() -> BatchShape:
     """Return the batch that the study's figures are held to."""
     return BatchShape(((WHOLE[TASK][-1],) * BATCH_SIZE,))
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """A row of the study beside our predictions of it: as the study ran it, and on the native path, on a GPU."""
+
+    row: StudyRow
+    as_study: Anatomy
+    native: Anatomy
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What a row takes beyond the last-layer row, in bytes: the study's, ours as it ran it, ours natively."""
+
+    preset: str
+    study: int
+    as_study: int
+    native: int
+
+    @property
+    def error(self) -> float:
+        """The prediction's relative error."""
+        return self.as_study / self.study - 1
+
+
+def differences(rows: Sequence[Compared]) -> list[Difference]:
+    """Return each row less the last-layer row: the CUDA context, the same in all of them, is gone.
+
+    Raises:
+        StopIteration: the last-layer row is not among them.
+    """
+    base = next(one for one in rows if one.row.preset == CONTEXT_ROW)
+    return [
+        Difference(
+            one.row.preset,
+            (one.row.vram_mib - base.row.vram_mib) * 2**20,
+            (one.as_study.total or 0) - (base.as_study.total or 0),
+            (one.native.total or 0) - (base.native.total or 0),
+        )
+        for one in rows
+        if one is not base
+    ]

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from peftbench.cli import catalogue, compare, predict, run, runs
+from peftbench.cli import catalogue, compare, estimate, predict, run, runs
 from peftbench.cli.output import print_error
 from peftbench.errors import EXIT_FAILED, EXIT_INTERRUPTED, PeftbenchError
 
@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 
 app.command("run")(run.run)
+app.command("estimate")(estimate.estimate)
 app.command("runs")(runs.list_runs)
 app.command("show")(runs.show_run)
 app.command("compare")(compare.compare)

@@ -76,6 +76,21 @@ def _significant(value: float) -> str:
     return f"{value:,.{decimals}f}"
 
 
+def mib_of(count: int | None) -> str:
+    """Bytes as mebibytes: 0.7, 86.6, 1,253; what is there is never 0.0."""
+    if count is None:
+        return NOTHING
+    value = count / 2**20
+    if 0 < value < 0.05:
+        return "<0.1"
+    return f"{value:.1f}" if value < 99.95 else f"{value:,.0f}"
+
+
+def percent(value: float | None) -> str:
+    """Whole percent with their sign."""
+    return NOTHING if value is None else f"{round(100 * value) + 0:+d} %"
+
+
 def moment(value: str | None) -> str:
     """A stored time to the minute, in local time."""
     if value is None:

@@ -60,17 +60,14 @@ def test_a_batch_has_texts(parts: tuple[tuple[int, ...], ...]) -> None:
         BatchShape(parts)
 
 
-LENGTHS = st.lists(st.integers(1, 30), min_size=1, max_size=6)
+def test_a_batchs_load_is_its_rows_and_its_attention() -> None:
+    shape = BatchShape(((5, 3), (2, 7)))
+    assert shape.load(packed=True) == (17, 25 + 9 + 4 + 49)
+    assert shape.load(packed=False) == (24, 2 * 25 + 2 * 49)
 
 
-@given(LENGTHS, LENGTHS)
-def test_what_fits_into_another_batch_has_no_more_tokens(ours: list[int], theirs: list[int]) -> None:
-    one, other = BatchShape((tuple(ours),)), BatchShape((tuple(theirs),))
-    assert one.is_within(one)
-    if one.is_within(other):
-        assert one.tokens <= other.tokens and one.padded <= other.padded
-
-
-def test_a_pair_of_texts_fits_into_no_single_one() -> None:
-    pair, single = BatchShape(((3,), (3,))), BatchShape(((9,),))
-    assert not pair.is_within(single) and not single.is_within(pair) and BatchShape(((2,),)).is_within(pair)
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=6))
+def test_padding_never_lightens(lengths: list[int]) -> None:
+    shape = BatchShape((tuple(lengths),))
+    assert shape.load(packed=True) <= shape.load(packed=False)
+    assert shape.load(packed=True)[0] == shape.tokens and shape.load(packed=False)[0] == shape.padded

@@ -76,6 +76,17 @@ def test_adapters_on_the_upper_layers_keep_less() -> None:
     )
 
 
+@pytest.mark.parametrize("runtime", ["native", "transformers"])
+def test_the_largest_of_the_tasks_counts_whichever_it_is(runtime: str) -> None:
+    """One text of many tokens beside many short ones: the tasks are predicted together and each by itself."""
+    config, spec = small_config(0.1), spec_of("lora-r12", f"runtime={runtime}", "method.rank=1", "method.alpha=1")
+    batches = {"sst": BatchShape(((80,),)), "paraphrase": BatchShape(((11,) * 8,)), "sts": BatchShape(((40, 10),))}
+    alone = [predict_for(config, spec, {name: shape}, "cuda") for name, shape in batches.items()]
+    together = predict_for(config, spec, batches, "cuda")
+    assert together.activations == max(parts.activations for parts in alone)
+    assert together.optimizer == sum(parts.optimizer for parts in alone)
+
+
 def bert_base_weights() -> int:
     embeddings = (30522 + 512 + 2) * 768 + 2 * 768
     layer = 4 * (768 * 768 + 768) + 2 * 768 * 3072 + 3072 + 768 + 4 * 768

@@ -1,0 +1,171 @@
+"""Predicted memory as tables with bars, in MiB, as nvidia-smi counts (and the study, which prints them as MB)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from peftbench.anatomy.explain import WORDS, paragraphs
+from peftbench.anatomy.parts import PARTS, Anatomy, BatchShape
+from peftbench.anatomy.study import BATCH_SIZE, CONTEXT_ROW, Compared, differences, padded_batch
+from peftbench.report import figures
+from peftbench.text import clean
+
+if TYPE_CHECKING:
+    from peftbench.anatomy.predict import Prediction
+    from peftbench.spec.model import RunSpec
+
+BAR = 24
+_STACK = {"weights": "█", "gradients": "▓", "optimizer": "▒", "activations": "░", "workspace": "·"}
+_NAMES = {"trainable": "  trained", "optimizer": "optimiser"}
+
+
+def estimate_page(spec: RunSpec, found: Prediction) -> Group:
+    """Return one prediction: what was asked, the parts with bars, notes and words."""
+    anatomy = found.anatomy
+    parts: list[RenderableType] = [_title(spec, found.device), *_batches(found.batches), Text(""), _parts(anatomy)]
+    parts += [Text(f"note: {note}", style="dim") for note in _cleaned(found.notes)]
+    parts += [Text("")]
+    parts += [Text(paragraph) for paragraph in paragraphs(anatomy)]
+    return Group(*parts)
+
+
+def estimates_page(rows: Sequence[tuple[RunSpec, Prediction]]) -> Group:
+    """Return several predictions on one workload, a row each."""
+    spec, first = rows[0]
+    totals = [found.anatomy.total or 0 for _, found in rows]
+    shown: list[Sequence[str | Text]] = [
+        (
+            clean(each.preset, 16),
+            *(figures.mib_of(getattr(found.anatomy, name)) for name in _STACK),
+            figures.mib_of(found.anatomy.total),
+            _stacked(found.anatomy, max(totals), 18),
+        )
+        for each, found in rows
+    ]
+    headers = ("preset", "weights", "grads", "optim.", "activ.", "work", "total", "")
+    legend = "  ".join(f"{mark} {_NAMES.get(name, name)}" for name, mark in _STACK.items())
+    notes = dict.fromkeys(note for _, found in rows for note in _cleaned(found.notes))
+    return Group(
+        Text.assemble(
+            ("Predicted memory of a training step, MiB", "bold"),
+            f": workload {clean(spec.workload)} ({clean(spec.encoder.name)}), {_place(first.device)}",
+        ),
+        *_batches(first.batches),
+        Text(""),
+        _table(headers, shown, "lrrrrrrl"),
+        Text(legend, style="dim"),
+        *(Text(f"note: {note}", style="dim") for note in notes),
+    )
+
+
+def study_page(rows: Sequence[Compared]) -> Group:
+    """Return the study's Table 2 beside our predictions of it, each less its last-layer row."""
+    found = differences(rows)
+    widest = max(max(row.study, row.as_study) for row in found)
+    shown: list[Sequence[str | Text]] = [
+        (
+            row.preset,
+            figures.mib_of(row.study),
+            figures.mib_of(row.as_study),
+            figures.percent(row.error),
+            figures.mib_of(row.native),
+            _bar(row.study, widest, 22) + "\n" + _bar(row.as_study, widest, 22, "▒"),
+        )
+        for row in found
+    ]
+    headers = (
+        "\npreset",
+        "\nstudy",
+        "as the study\nran it",
+        "\nerror",
+        "native\npath",
+        "█ study\n▒ as the study ran it",
+    )
+    base = next(one for one in rows if one.row.preset == CONTEXT_ROW)
+    return Group(
+        Text.assemble(
+            ("The study's Table 2", "bold"),
+            f", MiB beyond its {CONTEXT_ROW} row ({base.row.vram_mib}, the context in it)",
+        ),
+        Text(""),
+        _table(headers, shown, "lrrrrl"),
+        Text(
+            f"As the study ran it: SST alone, {BATCH_SIZE} sentences padded to its longest "
+            f"({max(padded_batch().parts[0])} tokens), transformers' forward, attention weights formed, dropout on, "
+            "each adapted layer's weight formed. Native path: the same task, its largest batch. See docs/memory.md.",
+            style="dim",
+        ),
+    )
+
+
+def _title(spec: RunSpec, device: str) -> Text:
+    return Text.assemble(
+        (clean(spec.preset), "bold"),
+        f" on workload {clean(spec.workload)} ({clean(spec.encoder.name)}), runtime {spec.runtime}, {spec.precision}, "
+        f"{_place(device)}",
+    )
+
+
+def _place(device: str) -> str:
+    return "on a GPU" if device == "cuda" else "on the CPU"
+
+
+def _batches(batches: Mapping[str, BatchShape]) -> list[Text]:
+    """Say what the largest batches are."""
+    return [
+        Text(
+            f"largest batch, {clean(task)}: {shape.examples} examples, {shape.tokens} tokens, longest text "
+            f"{max(max(part) for part in shape.parts)}",
+            style="dim",
+        )
+        for task, shape in batches.items()
+    ]
+
+
+def _parts(anatomy: Anatomy) -> RenderableType:
+    total = anatomy.total or 0
+    rows: list[Sequence[str | Text]] = [
+        (
+            _NAMES.get(name, name),
+            figures.mib_of(getattr(anatomy, name)),
+            _bar(getattr(anatomy, name) or 0, total, BAR, "░" if name == "trainable" else "█"),
+            WORDS[name],
+        )
+        for name in PARTS
+    ]
+    return _table(("part", "MiB", "", ""), rows, "lrll")
+
+
+def _table(headers: Sequence[str], rows: Iterable[Sequence[str | Text]], sides: str) -> Table:
+    """Return a table without frame; `sides` says for each column whether it is left- or right-aligned."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
+    for header, side in zip(headers, sides, strict=True):
+        table.add_column(Text(header), justify="left" if side == "l" else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in row))
+    return table
+
+
+def _bar(value: int, largest: int, width: int, mark: str = "█") -> str:
+    return mark * round(width * value / largest) if largest else ""
+
+
+def _stacked(anatomy: Anatomy, largest: int, width: int) -> Text:
+    """Return the parts in their order as one bar; the rounding of one part is the next one's start."""
+    text, reached, drawn = Text(), 0, 0
+    for name, mark in _STACK.items():
+        reached += getattr(anatomy, name) or 0
+        upto = round(width * reached / largest) if largest else 0
+        text.append(mark * (upto - drawn))
+        drawn = upto
+    return text
+
+
+def _cleaned(notes: Iterable[str]) -> list[str]:
+    return [clean(note) for note in notes]
