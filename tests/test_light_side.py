@@ -39,6 +39,8 @@ def loaded_by(*arguments: str) -> list[str]:
         ("methods",),
         ("workloads", "paper"),
         ("compare", "a", "b"),
+        ("estimate", "--help"),
+        ("estimate", "--preset", "nothing"),
         ("run", "--preset", "dora-r12", "--workload", "paper"),
     ],
 )

@@ -24,7 +24,9 @@ from torch.overrides import TorchFunctionMode
 from peftbench.anatomy.parts import BatchShape
 from peftbench.data.batches import Batch, Batcher
 from peftbench.data.encode import EncodedSplit, Ragged
+from peftbench.errors import MissingError
 from peftbench.kernels.place import DeviceType
+from peftbench.text import clean
 
 _ANY = 0.02  # a weight's value, as large as BERT's: methods that look at it see no zeros
 
@@ -37,16 +39,23 @@ def placeholder_encoder(config: Any, attention: str) -> nn.Module:
     Args:
         config: transformers' configuration; it is left as it is.
         attention: transformers' name of the attention, `sdpa` or `eager`.
+
+    Raises:
+        MissingError: transformers has no such model, or not with this attention.
     """
     from transformers import AutoModel
 
-    with torch.device("meta"):
-        encoder: nn.Module = AutoModel.from_config(
-            copy.deepcopy(config), attn_implementation=attention, dtype=torch.float32, trust_remote_code=False
-        )
-    _replace_all(
-        encoder, lambda tensor: torch.full((), _ANY, dtype=torch.float32).to(tensor.dtype).expand(tensor.shape)
-    )
+    try:
+        with torch.device("meta"):
+            encoder: nn.Module = AutoModel.from_config(
+                copy.deepcopy(config), attn_implementation=attention, dtype=torch.float32, trust_remote_code=False
+            )
+    except Exception as error:  # transformers raises many kinds here
+        raise MissingError(
+            f"encoder: transformers cannot build a {clean(config.model_type)}: {clean(error, 300)}",
+            "peftbench runs BERT-family encoders that transformers has itself, with its sdpa attention",
+        ) from error
+    _replace_all(encoder, lambda tensor: torch.full((), _ANY).to(tensor.dtype).expand(tensor.shape))
     return encoder
 
 

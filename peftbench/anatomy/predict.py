@@ -81,15 +81,21 @@ def predict_for(
 
     Raises:
         UsageError: a task is unknown, none is given, or the method cannot attach to this encoder.
-        MissingError: the method needs a package that is not here.
+        MissingError: transformers cannot build the encoder, or the method needs a package that is not here.
         PeftbenchError: the method looks at values in training, and here there are none.
     """
     tasks = {name: spec.task(name) for name in batches}
     if not tasks or (unknown := [name for name, task in tasks.items() if task is None]):
         raise UsageError(f"no batch to predict for: tasks {', '.join(tasks and unknown) or 'none'}")
     onednn(), onednn_bf16()  # they probe with values, once, and remember
+    encoder = placeholder_encoder(model_config, attention)
+    if spec.encoder.pooling == "pooler" and getattr(encoder, "pooler", None) is None:
+        raise UsageError(
+            f"encoder.pooling = 'pooler': a {clean(model_config.model_type)} has no pooler",
+            "use --set encoder.pooling=mean, or cls",
+        )
     with torch.random.fork_rng(devices=[]):
-        model = MultitaskModel(placeholder_encoder(model_config, attention), spec)
+        model = MultitaskModel(encoder, spec)
     if change is not None:
         change(model)
     known = [task for task in tasks.values() if task is not None]

@@ -53,8 +53,9 @@ def estimates_page(rows: Sequence[tuple[RunSpec, Prediction]]) -> Group:
     notes = dict.fromkeys(note for _, found in rows for note in _cleaned(found.notes))
     return Group(
         Text.assemble(
-            ("Predicted memory of a training step, MiB", "bold"),
-            f": workload {clean(spec.workload)} ({clean(spec.encoder.name)}), {_place(first.device)}",
+            ("A training step's memory, MiB", "bold"),
+            f": workload {clean(spec.workload)}, {_place(first.device)}\n",
+            (f"encoder {clean(spec.encoder.name)}, runtime {spec.runtime}, {spec.precision}", "dim"),
         ),
         *_batches(first.batches),
         Text(""),
@@ -107,8 +108,8 @@ def study_page(rows: Sequence[Compared]) -> Group:
 def _title(spec: RunSpec, device: str) -> Text:
     return Text.assemble(
         (clean(spec.preset), "bold"),
-        f" on workload {clean(spec.workload)} ({clean(spec.encoder.name)}), runtime {spec.runtime}, {spec.precision}, "
-        f"{_place(device)}",
+        f" on workload {clean(spec.workload)}, {_place(device)}: a training step's memory\n",
+        (f"encoder {clean(spec.encoder.name)}, runtime {spec.runtime}, {spec.precision}", "dim"),
     )
 
 

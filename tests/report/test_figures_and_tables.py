@@ -161,6 +161,17 @@ class TestFigures:
     def test_rates_and_mebibytes(self) -> None:
         assert (figures.rate(11.64), figures.mib(12_345.6)) == ("11.6", "12,346")
 
+    @pytest.mark.parametrize(
+        ("count", "text"),
+        [(0, "0.0"), (1, "<0.1"), (734_003, "0.7"), (104_800_000, "99.9"), (104_857_600, "100"), (1 << 31, "2,048")],
+    )
+    def test_bytes_as_mebibytes_and_what_is_there_is_never_nothing(self, count: int, text: str) -> None:
+        assert figures.mib_of(count) == text
+
+    def test_percent_have_their_sign(self) -> None:
+        assert (figures.percent(0.106), figures.percent(-0.07), figures.percent(-0.001)) == ("+11 %", "-7 %", "+0 %")
+        assert figures.percent(None) == figures.mib_of(None) == figures.NOTHING
+
     def test_a_moment_is_in_local_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
         import time
 
