@@ -191,6 +191,11 @@ def _folder(spec: EncoderSpec, patterns: tuple[str, ...] = _WHOLE, *, local: boo
     return _download(spec.name, spec.revision, spec.name, patterns, local=local)
 
 
+def embedded_is_installed() -> bool:
+    """Return whether the embedded encoder's package is here; else the encoder comes from the hub."""
+    return _embedded_folder() is not None
+
+
 def _embedded_folder() -> Path | None:
     """Return the model folder of the installed package, found without importing its code."""
     package = importlib.util.find_spec(_EMBEDDED_PACKAGE)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from peftbench.cli import catalogue, compare, estimate, predict, run, runs
+from peftbench.cli import catalogue, compare, doctor, estimate, predict, run, runs
 from peftbench.cli.output import print_error
 from peftbench.errors import EXIT_FAILED, EXIT_INTERRUPTED, PeftbenchError
 
@@ -32,6 +32,7 @@ app.command("delete")(runs.delete)
 app.command("presets")(catalogue.presets)
 app.command("workloads")(catalogue.workloads)
 app.command("methods")(catalogue.methods)
+app.command("doctor")(doctor.doctor)
 
 
 @app.callback(invoke_without_command=True)
