@@ -19,7 +19,13 @@ EPOCHS_SEEN = 10  # whose batches are looked at: more would hardly be larger
 
 
 def largest_batch(parts: Sequence[np.ndarray], spec: RunSpec, task: TaskSpec, *, packed: bool) -> BatchShape:
-    """Return the largest batch of a task in the order that the run's seed gives.
+    """Return the shape of a task's largest batch: see `largest_rows`."""
+    rows = largest_rows(parts, spec, task, packed=packed)
+    return BatchShape(tuple(tuple(int(length) for length in part[rows]) for part in parts))
+
+
+def largest_rows(parts: Sequence[np.ndarray], spec: RunSpec, task: TaskSpec, *, packed: bool) -> np.ndarray:
+    """Return the rows of the largest batch of a task in the order that the run's seed gives.
 
     Args:
         parts: tokens of each training example, `[examples]`; two where the texts of a pair are encoded separately.
@@ -40,7 +46,7 @@ def largest_batch(parts: Sequence[np.ndarray], spec: RunSpec, task: TaskSpec, *,
         tokens = np.asarray(sum(count))
         if tokens.max() > most:
             best, most = batches[int(tokens.argmax())], int(tokens.max())
-    return BatchShape(tuple(tuple(int(length) for length in part[best]) for part in parts))
+    return best
 
 
 def _batches(whole: np.ndarray, spec: RunSpec, task: TaskSpec, epoch: int) -> Iterator[np.ndarray]:

@@ -54,6 +54,7 @@ def show_run(
     run: RunName = "latest",
     spec: Annotated[bool, typer.Option("--spec", help="Every value of the spec and where it came from.")] = False,
     phases: Annotated[bool, typer.Option("--phases", help="Every phase: time, memory, watts, joules.")] = False,
+    memory: Annotated[bool, typer.Option("--memory", help="A step's memory: predicted, measured.")] = False,
     reach: Annotated[
         list[str] | None,
         typer.Option("--reach", metavar="[TASK=]SCORE", help="Energy and time until dev first had this score."),
@@ -66,6 +67,7 @@ def show_run(
 
     from peftbench.paths import run_folder
     from peftbench.report import jsonable, resources, tables
+    from peftbench.report.anatomy import memory_page
     from peftbench.spec import flatten
     from peftbench.store.reader import Reader
 
@@ -82,6 +84,9 @@ def show_run(
         return
     if phases:
         show(tables.run_title(record.run), "", resources.phases(record))
+        return
+    if memory:
+        show(tables.run_title(record.run), "", memory_page(record.run))
         return
     if targets:
         show(tables.run_title(record.run), "", *(resources.reached_line(record, *target) for target in targets))

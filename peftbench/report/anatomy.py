@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from peftbench.anatomy.explain import WORDS, paragraphs
-from peftbench.anatomy.parts import PARTS, Anatomy, BatchShape
+from peftbench.anatomy.parts import PARTS, Anatomy, BatchShape, score
 from peftbench.anatomy.study import BATCH_SIZE, CONTEXT_ROW, Compared, differences, padded_batch
 from peftbench.report import figures
 from peftbench.text import clean
@@ -19,6 +19,7 @@ from peftbench.text import clean
 if TYPE_CHECKING:
     from peftbench.anatomy.predict import Prediction
     from peftbench.spec.model import RunSpec
+    from peftbench.store.rows import Run
 
 BAR = 24
 _STACK = {"weights": "█", "gradients": "▓", "optimizer": "▒", "activations": "░", "workspace": "·"}
@@ -103,6 +104,47 @@ def study_page(rows: Sequence[Compared]) -> Group:
             style="dim",
         ),
     )
+
+
+def memory_page(run: Run) -> RenderableType:
+    """Return a run's training step in memory: each part as predicted before it and as measured after it."""
+    predicted, measured = anatomies(run)
+    if predicted is None and measured is None:
+        return Text("the memory of this run's steps was neither predicted nor measured")
+    errors = score(predicted, measured) if predicted and measured else dict.fromkeys(PARTS)
+    rows: list[Sequence[str | Text]] = [
+        (
+            _NAMES.get(name, name),
+            figures.mib_of(getattr(predicted, name) if predicted else None),
+            figures.mib_of(getattr(measured, name) if measured else None),
+            figures.percent(errors[name]),
+            WORDS[name],
+        )
+        for name in PARTS
+    ]
+    return _table(("part", "predicted MiB", "measured", "error", ""), rows, "lrrrl")
+
+
+def memory_line(run: Run) -> str:
+    """Return what a training step takes in one line: predicted, and how well that met what was measured."""
+    predicted, measured = anatomies(run)
+    if predicted is None:
+        return figures.NOTHING
+    said = f"{figures.mib_of(predicted.total)} MiB predicted for a step's peak"
+    if measured is None:
+        return said
+    errors = score(predicted, measured)
+    if errors["total"] is not None:
+        return f"{said}, {figures.percent(errors['total'])} off the measured"
+    kept = predicted.kept / measured.kept - 1 if measured.kept else None
+    return f"{said} ({figures.mib_of(predicted.kept)} without workspace: {figures.percent(kept)} off the measured)"
+
+
+def anatomies(run: Run) -> tuple[Anatomy | None, Anatomy | None]:
+    """Return a run's predicted and measured anatomy, as far as they are stored."""
+    stored = (run.memory_predicted, run.memory_measured)
+    predicted, measured = (None if parts is None else Anatomy.from_dict(parts) for parts in stored)
+    return predicted, measured
 
 
 def _title(spec: RunSpec, device: str) -> Text:

@@ -10,7 +10,9 @@ from typing import Any
 from peftbench.analysis.comparison import Comparison
 from peftbench.analysis.quality import flags
 from peftbench.analysis.resources import cost, reach
+from peftbench.anatomy.parts import score
 from peftbench.jobs.liveness import state_shown
+from peftbench.report.anatomy import anatomies
 from peftbench.store.rows import Run, RunRecord
 
 _STORED_AS_JSON = "spec_json"
@@ -33,6 +35,7 @@ def run_full(record: RunRecord, targets: Sequence[tuple[float, str | None]] = ()
         **run_summary(record.run),
         "cost": dataclasses.asdict(cost(record)),
         "flags": [dataclasses.asdict(flag) for flag in flags(record)],
+        "memory_error": _memory_error(record.run),
         **({"reached": [_reached(record, *target) for target in targets]} if targets else {}),
         "epochs": [dataclasses.asdict(row) for row in record.epochs],
         "scores": [dataclasses.asdict(row) for row in record.scores],
@@ -60,6 +63,11 @@ def comparison(result: Comparison) -> dict[str, Any]:
             for record, rows in zip(result.records[1:], result.against, strict=True)
         },
     }
+
+
+def _memory_error(run: Run) -> dict[str, float | None] | None:
+    predicted, measured = anatomies(run)
+    return score(predicted, measured) if predicted and measured else None
 
 
 def _reached(record: RunRecord, target: float, task: str | None) -> dict[str, Any]:

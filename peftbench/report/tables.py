@@ -14,6 +14,7 @@ from peftbench.analysis.paired import PairedDifference
 from peftbench.analysis.resources import Cost, cost
 from peftbench.jobs.liveness import state_shown
 from peftbench.report import figures
+from peftbench.report.anatomy import memory_line
 from peftbench.report.layout import plain_table
 from peftbench.report.resources import TASKS_A_TABLE, flag_lines, flags_of_all, resources
 from peftbench.store.rows import Run, RunRecord
@@ -195,6 +196,7 @@ def _facts(run: Run, spent: Cost) -> Table:
         ),
         ("computed by", clean(conditions.get("path", figures.NOTHING))),
         ("peak memory", f"{figures.mib(spent.peak_rss_mib)} MiB of the process"),
+        ("step memory", memory_line(run)),
         (
             "measured on",
             "{}, {} threads, torch {}".format(

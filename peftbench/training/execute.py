@@ -6,6 +6,7 @@ import hashlib
 import math
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -41,6 +42,7 @@ def execute(spec: RunSpec, recorder: Recorder, folder: Path, meter_settings: Met
     make_deterministic(device)
     with MeterSession(device, meter_settings or MeterSettings()) as meters:
         recorder.describe(conditions=meters.facts())
+        facts: dict[str, Any] = {}
         try:
             idle = meters.idle(lambda done, whole: _tell_idle(recorder, done, whole))
             if idle is not None:
@@ -49,9 +51,10 @@ def execute(spec: RunSpec, recorder: Recorder, folder: Path, meter_settings: Met
                 trainer = _load(spec, recorder, folder, device, meters)
             recorder.phases([load.row])
             trainer.run()
+            facts["memory_measured"] = trainer.measured_memory()
         finally:
-            whole, facts = meters.close()
-            recorder.ending(whole, meters.rows(), facts)
+            whole, conditions = meters.close()
+            recorder.ending(whole, meters.rows(), conditions, **facts)
 
 
 def _tell_idle(recorder: Recorder, done_s: float, whole_s: float) -> None:
@@ -101,7 +104,7 @@ def _load(spec: RunSpec, recorder: Recorder, folder: Path, device: torch.device,
             "data_sha256": fingerprints,
         },
     )
-    return Trainer(
+    trainer = Trainer(
         spec,
         model,
         data,
@@ -111,6 +114,11 @@ def _load(spec: RunSpec, recorder: Recorder, folder: Path, device: torch.device,
         meters=meters,
         folder=folder,
     )
+    predicted, why = trainer.memory.predicted()
+    if why is not None:
+        recorder.note("memory", f"not predicted: {why}")
+    recorder.describe(conditions={}, memory_predicted=predicted)
+    return trainer
 
 
 def choose_device() -> torch.device:

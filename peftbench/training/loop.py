@@ -34,6 +34,7 @@ from peftbench.tasks import TaskSpec
 from peftbench.training.checkpoint import checkpoint_path, remove_others, save_weights
 from peftbench.training.evaluation import Evaluation, evaluate, train_sample
 from peftbench.training.losses import LossCurve, diverged
+from peftbench.training.memory import StepMemory
 from peftbench.training.metrics import loss_of
 from peftbench.training.pace import ProgressTeller
 from peftbench.training.prefix import Prefixes
@@ -124,6 +125,8 @@ class Trainer:
         self.epoch_steps = sum(steps.values())
         self.steps_done = 0
         self.best = _Best()
+        self.memory = StepMemory(spec, model, {name: each.train for name, each in data.items()})
+        self._peak_mib: float | None = None  # of torch's allocator, in training
         self._progress = ProgressTeller(recorder, meters, self.epoch_steps * train.epochs)
 
     def run(self) -> None:
@@ -138,6 +141,15 @@ class Trainer:
             for task in self.spec.tasks:
                 phases += self._train_task(epoch, task)
             self._finish_epoch(epoch, phases)
+
+    def measured_memory(self) -> dict[str, int | None]:
+        """Return the anatomy of a training step, in bytes by part, measured once training is over."""
+        batchers = {
+            name: self.prefixes.batcher(f"{name} train", each.train, training=True)[0]
+            for name, each in self.data.items()
+        }
+        peak = None if self._peak_mib is None else round(self._peak_mib * 2**20)
+        return self.memory.measured(self.optimizer, batchers, peak)
 
     def _train_task(self, epoch: int, task: TaskSpec) -> list[Phase]:
         split = self.data[task.name].train
@@ -183,6 +195,9 @@ class Trainer:
                 self.steps_done += 1
                 losses.add(self.steps_done, loss)
                 self._progress.tell("train", epoch, task.name, step, steps, self.steps_done)
+        usage = measured.row.usage
+        if usage is not None and usage.peak_allocated_mib is not None:
+            self._peak_mib = max(usage.peak_allocated_mib, self._peak_mib or 0.0)
         return measured.row
 
     def _step(self, task: TaskSpec, batch: Batch) -> Tensor:
