@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import MethodType
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from peftbench.anatomy.parts import Anatomy
+from peftbench.anatomy.parts import Anatomy, BatchShape
 from peftbench.anatomy.predict import predict_for
 from peftbench.anatomy.shapes import largest_batch, lengths_of_study
 from peftbench.anatomy.source import encoder_of
@@ -23,13 +24,23 @@ def compare_with_study() -> list[Compared]:
     Raises:
         MissingError: the encoder's configuration cannot be had.
     """
-    return [Compared(row, _as_study(row.preset), _native(row.preset)) for row in ROWS]
+    return [Compared(row, as_the_study(row.preset, {TASK: padded_batch()}), _native(row.preset)) for row in ROWS]
 
 
-def _as_study(preset: str) -> Anatomy:
-    spec = resolve(preset, WORKLOAD, overrides=["runtime=transformers"]).spec
+def as_the_study(preset: str, batches: Mapping[str, BatchShape], *, formed: bool = True) -> Anatomy:
+    """Predict a preset as the study ran it.
+
+    Args:
+        preset: of the paper workload.
+        batches: of the tasks that have been trained; in two parts where the texts of a pair are encoded separately.
+        formed: an adapted layer forms its weight and multiplies once; else the low-rank part has a path of its own.
+    """
+    separate = any(len(shape.parts) > 1 for shape in batches.values())
+    encoding = f"encoder.pair_encoding={'separate' if separate else 'joint'}"
+    spec = resolve(preset, WORKLOAD, overrides=["runtime=transformers", encoding]).spec
     config, _, _ = encoder_of(spec.encoder)
-    return predict_for(config, spec, {TASK: padded_batch()}, "cuda", attention="eager", change=form_weights)
+    change = form_weights if formed else None
+    return predict_for(config, spec, batches, "cuda", attention="eager", change=change)
 
 
 def _native(preset: str) -> Anatomy:

@@ -84,9 +84,7 @@ def predict_for(
         MissingError: transformers cannot build the encoder, or the method needs a package that is not here.
         PeftbenchError: the method looks at values in training, and here there are none.
     """
-    tasks = {name: spec.task(name) for name in batches}
-    if not tasks or (unknown := [name for name, task in tasks.items() if task is None]):
-        raise UsageError(f"no batch to predict for: tasks {', '.join(tasks and unknown) or 'none'}")
+    known = _tasks(spec, batches)
     onednn(), onednn_bf16()  # they probe with values, once, and remember
     encoder = placeholder_encoder(model_config, attention)
     if spec.encoder.pooling == "pooler" and getattr(encoder, "pooler", None) is None:
@@ -98,7 +96,6 @@ def predict_for(
         model = MultitaskModel(encoder, spec)
     if change is not None:
         change(model)
-    known = [task for task in tasks.values() if task is not None]
     try:
         return _imagine(model, spec, known, batches, device)
     except CANNOT as error:
@@ -107,6 +104,28 @@ def predict_for(
             f"in training ({clean(error, 120)})",
             "run it: its memory is then measured",
         ) from error
+
+
+def _tasks(spec: RunSpec, batches: Mapping[str, BatchShape]) -> list[TaskSpec]:
+    """Return the tasks of the batches, and see that these are in the form that the spec's inputs have."""
+    if not batches:
+        raise UsageError("no batch to predict for", f"tasks of the spec: {', '.join(task.name for task in spec.tasks)}")
+    found = []
+    for name, shape in batches.items():
+        task = spec.task(name)
+        if task is None:
+            raise UsageError(
+                f"a batch of task '{clean(name)}' to predict for, which the spec has not",
+                f"tasks of the spec: {', '.join(task.name for task in spec.tasks)}",
+            )
+        parts = 2 if task.is_pair and spec.encoder.pair_encoding == "separate" else 1
+        if len(shape.parts) != parts:
+            raise UsageError(
+                f"task {task.name}: a batch of {len(shape.parts)} texts an example to predict for, not {parts}",
+                f"encoder.pair_encoding is '{spec.encoder.pair_encoding}'",
+            )
+        found.append(task)
+    return found
 
 
 def _imagine(

@@ -85,6 +85,7 @@ class LiveBytes(TorchDispatchMode):
         super().__init__()
         self.now = self.peak = 0
         self._known: dict[int, weakref.ref[Any]] = {}
+        self._serial = 0
 
     def restart_peak(self) -> None:
         """Let the peak start from what is alive now."""
@@ -94,6 +95,15 @@ class LiveBytes(TorchDispatchMode):
         """Count tensors that were made outside."""
         for tensor in tensors:
             self._meet(tensor)
+
+    def made(self, serial: int, count: int) -> None:
+        """Note a new storage of so many bytes; `serial` is its own."""
+        self.now += count
+        self.peak = max(self.peak, self.now)
+
+    def gone(self, serial: int, count: int) -> None:
+        """Note that a storage is no more."""
+        self.now -= count
 
     def __torch_dispatch__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -109,11 +119,11 @@ class LiveBytes(TorchDispatchMode):
         key = storage._cdata
         if key in self._known:
             return
-        count = storage.nbytes()
-        self._known[key] = weakref.ref(storage, lambda _: self._leave(key, count))
-        self.now += count
-        self.peak = max(self.peak, self.now)
+        count, serial = storage.nbytes(), self._serial
+        self._serial += 1
+        self._known[key] = weakref.ref(storage, lambda _: self._leave(key, serial, count))
+        self.made(serial, count)
 
-    def _leave(self, key: int, count: int) -> None:
+    def _leave(self, key: int, serial: int, count: int) -> None:
         del self._known[key]
-        self.now -= count
+        self.gone(serial, count)

@@ -215,9 +215,16 @@ def test_a_live_models_activations_can_be_asked_for_without_a_trace() -> None:
     assert abs(predicted.activations - found) <= WITHIN * found
 
 
-@pytest.mark.parametrize("batches", [{}, {"imdb": BATCHES["sst"]}])
-def test_batches_are_of_the_specs_tasks(batches: dict[str, BatchShape]) -> None:
-    with pytest.raises(UsageError, match="no batch to predict for"):
+@pytest.mark.parametrize(
+    ("batches", "told"),
+    [
+        ({}, "no batch to predict for"),
+        ({"imdb": BATCHES["sst"]}, "task 'imdb'"),
+        ({"sts": BatchShape(((3,), (3,)))}, "task sts: a batch of 2 texts an example .* not 1"),
+    ],
+)
+def test_batches_are_of_the_specs_tasks_and_in_its_form(batches: dict[str, BatchShape], told: str) -> None:
+    with pytest.raises(UsageError, match=told):
         predict_for(small_config(), spec_of("full"), batches, "cuda")
 
 
