@@ -45,10 +45,8 @@ def errors(name: str, memory: Callable[[str], int]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description="Readings of the study's Table 2.")
-    parser.add_argument(
-        "--reserved", action="store_true", help="what torch's allocator would reserve (minutes) instead"
-    )
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description="Readings of Table 2.")
+    parser.add_argument("--reserved", action="store_true", help="what torch's allocator would reserve (minutes)")
     asked = parser.parse_args(arguments)
     print(f"{'':44}", *(f"{preset:>13}" for preset in SHOWN))
     for name, batches in readings().items() if not asked.reserved else ():

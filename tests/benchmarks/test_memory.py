@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -54,7 +56,7 @@ def test_blocks_in_use_never_overlap(steps: list[tuple[bool, int]]) -> None:
         else:
             allocator.give(used.pop(count % len(used)))
         spans = sorted((block.place, block.place + block.size) for block in used)
-        assert all(end <= start for (_, end), (start, _) in zip(spans, spans[1:], strict=False))
+        assert all(end <= start for (_, end), (start, _) in itertools.pairwise(spans))
         assert sum(block.size for block in used) <= allocator.reserved
 
 
