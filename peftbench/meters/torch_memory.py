@@ -47,7 +47,7 @@ class TorchMemory:
 
     def reset_peaks(self) -> None:
         """Start new peaks. Never `empty_cache`: that would change what is measured."""
-        if self.on_gpu:
+        if self.on_gpu and torch.cuda.is_initialized():
             torch.cuda.reset_peak_memory_stats(self.device)
 
     def peaks_mib(self) -> tuple[float | None, float | None]:
