@@ -59,7 +59,7 @@ def _pointwise(x: Tensor, weight: Tensor, bias: Tensor | None, after: str = "non
     """Return x W^T + b, `[n, out]`; `after` may be "gelu", the exact one, in the same pass."""
     if is_imagined():
         y = F.linear(x, weight, bias)
-        return F.gelu(y) if after == "gelu" else y
+        return torch.ops.aten.gelu_(y) if after == "gelu" else y  # one matrix, as in the same pass
     out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, after, [], "none" if after == "gelu" else "")
     return out
 
