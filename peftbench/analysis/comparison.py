@@ -113,11 +113,13 @@ def _circumstances(record: RunRecord) -> dict[str, Any]:
     """Return what a run was measured under, as far as it makes a comparison of cost unfair."""
     conditions = record.run.conditions
     gpu, lock = conditions.get("gpu") or {}, conditions.get("clock_lock") or {}
-    doubts = {flag.name for flag in flags(record)}
+    doubts, spent = {flag.name for flag in flags(record)}, cost(record)
     return {
         **{key: conditions.get(key) for key in _UNFAIR_CONDITIONS},
         **{f"gpu.{key}": gpu.get(key) for key in _UNFAIR_OF_CARD},
         "clocks locked at MHz": lock.get("asked_mhz"),
+        "VRAM, by": spent.vram_source,
+        "energy, by": spent.energy_source,
         **{flag: flag in doubts for flag in _UNFAIR_FLAGS},
     }
 

@@ -6,8 +6,9 @@ about the scores.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from peftbench.analysis.resources import energy, peak
 from peftbench.store.rows import Phase, RunRecord, Usage
@@ -15,9 +16,12 @@ from peftbench.store.rows import Phase, RunRecord, Usage
 DISAGREEMENT = 0.05  # of counter and integral
 LONG_ENOUGH_S = 4.0  # for that: both ends of a counter may be 0.1 s old
 FEWEST_SAMPLES = 60  # for a figure of power (MLPerf Training's power rules)
+SHORTEST_S = 6.0  # for it too: so many samples of a sensor that looks ten times a second
+SLOWEST_MS = 1000.0
 SHORTEST_IDLE_S = 30.0
 OTHERS_SHARE = 0.1  # of the cores, used by others, in the mean
 CLOCK_OFF = 0.02
+_ENERGIES = ("energy_j", "energy_integrated_j")
 _THROTTLE = {
     0x8: "hardware slowdown",
     0x20: "software thermal slowdown",
@@ -51,7 +55,10 @@ def _device(record: RunRecord) -> Iterator[Flag]:
     conditions = record.run.conditions
     if conditions.get("gpu_computes"):
         lock = conditions.get("clock_lock")
-        if lock is None:
+        if not conditions.get("gpu"):
+            detail = (conditions.get("meters") or {}).get("nvml", {}).get("detail")
+            yield Flag("card_not_read", f"NVML did not read the card: {detail}")
+        elif lock is None:
             yield Flag("clocks_not_locked", "the card's clocks were not locked (--lock-clocks MHZ)")
     elif conditions.get("gpu"):
         yield Flag("cpu_only", "computed on the CPU: the card's figures are those of a card at other work")
@@ -67,12 +74,12 @@ def _card(record: RunRecord, measured: list[Phase]) -> Iterator[Flag]:
     if foreign := peak(measured, "foreign_processes"):
         yield Flag("shared_gpu", f"up to {foreign:.0f} other process{'es' * (foreign > 1)} on the card")
     reasons = {reason: None for phase in work for reason in throttled(_usage(phase))}
-    if reasons:
-        slow_s = sum(_usage(phase).throttled_s or 0 for phase in work)
+    slow_s = sum(max(_usage(phase).throttled_s or 0, _usage(phase).violation_thermal_s or 0) for phase in work)
+    if slow_s:
+        reasons = reasons or {"thermal violation": None}
         yield Flag("throttled", f"throttled for {slow_s:.1f} s of {_seconds(work):.1f} s: {', '.join(reasons)}")
     lock = record.run.conditions.get("clock_lock")
-    if lock and (lock.get("held") is False or _off_clock(work, lock["asked_mhz"])):
-        ran = _off_clock(work, lock["asked_mhz"]) or lock.get("read_mhz")
+    if lock and (ran := _off_clock(work, lock)) is not None:
         yield Flag("clocks_not_held", f"locked at {lock['asked_mhz']} MHz, but the card ran at {ran:.0f} MHz")
     if lock and lock.get("undone") is False:
         yield Flag("clocks_left_locked", "the lock of the clocks could not be undone: nvidia-smi -rgc, as root")
@@ -81,40 +88,35 @@ def _card(record: RunRecord, measured: list[Phase]) -> Iterator[Flag]:
         yield Flag("lost", f"unreadable for a part of the run: {', '.join(lost)}")
 
 
-def _off_clock(work: list[Phase], asked_mhz: float) -> float | None:
-    """Return the mean SM clock of the phase that was furthest from what was asked for, if that is too far."""
+def _off_clock(work: list[Phase], lock: Mapping[str, Any]) -> float | None:
+    """Return the SM clock that was furthest from what was asked for, if that is too far.
+
+    It is training's that counts; what was read back at rest only where training's is not known.
+    """
     found = [_usage(p).sm_clock_mhz for p in work if p.phase == "train"]
-    clocks = [clock for clock in found if clock is not None]
-    furthest = max(clocks, key=lambda clock: abs(clock - asked_mhz), default=None)
-    off = furthest is not None and abs(furthest - asked_mhz) > CLOCK_OFF * asked_mhz
-    return furthest if off else None
+    clocks: list[float] = [clock for clock in found if clock is not None]
+    if not clocks:
+        return lock.get("read_mhz") if lock.get("held") is False else None
+    furthest = max(clocks, key=lambda clock: abs(clock - lock["asked_mhz"]))
+    return furthest if abs(furthest - lock["asked_mhz"]) > CLOCK_OFF * lock["asked_mhz"] else None
 
 
 def _power(record: RunRecord, measured: list[Phase]) -> Iterator[Flag]:
+    gpu = record.run.conditions.get("gpu") or {}
+    if gpu.get("mig"):
+        yield Flag("mig", "a MIG slice: power is the whole card's, and not given")
     if peak(measured, "power_w") is None:
         return
-    gpu = record.run.conditions.get("gpu") or {}
-    whole = next((phase for phase in measured if phase.phase == "run"), None)
-    compared = [whole] if whole else [phase for phase in measured if phase.phase == "train"]
-    for phase in compared:
-        usage = _usage(phase)
-        counted, integrated = usage.energy_j, usage.energy_integrated_j
-        if counted and integrated is not None and usage.window_s >= LONG_ENOUGH_S:
-            off = integrated / counted - 1
-            if abs(off) > DISAGREEMENT:
-                yield Flag("counter_disagrees", f"integrated power gives {off:+.1%} of the energy counter's joules")
-                break
-    if resets := sum(_usage(phase).counter_resets for phase in compared):
-        yield Flag("counter_reset", f"the energy counter was reset {resets} times; integrated power fills the gap")
+    yield from _counter(measured)
     train = [phase for phase in measured if phase.phase == "train"]
     if train and not any(energy(_usage(phase)) for phase in train):
-        if all(_usage(phase).missing.get("energy_j") == "short" for phase in train):
+        if all("short" in (_usage(p).missing.get(name) for name in _ENERGIES) for p in train):
             yield Flag("short_window", "no training phase lasted a second: no energy is given")
-    else:
-        few = {t: sum(_usage(p).samples for p in train if p.task == t) for t in dict.fromkeys(p.task for p in train)}
-        short = [f"{task} {count}" for task, count in few.items() if count < FEWEST_SAMPLES]
-        if short:
-            yield Flag("short_window", f"power is indicative: fewer than {FEWEST_SAMPLES} samples ({', '.join(short)})")
+    elif few := _too_few(train):
+        yield Flag("short_window", f"power is indicative: under {FEWEST_SAMPLES} samples or {SHORTEST_S:.0f} s ({few})")
+    cadence_ms = (record.run.conditions.get("sampler") or {}).get("median_ms")
+    if cadence_ms is not None and cadence_ms > SLOWEST_MS:
+        yield Flag("sparse_samples", f"power was read every {cadence_ms / 1e3:.1f} s, not at least once a second")
     idle = next((phase for phase in measured if phase.phase == "idle"), None)
     if idle is None:
         yield Flag("no_idle", "idle power was not measured (--idle SECONDS)")
@@ -122,8 +124,34 @@ def _power(record: RunRecord, measured: list[Phase]) -> Iterator[Flag]:
         yield Flag("short_idle", f"idle power is indicative: {idle.wall_s:.0f} s, not {SHORTEST_IDLE_S:.0f} s (--idle)")
     if gpu.get("part_time_sensor"):
         yield Flag("part_time_sensor", "this card's power sensor looks about a quarter of the time (arXiv 2312.02741)")
-    if gpu.get("mig"):
-        yield Flag("mig", "a MIG slice: the card's power is not this run's alone")
+
+
+def _counter(measured: list[Phase]) -> Iterator[Flag]:
+    """Doubt the energy counter, over the whole run; over its training phases where it has no end."""
+    whole = [phase for phase in measured if phase.phase == "run"]
+    compared = [_usage(phase) for phase in whole or [phase for phase in measured if phase.phase == "train"]]
+    for usage in compared:
+        counted, integrated = usage.energy_j, usage.energy_integrated_j
+        if counted and integrated is not None and usage.window_s >= LONG_ENOUGH_S:
+            off = integrated / counted - 1
+            if abs(off) > DISAGREEMENT:
+                yield Flag("counter_disagrees", f"integrated power gives {off:+.1%} of the energy counter's joules")
+                break
+    if any(usage.missing.get("energy_j") == "stuck" for usage in compared):
+        yield Flag("counter_stuck", "the energy counter does not move; energy is integrated power")
+    if resets := sum(usage.counter_resets for usage in compared):
+        yield Flag("counter_reset", f"the energy counter was reset {resets} times; integrated power fills the gap")
+
+
+def _too_few(train: list[Phase]) -> str:
+    """Return the tasks whose training was sampled too rarely, or too briefly, for a figure of power."""
+    found = []
+    for task in dict.fromkeys(phase.task for phase in train):
+        phases = [phase for phase in train if phase.task == task]
+        count, seconds = sum(_usage(p).samples for p in phases), _seconds(phases)
+        if count < FEWEST_SAMPLES or seconds < SHORTEST_S:
+            found.append(f"{task} {count} in {seconds:.1f} s")
+    return ", ".join(found)
 
 
 def _host(record: RunRecord, measured: list[Phase]) -> Iterator[Flag]:

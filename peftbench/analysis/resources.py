@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from peftbench.store.rows import Phase, RunRecord, Usage
+from peftbench.store.rows import INTEGRATED_INSTEAD, Phase, RunRecord, Usage
 
 EnergySource = Literal["counter", "integrated"]
 VramSource = Literal["process", "device", "reserved"]
@@ -20,7 +20,8 @@ class Cost:
     of batches are not in `train_s`, nor is `prefix_s`, the one pass over what lies below the first trained layer;
     `run_s` has all. Power and energy are the card's ("GPU energy", never the system's), gross; `power_w`,
     `j_per_step` and `j_per_1k_examples` are of `train`, with the preparation of batches. `vram_mib` is this process's
-    on the card (context included), else the growth of the card's used memory, else torch's reserved memory.
+    on the card (context included), else the growth of the card's used memory, else torch's reserved memory; it and
+    torch's peaks are of training, evaluation has its own.
     """
 
     train_s: float | None
@@ -37,6 +38,7 @@ class Cost:
     vram_source: VramSource | None = None
     peak_allocated_mib: float | None = None
     peak_reserved_mib: float | None = None
+    eval_vram_mib: float | None = None
     power_w: dict[str, float] = field(default_factory=dict)
     j_per_step: dict[str, float] = field(default_factory=dict)
     j_per_1k_examples: dict[str, float] = field(default_factory=dict)
@@ -66,7 +68,8 @@ def cost(record: RunRecord) -> Cost:
         task: _median([p.step_ms_median for p in phases if p.step_ms_median is not None])
         for task, phases in of_task.items()
     }
-    vram, source = _vram(record.phases)
+    training = [phase for phase in record.phases if phase.phase in ("warmup", "train")]
+    vram, source = _vram(training)
     run_wh, net_wh, idle_w = _run_energy(record.phases)
     return Cost(
         train_s=_wall(record, "train"),
@@ -81,8 +84,9 @@ def cost(record: RunRecord) -> Cost:
         peak_rss_mib=max((p.peak_rss_mib for p in record.phases if p.peak_rss_mib is not None), default=None),
         vram_mib=vram,
         vram_source=source,
-        peak_allocated_mib=peak(record.phases, "peak_allocated_mib"),
-        peak_reserved_mib=peak(record.phases, "peak_reserved_mib"),
+        peak_allocated_mib=peak(training, "peak_allocated_mib"),
+        peak_reserved_mib=peak(training, "peak_reserved_mib"),
+        eval_vram_mib=_vram(phase for phase in record.phases if phase.phase == "eval")[0],
         power_w=_by_task(of_task, mean_power_w),
         j_per_step=_by_task(of_task, lambda phases: joules_per(phases, "steps")),
         j_per_1k_examples=_by_task(of_task, lambda phases: _times(1000, joules_per(phases, "examples"))),
@@ -98,7 +102,7 @@ def energy(usage: Usage) -> tuple[float, EnergySource] | None:
     """Return a window's joules: by the card's counter; where the card has none, by integrating its power."""
     if usage.energy_j is not None:
         return usage.energy_j, "counter"
-    if usage.energy_integrated_j is not None and usage.missing.get("energy_j") in ("unsupported", "no_permission"):
+    if usage.energy_integrated_j is not None and usage.missing.get("energy_j") in INTEGRATED_INSTEAD:
         return usage.energy_integrated_j, "integrated"
     return None
 

@@ -84,7 +84,7 @@ def watch_cards(uuids: tuple[str, ...], fast_s: float, window_s: float) -> dict[
             if nvml is None:
                 continue
             try:
-                opened[uuid] = NvmlMeter(nvml, card_of(nvml, uuid), computes_here=False)
+                opened[uuid] = NvmlMeter(nvml, card_of(nvml, uuid), computes_here=lambda: False)
             except MissingError:
                 nvml.close()
         return opened

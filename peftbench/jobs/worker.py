@@ -37,6 +37,10 @@ class StoreRecorder:
         self.writer.describe(self.run_id, **facts)
         self.writer.add_conditions(self.run_id, conditions)
 
+    def closing(self) -> None:
+        """Let no signal end the end."""
+        _ignore_signals()
+
     def samples(self, rows: Sequence[SampleRow]) -> None:
         """Store thinned samples of the meters."""
         self.writer.put_samples(self.run_id, rows)

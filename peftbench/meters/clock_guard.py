@@ -16,6 +16,7 @@ from peftbench.meters.nvml_library import Nvml, card_of, open_nvml
 
 SETTLE_S = 2.0  # how long the clock may take to show the lock
 TOLERANCE_MHZ = 15.0  # clocks move in steps of 15
+NOTHING_LOCKED = 3  # exit code
 _SM = 1  # NVML_CLOCK_SM
 
 
@@ -53,7 +54,7 @@ def _settled(nvml: Nvml, handle: object, mhz: int) -> float | None:
 
 def _say(**what: object) -> int:
     print(json.dumps(what), flush=True)
-    return 0 if what["status"] == "ok" else 3
+    return 0 if what["status"] == "ok" else NOTHING_LOCKED
 
 
 if __name__ == "__main__":

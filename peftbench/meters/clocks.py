@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from peftbench.errors import MissingError
-from peftbench.meters.clock_guard import TOLERANCE_MHZ
+from peftbench.meters.clock_guard import NOTHING_LOCKED, TOLERANCE_MHZ
 from peftbench.meters.nvml_library import Card, Nvml
 from peftbench.text import clean
 
@@ -40,9 +40,8 @@ class ClockLock:
         )
         answer = self._answer()
         if answer.get("status") != "ok":
-            self.guard.kill()
-            self.guard.wait()
-            why = _WHY.get(str(answer.get("status")), "the guard process did not start")
+            self._release()
+            why = _WHY.get(str(answer.get("status")), "the guard process did not answer")
             raise MissingError(
                 f"--lock-clocks {mhz}: the clocks of {card.name} cannot be locked: {why}",
                 f"as root: nvidia-smi -i {card.uuid} -lgc {mhz},{mhz}   then run without --lock-clocks, and undo it "
@@ -65,14 +64,22 @@ class ClockLock:
         return found
 
     def undo(self) -> None:
-        """Let the guard unlock and wait for it; where it was killed itself, unlock here."""
+        """Let the guard unlock and wait for it; where it cannot (it was killed, it hangs), unlock here. Once."""
+        if self.undone is None:
+            self.undone = self._release()
+
+    def _release(self) -> bool:
+        """End the guard and tell whether no lock of its is left: a late one may have locked and not yet said so."""
         with suppress(subprocess.TimeoutExpired, BrokenPipeError):
             assert self.guard.stdin is not None
             self.guard.stdin.close()
             self.guard.wait(ANSWER_WITHIN_S)
-        self.undone = self.guard.returncode == 0
-        if not self.undone:
-            self.undone = self.nvml.ask("nvmlDeviceResetGpuLockedClocks", self.card.handle)[1] is None
+        if self.guard.poll() is None:
+            self.guard.kill()
+            self.guard.wait()
+        if self.guard.returncode in (0, NOTHING_LOCKED):
+            return True
+        return self.nvml.ask("nvmlDeviceResetGpuLockedClocks", self.card.handle)[1] is None
 
     def facts(self) -> dict[str, Any]:
         """Return what is kept with the run."""

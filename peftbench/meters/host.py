@@ -47,12 +47,13 @@ class HostMeter:
         """Hold nothing."""
 
 
-def reset_peak_rss() -> None:
-    """Start a new peak of the resident memory, where the kernel can (Linux 4.0 and later)."""
+def reset_peak_rss() -> bool:
+    """Start a new peak of the resident memory; False where the kernel cannot (Linux before 4.0, or not permitted)."""
     try:
         _CLEAR.write_text("5")
     except OSError:
-        return
+        return False
+    return True
 
 
 def peak_rss_mib() -> float | None:

@@ -18,7 +18,7 @@ _FIELD_VALUES = {"power_instant_w": (186, 1e3), "power_average_w": (185, 1e3), "
 _POWER_BY_PREFERENCE = ("power_instant_w", "power_average_w", "power_classic_w")
 _SM, _MEMORY = 1, 2  # NVML_CLOCK_*
 _POWER_POLICY, _THERMAL_POLICY = 0, 1  # NVML_PERF_POLICY_*
-_UNSIGNED = {
+_MEMBER = {
     0: "dVal",
     1: "uiVal",
     2: "ulVal",
@@ -39,8 +39,8 @@ REASONS = {  # nvmlClocksEventReason*
     0x80: "hardware power brake",
     0x100: "display clocks",
 }
-# NVIDIA documents the sensors of these as looking about a quarter of the time (arXiv 2312.02741).
-PART_TIME_SENSORS = ("A100", "H100")
+# The sensors of these look about a quarter of the time (arXiv 2312.02741, measured on A100 and H100).
+PART_TIME_SENSORS = ("A100", "A800", "H100", "H800", "H200", "GH200")
 
 
 def reasons(bits: int) -> list[str]:
@@ -55,11 +55,11 @@ class NvmlMeter:
     Args:
         nvml: opened; closed with the meter.
         card: what to read.
-        computes_here: this process works on the card. Inside a container NVML numbers processes otherwise, and one
-            of those on the card must then be this one.
+        computes_here: tells whether this process has work on the card by now. Inside a container NVML numbers
+            processes otherwise, and one of those on the card must then be this one.
     """
 
-    def __init__(self, nvml: Nvml, card: Card, *, computes_here: bool) -> None:
+    def __init__(self, nvml: Nvml, card: Card, *, computes_here: Callable[[], bool]) -> None:
         self.nvml, self.card, self.computes_here = nvml, card, computes_here
         self._unsupported: set[str] = set()
         self._processes: Reading = Reading()
@@ -72,7 +72,8 @@ class NvmlMeter:
             "temperature_c": lambda: self._call("nvmlDeviceGetTemperature", 0),
             "gpu_util_pct": self._utilisation,
             "event_reasons": self._event_reasons,
-            "violation_s": self._violation,
+            "violation_power_s": lambda: self._violation(_POWER_POLICY),
+            "violation_thermal_s": lambda: self._violation(_THERMAL_POLICY),
         }
 
     def probe(self) -> Capabilities:
@@ -104,7 +105,10 @@ class NvmlMeter:
             "power_limit_default_w": None if default is None else default / 1e3,
             "persistence": None if persistence is None else bool(persistence),
             "power_source": next((name for name in _POWER_BY_PREFERENCE if name in reading.values), None),
-            "power_scope": "gpu",  # not the module of a superchip: the scope asked for
+            # the card, not the module of a superchip: field values were asked for with that scope
+            "power_scope": "gpu"
+            if "power_instant_w" in reading.values or "power_average_w" in reading.values
+            else None,
             "part_time_sensor": any(mark in self.card.name for mark in PART_TIME_SENSORS),
         }
 
@@ -167,7 +171,7 @@ class NvmlMeter:
             elif found[place].nvmlReturn:
                 value, code = None, status_of(found[place].nvmlReturn)
             else:
-                raw = getattr(found[place].value, _UNSIGNED.get(found[place].valueType, "ullVal"))
+                raw = getattr(found[place].value, _MEMBER.get(found[place].valueType, "ullVal"))
                 value, code = raw / _FIELD_VALUES[name][1], None
             self._put(name, value, code, values, missing, forget=name != "energy_j")
 
@@ -188,14 +192,9 @@ class NvmlMeter:
             found, why = self.nvml.ask("nvmlDeviceGetCurrentClocksThrottleReasons", self.card.handle)
         return found, why
 
-    def _violation(self) -> tuple[float | None, Missing | None]:
-        total = 0.0
-        for policy in (_POWER_POLICY, _THERMAL_POLICY):
-            found, why = self.nvml.ask("nvmlDeviceGetViolationStatus", self.card.handle, policy)
-            if found is None:
-                return None, why
-            total += found.violationTime / 1e9
-        return total, None
+    def _violation(self, policy: int) -> tuple[float | None, Missing | None]:
+        found, why = self.nvml.ask("nvmlDeviceGetViolationStatus", self.card.handle, policy)
+        return (None, why) if found is None else (found.violationTime / 1e9, None)
 
     def _running(self) -> Reading:
         """Return this process's memory on the card and the number of others, at most once a second anew."""
@@ -214,13 +213,17 @@ class NvmlMeter:
         return self._processes
 
     def _company(self, running: list[Any]) -> Reading:
-        own = [process for process in running if process.pid == os.getpid()]
-        hidden = int(self.computes_here and not own and bool(running))
-        values: dict[str, float] = {"foreign_processes": len(running) - len(own) - hidden}
-        used = own[0].usedGpuMemory if own else None
-        if used is not None:
-            return Reading({**values, "process_vram_mib": used / MIB})
-        return Reading(values, {"process_vram_mib": "unsupported"})
+        """Tell this process from others: by its number, else (in a container) as the one that must be among them."""
+        own = next((process for process in running if process.pid == os.getpid()), None)
+        here = own is not None or self.computes_here()
+        if here and not running:  # the list does not show this process, so it may not show others
+            return nothing(("process_vram_mib", "foreign_processes"), "unsupported")
+        values: dict[str, float] = {"foreign_processes": len(running) - here}
+        if own is None and here and len(running) == 1:
+            own = running[0]
+        if own is None or own.usedGpuMemory is None:
+            return Reading(values, {"process_vram_mib": "unsupported"})
+        return Reading({**values, "process_vram_mib": own.usedGpuMemory / MIB})
 
 
 class NoCard:

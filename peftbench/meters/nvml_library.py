@@ -24,7 +24,7 @@ _STATUS_OF_CODE: dict[int, Missing] = {  # NVML_ERROR_*
     18: "no_driver",  # library and driver of different versions
     24: "unsupported",
     25: "unsupported",  # struct of another version
-    27: "unsupported",
+    26: "unsupported",  # deprecated
     28: "lost",  # no such GPU any more
 }
 MIB = 2**20
@@ -55,7 +55,7 @@ class Nvml:
 
 
 def status_of(code: int) -> Missing:
-    """Return the status of an NVML return code. One that says nothing clear (unknown, time-out) is `lost`."""
+    """Return the status of an NVML return code. What may pass (not ready, time-out, unknown) is `lost`."""
     return _STATUS_OF_CODE.get(code, "lost")
 
 
@@ -151,8 +151,7 @@ def torch_card(nvml: Nvml, uuid: str | None, visible: str | None = None) -> Card
     if uuid is not None:
         bare = uuid.removeprefix("GPU-").removeprefix("MIG-")
         named = only(lambda card: card.uuid.removeprefix("GPU-").removeprefix("MIG-") == bare)
-        if named is not None:
-            return _slice_of(known, named)
+        return _slice_of(known, named) if named else None
     whole = [card for card in known if not card.is_mig]
     return _slice_of(known, whole[0]) if len(whole) == 1 else None
 

@@ -37,8 +37,11 @@ class OpenPhase:
         self.examples = (self.examples or 0) + examples
         self.tokens = (self.tokens or 0) + tokens
 
-    def end(self, usage: Usage) -> None:
-        """Make the row. Where steps were timed, `wall_s` is theirs alone: making batches is not in it."""
+    def end(self, usage: Usage, peak_rss: float | None) -> None:
+        """Make the row; `peak_rss` is of resident memory, in MiB.
+
+        Where steps were timed, `wall_s` is theirs alone: making batches is not in it.
+        """
         step_s = self.steps.seconds()
         spread = [float(x) for x in np.percentile(step_s, (50, 5, 95)) * 1e3] if step_s else [None] * 3
         self.row = Phase(
@@ -53,7 +56,7 @@ class OpenPhase:
             step_ms_median=spread[0],
             step_ms_p5=spread[1],
             step_ms_p95=spread[2],
-            peak_rss_mib=peak_rss_mib(),
+            peak_rss_mib=peak_rss,
             usage=usage,
         )
 
@@ -82,11 +85,11 @@ class PhaseMeter:
     ) -> Iterator[OpenPhase]:
         """Measure what is done inside. Phases follow one another; one inside another is an error of the caller."""
         self.memory.synchronise()
-        reset_peak_rss()
+        new_peak = reset_peak_rss()
         self.memory.reset_peaks()
         opened = OpenPhase(name, epoch, task, split, steps_on(self.device))
-        self.thinner.phase = name
         window = self.sampler.open()
+        self.thinner.phase = name
         try:
             yield opened
             self.memory.synchronise()
@@ -94,8 +97,9 @@ class PhaseMeter:
         finally:
             self.sampler.drop(window)
             self.thinner.phase = None
-        opened.end(self._complete(window))
-        self._keep_peak("peak_rss_mib", opened.row.peak_rss_mib)
+        rss = peak_rss_mib()
+        self._keep_peak("peak_rss_mib", rss)
+        opened.end(self._complete(window), rss if new_peak else None)
 
     def whole_row(self) -> Phase:
         """Return the phase `run`: everything in one window, with the peaks of all phases."""
@@ -117,15 +121,15 @@ class PhaseMeter:
         if allocated is None:
             missing |= {"peak_allocated_mib": "unsupported", "peak_reserved_mib": "unsupported"}
         so_far = self.whole.energy_so_far_j()
-        if so_far is None:
-            missing["energy_so_far_j"] = missing.get("energy_j", "unsupported")
+        if isinstance(so_far, str):
+            missing["energy_so_far_j"] = so_far
         self._keep_peak("peak_allocated_mib", allocated)
         self._keep_peak("peak_reserved_mib", reserved)
         return replace(
             usage,
             peak_allocated_mib=allocated,
             peak_reserved_mib=reserved,
-            energy_so_far_j=so_far,
+            energy_so_far_j=so_far if isinstance(so_far, float) else None,
             missing=missing,
         )
 

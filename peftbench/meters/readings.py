@@ -27,7 +27,8 @@ GPU_FIELDS = (
     "temperature_c",
     "gpu_util_pct",
     "event_reasons",  # bits
-    "violation_s",  # counter: power and thermal together
+    "violation_power_s",  # counter
+    "violation_thermal_s",  # counter
 )
 TORCH_FIELDS = ("allocated_mib", "reserved_mib")
 HOST_FIELDS = (

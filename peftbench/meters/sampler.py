@@ -9,10 +9,12 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import inf
 
 from peftbench.meters.readings import Meter, Missing, Sample, nothing
-from peftbench.meters.window import Window
+from peftbench.meters.window import Base, Window
 
+JOIN_S = 30.0
 REMEMBERED = 10_000  # intervals kept for the figure of the real cadence
 
 
@@ -41,7 +43,7 @@ class Sampler:
         self.meters, self.period_s, self.clock = tuple(meters), period_s, clock
         self.capabilities = tuple(meter.probe() for meter in meters)
         self.wall_offset_s = time.time() - clock()
-        self.device_base_mib: float | None = None
+        self.base = Base()
         self.listeners: list[Callable[[Sample], None]] = []
         self.failure: str | None = None
         self.samples = 0
@@ -57,12 +59,18 @@ class Sampler:
         self._thread = threading.Thread(target=self._sample_on, name="sampler", daemon=True)
         self._thread.start()
 
-    def stop(self) -> None:
-        """End the thread and close the meters."""
+    def halt(self) -> None:
+        """End the thread. Samples can still be taken on purpose."""
         self._end.set()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(JOIN_S)
+            if self._thread.is_alive():
+                self.failure = f"the sampler's thread did not end within {JOIN_S:.0f} s: a meter hangs"
             self._thread = None
+
+    def stop(self) -> None:
+        """End the thread and close the meters."""
+        self.halt()
         for meter in self.meters:
             meter.close()
 
@@ -70,6 +78,7 @@ class Sampler:
         """Take a sample now, for every window and listener."""
         with self._lock:
             sample = self._read()
+            self.base.lowest_mib = min(self.base.lowest_mib, sample.values.get("device_used_mib", inf))
             for window in self._windows:
                 window.add(sample)
             for listener in self.listeners:
@@ -80,7 +89,7 @@ class Sampler:
         """Open a window that begins with a sample taken now."""
         with self._lock:
             first = self.take()
-            window = Window(first, first.at_s + self.wall_offset_s, self.device_base_mib)
+            window = Window(first, first.at_s + self.wall_offset_s, self.base)
             self._windows.append(window)
             return window
 
@@ -129,8 +138,13 @@ class Sampler:
         last: float | None = None
         due = self.clock() + self.period_s
         while not self._end.wait(max(0.0, due - self.clock())):
-            at_s = self.take().at_s
+            try:
+                at_s = self.take().at_s
+            except Exception:  # a defect here: seen, and the next sample may do
+                self.failure = traceback.format_exc(limit=-2)
+                continue
+            finally:
+                due = max(due + self.period_s, self.clock())
             if last is not None:
                 self._intervals.append(at_s - last)
             last = at_s
-            due = max(due + self.period_s, self.clock())

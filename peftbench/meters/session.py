@@ -41,11 +41,13 @@ class MeterSession:
 
     def __init__(self, device: torch.device, settings: MeterSettings) -> None:
         self.device, self.settings = device, settings
+        self._ended: tuple[Phase, dict[str, Any]] | None = None
         nvml, why = open_nvml()
         self.card = _find_card(nvml, device, settings)
+        memory = TorchMemory(device)
         card_meter: Meter
         if nvml is not None and self.card is not None:
-            card_meter = NvmlMeter(nvml, self.card, computes_here=device.type == "cuda")
+            card_meter = NvmlMeter(nvml, self.card, computes_here=memory.has_work)
         else:
             card_meter = NoCard(*(("no_driver", why) if nvml is None else ("unsupported", _no_card(device))))
         if settings.lock_clocks_mhz is not None and (nvml is None or self.card is None):
@@ -53,7 +55,6 @@ class MeterSession:
                 f"--lock-clocks {settings.lock_clocks_mhz}: there is no card to lock: {card_meter.probe().detail}",
                 "name the card with --meter-gpu, or run without --lock-clocks",
             )
-        memory = TorchMemory(device)
         default_ms = PERIOD_GPU_MS if self.card is not None else PERIOD_CPU_MS
         period_ms = settings.period_ms or default_ms
         self.sampler = Sampler((card_meter, memory, HostMeter(), RaplMeter()), period_ms / 1e3)
@@ -62,8 +63,7 @@ class MeterSession:
             assert nvml is not None and self.card is not None
             self.lock = ClockLock(nvml, self.card, settings.lock_clocks_mhz)
         whole = self.sampler.open()
-        self.sampler.device_base_mib = whole.first.values.get("device_used_mib")
-        whole.device_base_mib = self.sampler.device_base_mib
+        self.sampler.base.used_mib = whole.first.values.get("device_used_mib")
         self.thinner = Thinner(self.sampler.wall_offset_s, whole.energy_so_far_j)
         self.sampler.listeners.append(self.thinner)
         self.meter = PhaseMeter(device, self.sampler, memory, whole, self.thinner)
@@ -110,23 +110,23 @@ class MeterSession:
             "gpu_computes": self.device.type == "cuda",
             "meters": {name: _said(capabilities) for name, capabilities in of.items()},
             "meter_settings": asdict(self.settings),
-            "device_base_mib": self.sampler.device_base_mib,
+            "device_base_mib": self.sampler.base.used_mib,
             "clock_lock": None if self.lock is None else self.lock.facts(),
         }
 
     def close(self) -> tuple[Phase, dict[str, Any]]:
         """End it, once: the row of the whole run, and the facts that are known only now."""
-        if not hasattr(self, "_ended"):
-            row = self.meter.whole_row()
-            self.thinner.flush()
-            if self.lock is not None:
-                self.lock.undo()
-            self.sampler.stop()
-            facts = {
-                "sampler": asdict(self.sampler.cadence()),
-                "clock_lock": None if self.lock is None else self.lock.facts(),
-            }
-            self._ended = (row, facts)
+        if self._ended is None:
+            self.sampler.halt()
+            try:
+                row = self.meter.whole_row()
+                self.thinner.flush()
+            finally:
+                if self.lock is not None:
+                    self.lock.undo()
+                self.sampler.stop()
+            lock = None if self.lock is None else self.lock.facts()
+            self._ended = (row, {"sampler": asdict(self.sampler.cadence()), "clock_lock": lock})
         return self._ended
 
 

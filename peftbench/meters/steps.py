@@ -54,6 +54,8 @@ class CudaSteps:
         self._begin.record()
 
     def __exit__(self, *error: object) -> None:
+        if error[0] is not None:  # after a fault of the device this would raise another, and hide it
+            return
         end = torch.cuda.Event(enable_timing=True)
         end.record()
         self._open.append((self._begin, end))

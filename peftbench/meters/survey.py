@@ -95,7 +95,7 @@ def _slices(known: list[Card], card: Card) -> int:
 
 
 def _surveyed(nvml: Nvml, card: Card, slices: int) -> SurveyedCard:
-    meter = NvmlMeter(nvml, card, computes_here=False)
+    meter = NvmlMeter(nvml, card, computes_here=lambda: False)
     mode = nvml.value("nvmlDeviceGetMigMode", card.parent)
     return SurveyedCard(
         label="mig" if card.is_mig else f"gpu {card.index}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable
 
 from peftbench.meters.readings import Sample
@@ -23,12 +24,13 @@ class Thinner:
 
     Args:
         wall_offset_s: Unix time less the samples' clock.
-        energy_so_far_j: the run's joules until now.
+        energy_so_far_j: the run's joules until now, or why they are not known.
     """
 
-    def __init__(self, wall_offset_s: float, energy_so_far_j: Callable[[], float | None]) -> None:
+    def __init__(self, wall_offset_s: float, energy_so_far_j: Callable[[], float | str]) -> None:
         self.wall_offset_s, self.energy_so_far_j = wall_offset_s, energy_so_far_j
         self.phase: str | None = None
+        self._phases: Counter[str | None] = Counter()  # of the samples gathered
         self._rows: list[SampleRow] = []
         self._lock = threading.Lock()
         self._gathered: list[Sample] = []
@@ -40,6 +42,7 @@ class Thinner:
         if self._before is None:
             self._before = sample
         self._gathered.append(sample)
+        self._phases[self.phase] += 1
         if sample.at_s - self._before.at_s >= ROW_EVERY_S - _EARLY_S:
             self.flush()
 
@@ -49,6 +52,7 @@ class Thinner:
             return
         row = self._row(self._before, self._gathered)
         self._before, self._gathered = self._gathered[-1], []
+        self._phases.clear()
         with self._lock:
             self._rows.append(row)
 
@@ -71,13 +75,13 @@ class Thinner:
         for bits in reasons:
             every |= bits
         self._sequence += 1
-        last = samples[-1]
+        last, so_far = samples[-1], self.energy_so_far_j()
         own, whole = (_percent(before, last, counter) for counter in ("cpu_s", "machine_cpu_s"))
         return SampleRow(
             sequence=self._sequence,
             at_s=last.at_s + self.wall_offset_s,
-            phase=self.phase,
-            energy_j=self.energy_so_far_j(),
+            phase=self._phases.most_common(1)[0][0],
+            energy_j=so_far if isinstance(so_far, float) else None,
             power_peak_w=max(known("power_w"), default=None),
             event_reasons=every if reasons else None,
             cpu_pct=own,

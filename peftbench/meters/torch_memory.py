@@ -7,6 +7,7 @@ import torch
 from peftbench.meters.readings import TORCH_FIELDS, Capabilities, Reading, nothing
 
 MIB = 2**20
+_BOOKS = {"allocated_mib": "allocated_bytes.all.current", "reserved_mib": "reserved_bytes.all.current"}
 
 
 class TorchMemory:
@@ -28,21 +29,24 @@ class TorchMemory:
         if not self.on_gpu:
             return nothing(TORCH_FIELDS, "unsupported")
         try:
-            return Reading(
-                {
-                    "allocated_mib": torch.cuda.memory_allocated(self.device) / MIB,
-                    "reserved_mib": torch.cuda.memory_reserved(self.device) / MIB,
-                }
-            )
+            books = torch.cuda.memory_stats(self.device)
         except RuntimeError:  # the device is gone
             return nothing(TORCH_FIELDS, "lost")
+        return Reading({name: books.get(key, 0) / MIB for name, key in _BOOKS.items()})  # empty before the first tensor
+
+    def has_work(self) -> bool:
+        """Tell whether this process has given the device anything yet."""
+        known = getattr(torch._C, "_cuda_hasPrimaryContext", None)
+        if not self.on_gpu or not torch.cuda.is_initialized():
+            return False
+        return bool(known(self.device.index or 0)) if known else torch.cuda.memory_reserved(self.device) > 0
 
     def synchronise(self) -> None:
         """Wait until the device has done all that it was given; on the CPU it has.
 
         A GPU that was given nothing is left alone: a context made by this would be in the idle figures.
         """
-        if self.on_gpu and torch.cuda.memory_reserved(self.device):
+        if self.has_work():
             torch.cuda.synchronize(self.device)
 
     def reset_peaks(self) -> None:

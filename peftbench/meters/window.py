@@ -6,13 +6,17 @@ its edges. What was unreadable for longer than `HOLD_S` has no sum, and keeps th
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 from peftbench.meters.readings import Missing, Sample
-from peftbench.store.rows import Usage
+from peftbench.store.rows import INTEGRATED_INSTEAD, Usage
 
 SHORTEST_ENERGY_S = 1.0  # counters tick about every 100 ms: no energy is claimed for less
 HOLD_S = 1.0  # a value stands for so long after it was read, where nothing newer could be
+DRAWN_J = 1.0  # a counter that did not move while so much was drawn is stuck
+NOISE_MIB = 1.0
 THROTTLED = 0x8 | 0x20 | 0x40 | 0x80  # hardware slowdown, thermal (software, hardware), power brake
 
 _PEAKS = {
@@ -23,8 +27,21 @@ _PEAKS = {
     "swap_mib": "swap_mib",
 }
 _MEANS = ("power_w", "sm_clock_mhz", "mem_clock_mhz", "gpu_util_pct")
-_COUNTERS = ("energy_j", "violation_s", "cpu_s", "machine_cpu_s", "cpu_energy_j")
+_COUNTERS = ("energy_j", "violation_power_s", "violation_thermal_s", "cpu_s", "machine_cpu_s", "cpu_energy_j")
 _ENERGIES = ("energy_j", "energy_integrated_j", "cpu_energy_j")
+
+
+@dataclass(slots=True)
+class Base:
+    """What was used on the card before the run; worth nothing once less than that was seen to be used."""
+
+    used_mib: float | None = None
+    lowest_mib: float = inf
+
+    @property
+    def was_undercut(self) -> bool:
+        """Whether somebody has given memory back since."""
+        return self.used_mib is not None and self.lowest_mib < self.used_mib - NOISE_MIB
 
 
 class Integral:
@@ -69,7 +86,7 @@ class Integral:
 
 
 class Counter:
-    """The growth of a counter. Where it fell, it was reset: what it lost there is taken from `filled`."""
+    """The growth of a counter. Where it fell, it was reset: what it lost there is what others say that it grew by."""
 
     def __init__(self, name: str, first: Sample) -> None:
         self.name = name
@@ -78,22 +95,24 @@ class Counter:
         self._last = first.values.get(name)
         self._why: Missing | None = None if self._last is not None else first.why(name)
         self._newest_why: Missing | None = self._why
+        self._expected: float | None = 0.0  # growth since the last value, by others
 
-    def add(self, sample: Sample, filled: float | None = None) -> None:
-        """Take a sample, and what the counter should have grown by since the last, for the case that it was reset."""
+    def add(self, sample: Sample, expected: float | None = None) -> None:
+        """Take a sample, and what the counter should have grown by since the one before, for the case of a reset."""
         value = sample.values.get(self.name)
         self._newest_why = None if value is not None else sample.why(self.name)
+        self._expected = None if self._expected is None or expected is None else self._expected + expected
         if value is None:
             return
         if self._last is not None:
             moved = value - self._last
             if moved < 0:
                 self.resets += 1
-                if filled is None:
+                if self._expected is None:
                     self._why = "lost"
-                moved = filled or 0.0
+                moved = self._expected or 0.0
             self.total += moved
-        self._last = value
+        self._last, self._expected = value, 0.0
 
     def end(self) -> float | Missing:
         """Return the growth over the window, or why it is not known: unreadable at the start or at the end."""
@@ -101,12 +120,12 @@ class Counter:
 
 
 class Window:
-    """Sums up samples; `device_base_mib` is the card's used memory before the run, where it is known."""
+    """Sums up samples. `base` is the card's used memory before the run, where it means anything: see `Base`."""
 
-    def __init__(self, first: Sample, started_s: float, device_base_mib: float | None = None) -> None:
+    def __init__(self, first: Sample, started_s: float, base: Base | None = None) -> None:
         self.first = self.last = first
         self.started_s = started_s
-        self.device_base_mib = device_base_mib
+        self.base = base or Base()
         self.samples = 1
         self._means = {name: Integral(name, first) for name in _MEANS}
         self._counters = {name: Counter(name, first) for name in _COUNTERS}
@@ -134,12 +153,16 @@ class Window:
         """Seconds from the first sample to the last."""
         return self.last.at_s - self.first.at_s
 
-    def energy_so_far_j(self) -> float | None:
-        """Return the joules until now: the counter's where the card has one, else the integral of power."""
-        counted = self._counters["energy_j"].end()
-        if counted == "unsupported":
-            counted = self._means["power_w"].end(self.last.at_s)
-        return counted if isinstance(counted, float) else None
+    def energy_so_far_j(self) -> float | str:
+        """Return the joules until now, or why they are not known: the counter's, else the integral of power."""
+        counted = self._counted()
+        return self._means["power_w"].end(self.last.at_s) if counted in INTEGRATED_INSTEAD else counted
+
+    def _counted(self) -> float | str:
+        """Return the energy counter's growth, or why it has none that can be believed."""
+        counted, drawn = self._counters["energy_j"].end(), self._means["power_w"].end(self.last.at_s)
+        stuck = counted == 0 and self.window_s >= SHORTEST_ENERGY_S and isinstance(drawn, float) and drawn > DRAWN_J
+        return "stuck" if stuck else counted
 
     def usage(self) -> Usage:
         """Return the sums. What has none is None, and `missing` says why."""
@@ -156,7 +179,8 @@ class Window:
             if name == "power_w":
                 put("energy_integrated_j", total)
             put(name, total if isinstance(total, str) else total / self.window_s if self.window_s else "short")
-        grown = {name: counter.end() for name, counter in self._counters.items()}
+        grown: dict[str, float | str] = {name: counter.end() for name, counter in self._counters.items()}
+        grown["energy_j"] = self._counted()
         whole, own = grown.pop("machine_cpu_s"), grown["cpu_s"]
         both = isinstance(whole, float) and isinstance(own, float)
         put("others_cpu_s", max(0.0, whole - own) if both else whole if isinstance(whole, str) else own)  # type: ignore[operator]
@@ -176,10 +200,11 @@ class Window:
         return _usage(self, found, missing)
 
     def _put_device_delta(self, put: Any) -> None:
-        peak = self._peaks.get("device_used_mib")
-        known = peak is not None and self.device_base_mib is not None
-        why = self._why.get("device_used_mib", "unsupported")
-        put("device_delta_mib", max(0.0, peak - self.device_base_mib) if known else None, why)  # type: ignore[operator]
+        peak, base = self._peaks.get("device_used_mib"), self.base.used_mib
+        if peak is None or base is None:
+            put("device_delta_mib", None, self._why.get("device_used_mib", "unsupported"))
+        else:
+            put("device_delta_mib", "shared" if self.base.was_undercut else max(0.0, peak - base))
 
     def _extremes(self, sample: Sample) -> None:
         for field in set(_PEAKS.values()):

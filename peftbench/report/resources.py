@@ -16,6 +16,11 @@ from peftbench.store.rows import Phase, RunRecord
 from peftbench.text import clean
 
 TASKS_A_TABLE = 3
+_VRAM_BY = {
+    "process": "VRAM: this process's in training, context included",
+    "device": "VRAM: what the card's use grew by in training, context included",
+    "reserved": "VRAM: what torch reserved in training, without the context",
+}
 
 
 def resources(records: Sequence[RunRecord], costs: Sequence[Cost]) -> RenderableType:
@@ -64,7 +69,9 @@ def resources(records: Sequence[RunRecord], costs: Sequence[Cost]) -> Renderable
             for record, spent in zip(records, costs, strict=True)
         ],
     )
-    return Group(rates, Text(""), card)
+    said = [_VRAM_BY[spent.vram_source] for spent in costs if spent.vram_source is not None]
+    said += ["energy: power integrated, no counter" for spent in costs if spent.energy_source == "integrated"]
+    return Group(rates, Text(""), card, *(Text(f"  {line}", style="dim") for line in dict.fromkeys(said)))
 
 
 def flag_lines(record: RunRecord) -> list[Text]:

@@ -101,11 +101,17 @@ class Epoch:
     finished_at: str
 
 
+# Why a card's counter of energy has no figure, where the integral of its power may stand in for it.
+INTEGRATED_INSTEAD = ("unsupported", "no_permission", "stuck")
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
     """What the meters saw during a phase. What they could not see is None, and `missing` says why.
 
-    The reasons: `unsupported`, `no_permission`, `lost`, `no_driver`; `short` for energy over less than a second.
+    The reasons: `unsupported`, `no_permission`, `lost`, `no_driver`; of energy also `short` (less than a second) and
+    `stuck` (a counter that did not move while power was drawn); of `device_delta_mib` also `shared` (somebody gave
+    memory back, so that the card's use before the run says nothing).
     """
 
     started_s: float  # Unix time
@@ -129,7 +135,8 @@ class Usage:
     gpu_util_pct: float | None = None
     event_reasons: int | None = None  # every bit that was set at some time
     throttled_s: float | None = None
-    violation_s: float | None = None
+    violation_power_s: float | None = None
+    violation_thermal_s: float | None = None
     foreign_processes: int | None = None
     cpu_s: float | None = None  # processor time of this process
     others_cpu_s: float | None = None  # and of all others

@@ -252,7 +252,9 @@ ALTER TABLE phases ADD COLUMN event_reasons INTEGER;
 
 ALTER TABLE phases ADD COLUMN throttled_s REAL;
 
-ALTER TABLE phases ADD COLUMN violation_s REAL;
+ALTER TABLE phases ADD COLUMN violation_power_s REAL;
+
+ALTER TABLE phases ADD COLUMN violation_thermal_s REAL;
 
 ALTER TABLE phases ADD COLUMN foreign_processes INTEGER;
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from peftbench.data.encode import EncodedSplit, encode_split
 from peftbench.data.load import SPLITS, SplitName, load_split
 from peftbench.encoder import EncoderFiles, find_encoder, load_encoder, load_tokenizer
-from peftbench.errors import UsageError
+from peftbench.errors import PeftbenchError, UsageError
 from peftbench.meters.conditions import measured_under
 from peftbench.meters.session import MeterSession
 from peftbench.methods.registry import method_info
@@ -50,15 +51,46 @@ def execute(spec: RunSpec, recorder: Recorder, folder: Path, meter_settings: Met
             with meters.phase("load") as load:
                 trainer = _load(spec, recorder, folder, device, meters)
             recorder.phases([load.row])
+            recorder.describe(conditions={}, memory_predicted=_predicted_memory(trainer, recorder))
             trainer.run()
-            facts["memory_measured"] = trainer.measured_memory()
+            facts["memory_measured"] = _measured_memory(trainer, recorder)
         finally:
+            recorder.closing()
             whole, conditions = meters.close()
             recorder.ending(whole, meters.rows(), conditions, **facts)
 
 
 def _tell_idle(recorder: Recorder, done_s: float, whole_s: float) -> None:
     recorder.progress(Progress(0, "idle", None, int(done_s), math.ceil(whole_s), 0, 0, None, now()))
+
+
+def _predicted_memory(trainer: Trainer, recorder: Recorder) -> dict[str, Any] | None:
+    """Return the anatomy that a step should have; None, with a note, where it cannot be predicted."""
+    try:
+        with trainer.meters.phase("anatomy") as measured:
+            found = trainer.memory.predicted()
+    except PeftbenchError as error:
+        recorder.note("memory", f"not predicted: {error.message}")
+        return None
+    except Exception as error:  # torch's tensors without values know not every operation; the run itself needs none
+        traceback.print_exc()
+        recorder.note("memory", f"not predicted: {type(error).__name__}: {error}")
+        return None
+    recorder.phases([measured.row])
+    return found
+
+
+def _measured_memory(trainer: Trainer, recorder: Recorder) -> dict[str, Any] | None:
+    """Return the anatomy that a step had; None, with a note, where there is no room to measure it."""
+    try:
+        with trainer.meters.phase("anatomy") as measured:
+            found = trainer.measured_memory()
+    except Exception as error:  # all epochs are done and stored: this must not take them back
+        traceback.print_exc()
+        recorder.note("memory", f"not measured: {type(error).__name__}: {error}")
+        return None
+    recorder.phases([measured.row])
+    return found
 
 
 def _load(spec: RunSpec, recorder: Recorder, folder: Path, device: torch.device, meters: MeterSession) -> Trainer:
@@ -104,7 +136,7 @@ def _load(spec: RunSpec, recorder: Recorder, folder: Path, device: torch.device,
             "data_sha256": fingerprints,
         },
     )
-    trainer = Trainer(
+    return Trainer(
         spec,
         model,
         data,
@@ -114,11 +146,6 @@ def _load(spec: RunSpec, recorder: Recorder, folder: Path, device: torch.device,
         meters=meters,
         folder=folder,
     )
-    predicted, why = trainer.memory.predicted()
-    if why is not None:
-        recorder.note("memory", f"not predicted: {why}")
-    recorder.describe(conditions={}, memory_predicted=predicted)
-    return trainer
 
 
 def choose_device() -> torch.device:

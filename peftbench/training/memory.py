@@ -14,7 +14,6 @@ from peftbench.anatomy.predict import predict_for
 from peftbench.anatomy.shapes import largest_rows
 from peftbench.data.batches import MakeBatch
 from peftbench.data.encode import EncodedSplit
-from peftbench.errors import PeftbenchError
 from peftbench.model import MultitaskModel
 from peftbench.spec.model import RunSpec
 
@@ -35,8 +34,12 @@ class StepMemory:
             lengths = [part.lengths for part in train[task.name].parts]
             self.rows[task.name] = largest_rows(lengths, spec, task, packed=model.native is not None)
 
-    def predicted(self) -> tuple[dict[str, Any] | None, str | None]:
-        """Return the anatomy that a step should have, in bytes by part; or None, and why there is none."""
+    def predicted(self) -> dict[str, Any]:
+        """Return the anatomy that a step should have, in bytes by part.
+
+        Raises:
+            PeftbenchError: it cannot be predicted; see `predict_for`.
+        """
         shapes = {
             task: BatchShape(
                 tuple(tuple(int(length) for length in part.lengths[rows]) for part in self.train[task].parts)
@@ -44,11 +47,8 @@ class StepMemory:
             for task, rows in self.rows.items()
         }
         on_gpu = next(self.model.heads.parameters()).device.type == "cuda"
-        try:
-            found = predict_for(self.model.encoder.config, self.spec, shapes, "cuda" if on_gpu else "cpu")
-        except PeftbenchError as error:
-            return None, error.message
-        return {**found.as_dict(), "tokens": {task: shape.tokens for task, shape in shapes.items()}}, None
+        found = predict_for(self.model.encoder.config, self.spec, shapes, "cuda" if on_gpu else "cpu")
+        return {**found.as_dict(), "tokens": {task: shape.tokens for task, shape in shapes.items()}}
 
     def measured(
         self, optimizer: torch.optim.Optimizer, batchers: Mapping[str, MakeBatch], peak_bytes: int | None

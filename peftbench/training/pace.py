@@ -30,6 +30,6 @@ class ProgressTeller:
         self._told_at = moment
         _, since, first = self._rate_from
         its = (step - first) / (moment - since) if phase == "train" and moment > since else None
+        self.recorder.progress(Progress(epoch, phase, task, step, steps, done, self.total, its, now()))
         if rows := self.meters.rows():
             self.recorder.samples(rows)
-        self.recorder.progress(Progress(epoch, phase, task, step, steps, done, self.total, its, now()))

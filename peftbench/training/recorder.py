@@ -14,6 +14,9 @@ class Recorder(Protocol):
     def describe(self, *, conditions: dict[str, Any], **facts: Any) -> None:
         """Take facts of the loaded run (`data_hash`, `weights_total`, ...) and what it is measured under."""
 
+    def closing(self) -> None:
+        """Hear that what comes next must not be interrupted: the run is over, and its end is being put together."""
+
     def samples(self, rows: Sequence[SampleRow]) -> None:
         """Take thinned samples of the meters."""
 

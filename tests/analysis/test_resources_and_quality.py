@@ -63,6 +63,12 @@ class TestCost:
         assert spent.idle_power_w == 20.0
         assert spent.net_wh == pytest.approx((7200 - 20 * 100) / 3600)
 
+    def test_the_memory_is_trainings_and_evaluation_has_its_own(self) -> None:
+        found = on_a_card()
+        wide = Phase("eval", 1, "sts", "dev", 2.0, usage=usage(2.0, process_vram_mib=3000.0))
+        spent = cost(replace(found, phases=(*found.phases, wide)))
+        assert (spent.vram_mib, spent.eval_vram_mib) == (1200, 3000)
+
     def test_a_card_without_a_counter_is_integrated_and_said_so(self) -> None:
         spent = cost(on_a_card(train={"energy_j": None, "missing": {"energy_j": "unsupported"}}))
         assert (spent.j_per_step["sst"], spent.energy_source) == (25.25, "integrated")
@@ -133,12 +139,27 @@ class TestFlags:
             ("shared_gpu", {"train": {"foreign_processes": 1}}),
             ("throttled", {"train": {"event_reasons": 0x40, "throttled_s": 3.0}}),
             ("throttled", {"train": {"event_reasons": 0x80, "throttled_s": 0.1}}),
+            ("throttled", {"train": {"violation_thermal_s": 2.0}}),
+            ("counter_stuck", {"run": {"missing": {"energy_j": "stuck"}}}),
+            ("sparse_samples", {"conditions": {"sampler": {"median_ms": 2000.0}}}),
+            ("card_not_read", {"conditions": {"gpu": None, "meters": {"nvml": {"detail": "which?"}}}}),
             ("clocks_not_held", {"train": {"sm_clock_mhz": 1500.0}}),
             ("lost", {"train": {"missing": {"temperature_end_c": "lost"}}}),
             ("counter_disagrees", {"run": {"missing": {}}, "disagree": 0.06}),
             ("counter_reset", {"run": {"counter_resets": 1}}),
             ("short_window", {"train": {"samples": 50}}),
             ("short_window", {"train": {"energy_j": None, "missing": {"energy_j": "short"}}}),
+            ("short_window", {"train": {"window_s": 5.0}}),
+            (
+                "short_window",
+                {
+                    "train": {
+                        "energy_j": None,
+                        "energy_integrated_j": None,
+                        "missing": {"energy_j": "unsupported", "energy_integrated_j": "short"},
+                    }
+                },
+            ),
             ("no_idle", {"idle": None}),
             ("part_time_sensor", {"conditions": {"gpu": GPU | {"part_time_sensor": True}}}),
             ("mig", {"conditions": {"gpu": GPU | {"mig": True}}}),
@@ -167,6 +188,17 @@ class TestFlags:
     )
     def test_what_is_no_doubt_is_no_flag(self, of: dict[str, Any]) -> None:
         assert names(on_a_card(**of)) == []
+
+    def test_a_slice_without_power_is_flagged_all_the_same(self) -> None:
+        found = on_a_card(conditions={"gpu": GPU | {"mig": True}})
+        blind = tuple(replace(p, usage=replace(p.usage, power_w=None)) for p in found.phases)
+        assert names(replace(found, phases=blind)) == ["mig"]
+
+    def test_a_clock_that_shows_its_lock_only_under_load_is_held(self) -> None:
+        at_rest = QUIET["clock_lock"] | {"read_mhz": 210.0, "held": False}
+        assert names(on_a_card(conditions={"clock_lock": at_rest})) == []
+        blind = on_a_card(conditions={"clock_lock": at_rest}, train={"sm_clock_mhz": None})
+        assert names(blind) == ["clocks_not_held"]
 
     def test_a_lock_that_could_not_be_undone_is_shouted(self) -> None:
         lock = QUIET["clock_lock"] | {"undone": False}

@@ -117,7 +117,7 @@ def test_company_on_the_card() -> None:
     ("missing", "state"),
     [
         ({}, "ok"),
-        ({"violation_s": "unsupported"}, "ok"),
+        ({"violation_thermal_s": "unsupported"}, "ok"),
         ({"energy_j": "unsupported"}, "warn"),
         ({"power_w": "no_permission"}, "warn"),
         (dict.fromkeys(GPU_FIELDS, "no_permission"), "fail"),

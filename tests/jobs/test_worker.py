@@ -52,9 +52,15 @@ def test_a_run_goes_to_its_end_and_all_of_it_is_stored(db: Path, tiny: Callable[
     assert set(run.conditions["data_sha256"]) == {
         f"{t}/{s}" for t in ("sst", "paraphrase", "sts") for s in ("train", "dev")
     }
-    assert {phase.phase for phase in last.record.phases} == {"load", "warmup", "train", "eval", "checkpoint", "run"} - (
-        {"train"} if not any(phase.phase == "train" for phase in last.record.phases) else set()
-    )
+    assert {phase.phase for phase in last.record.phases} == {
+        "load",
+        "anatomy",
+        "warmup",
+        "train",
+        "eval",
+        "checkpoint",
+        "run",
+    } - ({"train"} if not any(phase.phase == "train" for phase in last.record.phases) else set())
     with Reader(db) as reader:
         assert reader.progress(run.id) is None
         record = reader.record(run, predictions=True)

@@ -56,6 +56,7 @@ def usage(window_s: float = 10.0, **changed: object) -> Usage:
         "sm_clock_mhz": 1695.0,
         "event_reasons": 0,
         "throttled_s": 0.0,
+        "violation_thermal_s": 0.0,
         "foreign_processes": 0,
         "cpu_s": 9.0,
         "others_cpu_s": 0.5,

@@ -24,7 +24,7 @@ from peftbench.meters.nvml_library import card_of, cards, open_nvml, torch_card
 nvml, why = open_nvml()
 
 def read(reference="0", computes_here=False):
-    meter = NvmlMeter(nvml, card_of(nvml, reference), computes_here=computes_here)
+    meter = NvmlMeter(nvml, card_of(nvml, reference), computes_here=lambda: computes_here)
     probe, reading = meter.probe(), meter.sample()
     return {"status": probe.status, "fields": dict(probe.fields), "facts": dict(probe.facts),
             "values": dict(reading.values), "missing": dict(reading.missing)}
@@ -80,7 +80,8 @@ def test_every_field_of_a_whole_card_is_read(machine: Machine) -> None:
         "temperature_c": 61,
         "gpu_util_pct": 93,
         "event_reasons": 0x4,
-        "violation_s": 2.5,
+        "violation_power_s": 2.0,
+        "violation_thermal_s": 0.5,
     }
     facts = found["facts"]
     assert facts["name"] == "NVIDIA RTX A6000"
@@ -124,7 +125,6 @@ def test_each_field_fails_alone_with_its_status(machine: Machine, error: str, st
         "energy_j": ("NVML_FI_DEV_TOTAL_ENERGY_CONSUMPTION", "nvmlDeviceGetTotalEnergyConsumption"),
         "temperature_c": ("nvmlDeviceGetTemperature",),
         "gpu_util_pct": ("nvmlDeviceGetUtilizationRates",),
-        "violation_s": ("nvmlDeviceGetViolationStatus",),
         "foreign_processes": ("nvmlDeviceGetComputeRunningProcesses",),
         "event_reasons": ("nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetCurrentClocksThrottleReasons"),
     }
@@ -155,7 +155,7 @@ def test_no_power_at_all_has_no_watts_and_no_zero(machine: Machine) -> None:
 
 def test_a_lost_card_says_lost_of_everything(machine: Machine) -> None:
     script = READ + (
-        "meter = NvmlMeter(nvml, card_of(nvml, '0'), computes_here=False)\n"
+        "meter = NvmlMeter(nvml, card_of(nvml, '0'), computes_here=lambda: False)\n"
         "first = meter.sample()\n"
         "time.sleep(max(0, 1.5 - (time.time() - float(os.environ['T0']))))\n"
         "meter._processes_at = 0\n"
@@ -175,11 +175,20 @@ def test_a_lost_card_says_lost_of_everything(machine: Machine) -> None:
 
 
 def test_a_process_in_a_container_finds_itself_among_the_others(machine: Machine) -> None:
-    scenario = STILL.with_card(0, processes=(Process(900001, 700),))
-    inside, outside = ask(machine, scenario, "read(computes_here=True)", "read()")
-    assert inside["values"]["foreign_processes"] == 0
-    assert inside["missing"]["process_vram_mib"] == "unsupported"
-    assert outside["values"]["foreign_processes"] == 1
+    alone = STILL.with_card(0, processes=(Process(900001, 700),))
+    inside, before = ask(machine, alone, "read(computes_here=True)", "read()")
+    assert (inside["values"]["foreign_processes"], inside["values"]["process_vram_mib"]) == (0, 700)
+    assert before["values"]["foreign_processes"] == 1  # nothing is computed here yet: it is somebody else's
+    crowd = STILL.with_card(0, processes=(Process(900001, 700), Process(900002, 30)))
+    (found,) = ask(machine, crowd, "read(computes_here=True)")
+    assert found["values"]["foreign_processes"] == 1
+    assert found["missing"]["process_vram_mib"] == "unsupported"  # which of them it is cannot be told
+
+
+def test_a_list_that_does_not_even_show_this_process_tells_nothing(machine: Machine) -> None:
+    here, nobody = ask(machine, STILL, "read(computes_here=True)", "read()")
+    assert here["missing"]["foreign_processes"] == here["missing"]["process_vram_mib"] == "unsupported"
+    assert nobody["values"]["foreign_processes"] == 0
 
 
 def test_graphics_alone_is_no_other_process(machine: Machine) -> None:

@@ -136,7 +136,8 @@ def test_throttling_is_drawn_where_it_happened_and_flagged(machine: Machine) -> 
     train = phase(record, "train", "sst")
     assert train.usage.event_reasons == 0x40
     assert train.usage.throttled_s == pytest.approx(train.usage.window_s, rel=0.1)
-    assert train.usage.violation_s == pytest.approx(train.usage.window_s / 2, rel=0.1)
+    assert train.usage.violation_thermal_s == pytest.approx(train.usage.window_s / 2, rel=0.1)
+    assert train.usage.violation_power_s == 0
     assert "throttled" in names(record)
     assert all(row.event_reasons == 0x40 for row in machine.samples(record) if row.phase == "train")
 
@@ -188,6 +189,16 @@ def test_a_card_lost_in_mid_run_leaves_nulls_and_the_training_goes_on(machine: M
     assert cost(record).run_wh is None
 
 
+def test_a_counter_that_stands_still_is_no_zero(machine: Machine) -> None:
+    scenario = machine.play(energy_wrap_mj=1)  # whatever it counts, it shows 0
+    record = machine.run()
+    assert_finished(record, machine)
+    whole = phase(record, "run")
+    assert (whole.usage.energy_j, whole.usage.missing["energy_j"]) == (None, "stuck")
+    assert cost(record).run_wh * 3600 == pytest.approx(true_j(scenario, whole), rel=0.03)
+    assert "counter_stuck" in names(record)
+
+
 def test_what_is_not_permitted_is_null_and_integrated_power_stands_in(machine: Machine) -> None:
     denied = (
         "NVML_FI_DEV_TOTAL_ENERGY_CONSUMPTION",
@@ -198,8 +209,9 @@ def test_what_is_not_permitted_is_null_and_integrated_power_stands_in(machine: M
     record = machine.run()
     assert_finished(record, machine)
     whole = phase(record, "run")
-    assert (whole.usage.energy_j, whole.usage.violation_s) == (None, None)
-    assert whole.usage.missing["energy_j"] == whole.usage.missing["violation_s"] == "no_permission"
+    assert (whole.usage.energy_j, whole.usage.violation_power_s) == (None, None)
+    assert whole.usage.missing["energy_j"] == whole.usage.missing["violation_thermal_s"] == "no_permission"
+    assert whole.usage.energy_so_far_j == pytest.approx(whole.usage.energy_integrated_j)
     spent = cost(record)
     assert spent.energy_source == "integrated"
     assert spent.run_wh * 3600 == pytest.approx(true_j(scenario, whole), rel=0.03)
@@ -218,7 +230,7 @@ def test_a_card_that_knows_next_to_nothing_stores_no_zeros(machine: Machine) -> 
     assert not any(p.phase == "idle" for p in record.phases)  # nothing to measure there
     train = phase(record, "train", "sst").usage
     for name in ("energy_j", "energy_integrated_j", "power_w", "power_peak_w", "sm_clock_mhz", "gpu_util_pct",
-                 "temperature_start_c", "event_reasons", "throttled_s", "violation_s"):  # fmt: skip
+                 "temperature_start_c", "event_reasons", "throttled_s", "violation_power_s"):  # fmt: skip
         assert getattr(train, name) is None, name
         assert train.missing[name] == "unsupported"
     assert train.process_vram_mib == 900
@@ -236,6 +248,7 @@ def test_a_mig_slice_has_its_memory_and_no_watts(machine: Machine) -> None:
     assert (train.process_vram_mib, train.device_peak_mib, train.foreign_processes) == (650, 700, 0)
     assert (train.power_w, train.missing["power_w"]) == (None, "unsupported")
     assert record.run.conditions["gpu"]["mig"] is True
+    assert "mig" in names(record)
 
 
 def test_a_foreign_process_marks_the_run_as_shared(machine: Machine) -> None:
@@ -293,6 +306,22 @@ class TestClockLock:
         assert read_locks(machine.path) == {}
         calls = [(call.function, call.arguments) for call in read_calls(machine.path) if "Locked" in call.function]
         assert calls == [("nvmlDeviceSetGpuLockedClocks", (1695, 1695)), ("nvmlDeviceResetGpuLockedClocks", ())]
+
+    def test_a_guard_that_answers_too_late_leaves_no_lock(self, machine: Machine) -> None:
+        machine.play(clock_holds_mhz=1410)  # it looks for 2 s whether the clock settles, with the lock in place
+        script = (
+            "from peftbench.meters import clocks\n"
+            "from peftbench.meters.nvml_library import card_of, open_nvml\n"
+            "clocks.ANSWER_WITHIN_S = 1.5\n"
+            "nvml, _ = open_nvml()\n"
+            "clocks.ClockLock(nvml, card_of(nvml, '0'), 1695)\n"
+        )
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+        assert "MissingError" in done.stderr
+        assert "did not answer" in done.stderr
+        locked = [call.function for call in read_calls(machine.path) if "Locked" in call.function]
+        assert locked[0] == "nvmlDeviceSetGpuLockedClocks", "the guard was to be late after it had locked"
+        assert read_locks(machine.path) == {}
 
     @pytest.mark.parametrize("how", ["SIGKILL", "SIGTERM"])
     def test_it_is_undone_however_the_run_ends(self, machine: Machine, how: str) -> None:

@@ -55,7 +55,10 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> Cuda:
         raise AssertionError("never inside a measured phase")
 
     for name, function in {
-        "memory_allocated": lambda device: books.allocated,
+        "memory_stats": lambda device: {
+            "allocated_bytes.all.current": books.allocated,
+            "reserved_bytes.all.current": books.reserved,
+        },
         "memory_reserved": lambda device: books.reserved,
         "max_memory_allocated": lambda device: books.peak,
         "max_memory_reserved": lambda device: books.reserved,
@@ -114,7 +117,7 @@ def test_a_device_that_is_gone_is_lost(cuda: Cuda, monkeypatch: pytest.MonkeyPat
     def gone(device: object) -> int:
         raise RuntimeError("CUDA error: unspecified launch failure")
 
-    monkeypatch.setattr(torch.cuda, "memory_allocated", gone)
+    monkeypatch.setattr(torch.cuda, "memory_stats", gone)
     assert TorchMemory(torch.device("cuda")).sample().missing == {"allocated_mib": "lost", "reserved_mib": "lost"}
 
 

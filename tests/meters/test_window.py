@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peftbench.meters.window import Window
+from peftbench.meters.window import Base, Window
 from peftbench.store.rows import Usage
 from tests.meters.fakes import sample
 
 
-def summed(*samples: object, base: float | None = None) -> Usage:
-    window = Window(samples[0], 0.0, base)  # type: ignore[arg-type]
+def summed(*samples: object, base: float | None = None, lowest: float = 1e9) -> Usage:
+    window = Window(samples[0], 0.0, Base(base, lowest))  # type: ignore[arg-type]
     for each in samples[1:]:
         window.add(each)  # type: ignore[arg-type]
     return window.usage()
@@ -73,6 +73,32 @@ def test_a_reset_counter_is_filled_by_the_power_of_that_moment() -> None:
     found = summed(*(sample(t, power_w=100.0, energy_j=joules) for t, joules in counts))
     assert found.energy_j == pytest.approx(300)
     assert found.counter_resets == 1
+
+
+def test_a_counter_reset_in_a_gap_of_its_own_is_filled_by_the_power_of_the_whole_gap() -> None:
+    counts: list[float | None] = [1000.0, 1100.0, None, None, None, 40.0, 140.0]
+    samples = [
+        sample(float(t), power_w=100.0, **({} if joules is None else {"energy_j": joules}))
+        for t, joules in enumerate(counts)
+    ]
+    assert summed(*samples).energy_j == pytest.approx(600)
+
+
+def test_a_counter_that_does_not_move_while_power_is_drawn_is_stuck_and_no_zero() -> None:
+    stuck = [sample(float(t), power_w=200.0, energy_j=77.0) for t in range(101)]
+    found = summed(*stuck)
+    assert (found.energy_j, found.missing["energy_j"]) == (None, "stuck")
+    assert found.energy_integrated_j == pytest.approx(20_000)
+    asleep = summed(*(sample(float(t), power_w=0.0, energy_j=77.0) for t in range(5)))
+    assert asleep.energy_j == 0
+
+
+def test_memory_below_what_was_used_before_the_run_makes_the_growth_unknown() -> None:
+    samples = [sample(float(t), device_used_mib=1400.0) for t in range(3)]
+    assert summed(*samples, base=900.0, lowest=899.5).device_delta_mib == 500
+    found = summed(*samples, base=3000.0, lowest=1300.0)
+    assert (found.device_delta_mib, found.missing["device_delta_mib"]) == (None, "shared")
+    assert found.device_peak_mib == 1400
 
 
 def test_a_reset_counter_without_power_has_no_figure() -> None:
@@ -151,4 +177,7 @@ def test_the_energy_until_now_prefers_the_counter() -> None:
     without = Window(sample(0.0, power_w=100.0), 0.0)
     without.add(sample(2.0, power_w=100.0))
     assert without.energy_so_far_j() == pytest.approx(200)
-    assert Window(sample(0.0), 0.0).energy_so_far_j() is None
+    assert Window(sample(0.0), 0.0).energy_so_far_j() == "unsupported"
+    denied = Window(sample(0.0, power_w=100.0, energy_j="no_permission"), 0.0)
+    denied.add(sample(2.0, power_w=100.0, energy_j="no_permission"))
+    assert denied.energy_so_far_j() == pytest.approx(200)

@@ -30,7 +30,8 @@ def test_without_a_card_there_is_no_table_of_dashes() -> None:
 
 def test_what_one_run_of_two_could_not_read_is_a_dash() -> None:
     text = printed(resources.resources([on_a_card(), record()], [cost(on_a_card()), cost(record())]))
-    *_, with_card, without = text.splitlines()
+    *_, with_card, without, said = text.splitlines()
+    assert said == "  VRAM: this process's in training, context included"
     assert "1,200" in with_card
     assert without.count("–") == 6
 

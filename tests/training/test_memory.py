@@ -65,6 +65,7 @@ def test_a_run_that_was_stopped_has_no_measured_memory_but_its_one_window(
     with pytest.raises(Interrupted):
         execute(tiny().spec, told, tmp_path)
     assert "memory_measured" not in told.facts
+    assert "closing" in told.notes  # nothing interrupts the end any more
     assert told.facts["memory_predicted"]["total"] > 0
     assert [phase.phase for phase in told.seen_phases if phase.phase == "run"] == ["run"]
 

@@ -42,6 +42,9 @@ class Memory:
     def describe(self, *, conditions: dict[str, Any], **facts: Any) -> None:
         self.facts |= facts | {"conditions": self.facts.get("conditions", {}) | conditions}
 
+    def closing(self) -> None:
+        self.notes.append("closing")
+
     def samples(self, rows: Sequence[SampleRow]) -> None:
         self.seen_samples += rows
 
