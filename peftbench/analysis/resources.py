@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Literal
 
 from peftbench.store.rows import INTEGRATED_INSTEAD, Phase, RunRecord, Usage
@@ -133,12 +134,14 @@ def reach(record: RunRecord, target: float, task: str | None = None) -> Reached 
         score = record.score(task, "dev", epoch.epoch) if task else None
         value = epoch.dev_avg if task is None else score.value if score else None
         if value is not None and value >= target:
-            return Reached(epoch.epoch, value, *_since_load(record, epoch.epoch))
+            return Reached(epoch.epoch, value, *_since_training_began(record, epoch.epoch))
     return None
 
 
-def _since_load(record: RunRecord, epoch: int) -> tuple[float | None, float | None]:
-    start = next((p.usage for p in record.phases if p.phase == "load"), None)
+def _since_training_began(record: RunRecord, epoch: int) -> tuple[float | None, float | None]:
+    """Return the joules and seconds from the end of the last phase before the first epoch to the end of an epoch."""
+    before = takewhile(lambda phase: phase.epoch is None, record.phases)
+    start = next((phase.usage for phase in reversed(list(before))), None)
     end = next((p.usage for p in reversed(record.phases) if p.epoch == epoch), None)
     if start is None or end is None:
         return None, None

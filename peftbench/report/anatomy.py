@@ -68,35 +68,40 @@ def estimates_page(rows: Sequence[tuple[RunSpec, Prediction]]) -> Group:
 
 def study_page(rows: Sequence[Compared]) -> Group:
     """Return the study's Table 2 beside our predictions of it, each less its last-layer row."""
-    found = differences(rows)
-    widest = max(max(row.study, row.as_study) for row in found)
-    shown: list[Sequence[str | Text]] = [
-        (
-            row.preset,
-            figures.mib_of(row.study),
-            figures.mib_of(row.as_study),
-            figures.percent(row.error),
-            figures.mib_of(row.native),
-            _bar(row.study, widest, 22) + "\n" + _bar(row.as_study, widest, 22, "▒"),
+    found = {row.preset: row for row in differences(rows)}
+    widest = max(max(row.study, row.as_study) for row in found.values())
+    shown: list[Sequence[str | Text]] = []
+    for one in rows:
+        row = found.get(one.row.preset)
+        beyond = (
+            [figures.NOTHING] * 4 + [""]
+            if row is None
+            else [
+                figures.mib_of(row.study),
+                figures.mib_of(row.as_study),
+                figures.percent(row.error),
+                figures.mib_of(row.native),
+                _bar(row.study, widest, 16) + "\n" + _bar(row.as_study, widest, 16, "▒"),
+            ]
         )
-        for row in found
-    ]
+        shown.append((one.row.preset, f"{one.row.vram_mib:,}", *beyond))
     headers = (
         "\npreset",
-        "\nstudy",
+        "study's\nVRAM",
+        "\nbeyond",
         "as the study\nran it",
         "\nerror",
         "native\npath",
-        "█ study\n▒ as the study ran it",
+        "█ study\n▒ as it ran it",
     )
     base = next(one for one in rows if one.row.preset == CONTEXT_ROW)
     return Group(
         Text.assemble(
             ("The study's Table 2", "bold"),
-            f", MiB beyond its {CONTEXT_ROW} row ({base.row.vram_mib}, the context in it)",
+            f", MiB; beyond its {CONTEXT_ROW} row ({base.row.vram_mib}, the CUDA context in it)",
         ),
         Text(""),
-        _table(headers, shown, "lrrrrl"),
+        _table(headers, shown, "lrrrrrl"),
         Text(
             f"As the study ran it: SST alone, {BATCH_SIZE} sentences padded to its longest "
             f"({max(padded_batch().parts[0])} tokens), transformers' forward, attention weights formed, dropout on, "

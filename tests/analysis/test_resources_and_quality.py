@@ -33,7 +33,8 @@ def on_a_card(*, conditions: dict[str, Any] | None = None, train: dict[str, Any]
     """Return a run that was measured as well as can be, but for what is changed; None takes a phase away."""
     phases = [
         None if of.get("idle", {}) is None else phase("idle", 30.0, epoch=None, power_w=20.0, **of.get("idle", {})),
-        phase("load", 5.0, epoch=None, started_s=30.0, energy_so_far_j=600.0),
+        phase("load", 3.0, epoch=None, started_s=30.0, energy_so_far_j=400.0),
+        phase("anatomy", 2.0, epoch=None, started_s=33.0, energy_so_far_j=600.0),
         *(phase("train", 10.0, task, **(train or {})) for task in ("sst", "paraphrase", "sts")),
         phase("eval", 2.0, "sst", energy_so_far_j=4600.0, started_s=80.0),
         phase("run", 100.0, epoch=None, energy_j=7200.0, energy_integrated_j=7300.0, **of.get("run", {})),
@@ -107,7 +108,7 @@ class TestReach:
         epochs = tuple(Epoch(n, value, None, None, "t") for n, value in ((1, 0.6), (2, 0.7)))
         return replace(base, epochs=epochs, scores=scores, phases=(*base.phases, later))
 
-    def test_energy_and_time_count_from_the_end_of_loading(self) -> None:
+    def test_energy_and_time_count_from_the_end_of_what_was_before_the_first_epoch(self) -> None:
         found = reach(self.record(), 0.4, "sst")
         assert (found.epoch, found.value, found.energy_j) == (1, 0.4, 4000.0)
         assert found.seconds == pytest.approx(82 - 35)

@@ -69,7 +69,10 @@ def test_all_rows_of_the_study_and_its_figures_beside_them(every: subprocess.Com
     ]  # fmt: skip
     assert "lengths of the study's texts" in ours
     rows = {line.split()[0]: line.split() for line in study.splitlines() if line[:4] in ("full", "lora", "dora")}
-    assert len(rows) == 7 and rows["full"][1] == "1,808" and rows["dora-r128"][1] == "570"
+    assert len(rows) == 7
+    assert rows["full"][1:3] == ["2,622", "1,808"] and rows["dora-r128"][1:3] == ["1,384", "570"]
+    (base,) = [line.split() for line in study.splitlines() if line.startswith("last-layer")]
+    assert base[1:] == ["814", "–", "–", "–", "–"]
     assert all(len(line) <= 80 for line in every.stdout.splitlines() if "█" in line)
 
 
