@@ -16,6 +16,12 @@ from peftbench.store.rows import Phase, RunRecord
 from peftbench.text import clean
 
 TASKS_A_TABLE = 3
+_SLOWED_BY = {  # short enough for a column
+    "hardware slowdown": "hw",
+    "software thermal slowdown": "sw thermal",
+    "hardware thermal slowdown": "hw thermal",
+    "hardware power brake": "brake",
+}
 _VRAM_BY = {
     "process": "VRAM: this process's in training, context included",
     "device": "VRAM: what the card's use grew by in training, context included",
@@ -92,7 +98,7 @@ def flags_of_all(records: Sequence[RunRecord]) -> list[Text]:
 def phases(record: RunRecord) -> Table:
     """Return every phase with what its meters saw. A dash is what could not be read; `--json` has why."""
     heads = ["\nepoch", "\nphase", "\ntask", "\nwall", "\nit/s", "step ms\np5-p95", "VRAM\nMiB", "\nW", "\nJ", "\n°C"]
-    slowed = [", ".join(throttled(phase.usage)) if phase.usage else "" for phase in record.phases]
+    slowed = [", ".join(_SLOWED_BY[why] for why in throttled(p.usage)) if p.usage else "" for p in record.phases]
     rows = [_phase(phase) for phase in record.phases]
     if any(slowed):
         heads.append("\nslowed by")

@@ -96,7 +96,8 @@ def test_compare_prints_scores_cost_and_intervals(trained: tuple[Path, str]) -> 
     assert "Pearson r" in done.stdout
     result = json.loads(cli("compare", "lora", "dora", "--json", "--db", db).stdout)
     assert [run["name"] for run in result["runs"]] == ["lora-r12-1", "dora-r12-1"]
-    assert {d["key"] for d in result["differences"]} == {"method.name", "method.norm_axis"}
+    differences = {d["key"] for d in result["differences"]} - {"busy_machine"}  # which the tests' machine may be
+    assert differences == {"method.name", "method.norm_axis"}
     assert {row["task"] for row in result["against_baseline"][result["runs"][1]["id"]]} <= {"sst", "paraphrase", "sts"}
 
 
