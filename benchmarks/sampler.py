@@ -41,7 +41,7 @@ PERIODS_MS = (500, 100)
 def meters() -> list[Meter]:
     """Return a run's meters; a card's where NVML has one."""
     nvml, _ = open_nvml()
-    card: list[Meter] = [] if nvml is None else [NvmlMeter(nvml, card_of(nvml, "0"), computes_here=False)]
+    card: list[Meter] = [] if nvml is None else [NvmlMeter(nvml, card_of(nvml, "0"), computes_here=lambda: False)]
     return [*card, TorchMemory(torch.device("cpu")), HostMeter(), RaplMeter()]
 
 
