@@ -21,7 +21,7 @@ from peftbench.version import __version__
 if TYPE_CHECKING:
     from peftbench.analysis.comparison import Comparison
     from peftbench.store.reader import Reader
-    from peftbench.store.rows import RunRecord
+    from peftbench.store.rows import MeterSettings, RunRecord
 
 __all__ = ["__version__", "compare", "open_store", "run"]
 
@@ -35,10 +35,12 @@ def run(
     seed: int | None = None,
     name: str | None = None,
     database: Path | None = None,
+    meter_settings: MeterSettings | None = None,
 ) -> RunRecord:
     """Train one variant in a worker process and return it as stored, predictions included.
 
-    The arguments are those of `peftbench run`. A run that fails, or is
+    The arguments are those of `peftbench run`; `meter_settings` (`peftbench.store.rows.MeterSettings`) holds its
+    `--idle`, `--sample-ms`, `--lock-clocks` and `--meter-gpu`. A run that fails, or is
     stopped by Ctrl-C, is returned too: look at `record.run.state`.
 
     Raises:
@@ -50,7 +52,7 @@ def run(
     from peftbench.spec import resolve
 
     where = database or default_database()
-    launched = launch(resolve(preset, workload, data=data, overrides=overrides, seed=seed), where, name)
+    launched = launch(resolve(preset, workload, data=data, overrides=overrides, seed=seed), where, name, meter_settings)
     updates = launched.follow()
     while True:
         try:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from peftbench.errors import MissingError, UsageError
 from peftbench.report.tables import run_list
 from peftbench.store.reader import Reader
-from peftbench.store.rows import Epoch, Phase, Prediction, Progress, Run, Score, TaskBest, Worker
+from peftbench.store.rows import Epoch, Phase, Prediction, Progress, Run, SampleRow, Score, TaskBest, Worker
 from peftbench.store.writer import Writer
 
 TASKS = ("sst", "sts")
@@ -377,12 +377,13 @@ class TestFinding:
 
 class TestDeleting:
     def test_all_rows_of_the_run_go_and_no_others(self, path: Path, writer: Writer, reader: Reader) -> None:
-        tables = ("epochs", "scores", "task_bests", "predictions", "losses", "phases", "progress", "events")
+        tables = ("epochs", "scores", "task_bests", "predictions", "losses", "phases", "progress", "events", "samples")
         ids = [create(writer), create(writer)]
         for run_id in ids:
             writer.claim(run_id, WORKER)
             writer.put_progress(run_id, PROGRESS)
             writer.put_losses(run_id, 1, "sst", [(1, 1, 1.0)])
+            writer.put_samples(run_id, [SampleRow(1, 1.0, "train")])
             put_epoch(
                 writer, run_id, 1, {"sst": 0.5}, best=1, bests={"sst": 1}, phases=[Phase("eval", 1, "sst", "dev", 1)]
             )
