@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from peftbench.analysis.resources import energy, peak
-from peftbench.store.rows import Phase, RunRecord, Usage
+from peftbench.store.rows import THROTTLING, Phase, RunRecord, Usage, reasons
 
 DISAGREEMENT = 0.05  # of counter and integral
 LONG_ENOUGH_S = 4.0  # for that: both ends of a counter may be 0.1 s old
@@ -22,12 +22,6 @@ SHORTEST_IDLE_S = 30.0
 OTHERS_SHARE = 0.1  # of the cores, used by others, in the mean
 CLOCK_OFF = 0.02
 _ENERGIES = ("energy_j", "energy_integrated_j")
-_THROTTLE = {
-    0x8: "hardware slowdown",
-    0x20: "software thermal slowdown",
-    0x40: "hardware thermal slowdown",
-    0x80: "hardware power brake",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +42,7 @@ def flags(record: RunRecord) -> list[Flag]:
 
 def throttled(usage: Usage) -> list[str]:
     """Return the reasons, thermal or of the hardware, for which the card ran slower; power capping is none."""
-    return [name for bit, name in _THROTTLE.items() if (usage.event_reasons or 0) & bit]
+    return reasons((usage.event_reasons or 0) & THROTTLING)
 
 
 def _device(record: RunRecord) -> Iterator[Flag]:

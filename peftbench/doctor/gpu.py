@@ -9,10 +9,9 @@ from pathlib import Path
 
 from peftbench.doctor.findings import Check, Finding, fail, ok, skip, warn
 from peftbench.doctor.options import Options
-from peftbench.meters.nvml import reasons
 from peftbench.meters.survey import Survey, SurveyedCard, survey
-from peftbench.meters.window import THROTTLED
 from peftbench.report import figures
+from peftbench.store.rows import THROTTLING, reasons
 
 PERMISSION, NOT_LOADED, NO_LIBRARY, LOST, RESET, MISMATCH = 4, 9, 12, 15, 16, 18  # NVML_ERROR_*
 NEEDED_FIELDS = ("power_w", "energy_j", "device_used_mib")
@@ -213,7 +212,7 @@ def temperature(name: str, card: SurveyedCard) -> Finding:
     degrees = card.reading.values.get("temperature_c")
     if degrees is None:
         return _lacking(name, card, "temperature_c", "no temperature")
-    slowed = reasons(int(card.reading.values.get("event_reasons", 0)) & THROTTLED)
+    slowed = reasons(int(card.reading.values.get("event_reasons", 0)) & THROTTLING)
     found = f"{degrees:.0f} °C{', slowed by: ' + ', '.join(slowed) if slowed else ''}"
     if slowed or degrees > HOT_C:
         return warn(name, found, "let it cool, and see to its fans and air; a run now is a slow one")

@@ -28,24 +28,8 @@ _MEMBER = {
     6: "usVal",
 }  # by NVML_VALUE_TYPE_*
 
-REASONS = {  # nvmlClocksEventReason*
-    0x1: "idle",
-    0x2: "application clocks",
-    0x4: "software power cap",
-    0x8: "hardware slowdown",
-    0x10: "sync boost",
-    0x20: "software thermal slowdown",
-    0x40: "hardware thermal slowdown",
-    0x80: "hardware power brake",
-    0x100: "display clocks",
-}
 # The sensors of these look about a quarter of the time (arXiv 2312.02741, measured on A100 and H100).
 PART_TIME_SENSORS = ("A100", "A800", "H100", "H800", "H200", "GH200")
-
-
-def reasons(bits: int) -> list[str]:
-    """Return clock-event reasons in words."""
-    return [name for bit, name in REASONS.items() if bits & bit]
 
 
 class NvmlMeter:

@@ -11,13 +11,12 @@ from math import inf
 from typing import Any
 
 from peftbench.meters.readings import Missing, Sample
-from peftbench.store.rows import INTEGRATED_INSTEAD, Usage
+from peftbench.store.rows import INTEGRATED_INSTEAD, THROTTLING, Usage
 
 SHORTEST_ENERGY_S = 1.0  # counters tick about every 100 ms: no energy is claimed for less
 HOLD_S = 1.0  # a value stands for so long after it was read, where nothing newer could be
 DRAWN_J = 1.0  # a counter that did not move while so much was drawn is stuck
 NOISE_MIB = 1.0
-THROTTLED = 0x8 | 0x20 | 0x40 | 0x80  # hardware slowdown, thermal (software, hardware), power brake
 
 _PEAKS = {
     "device_peak_mib": "device_used_mib",
@@ -142,7 +141,7 @@ class Window:
         parts = {name: mean.add(sample) for name, mean in self._means.items()}
         for name, counter in self._counters.items():
             counter.add(sample, parts["power_w"] if name == "energy_j" else None)
-        if int(sample.values.get("event_reasons", 0)) & THROTTLED:
+        if int(sample.values.get("event_reasons", 0)) & THROTTLING:
             self._throttled_s += sample.at_s - self.last.at_s
         self._why.update(sample.missing)
         self._extremes(sample)

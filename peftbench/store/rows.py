@@ -101,6 +101,26 @@ class Epoch:
     finished_at: str
 
 
+# The bits of `Usage.event_reasons`, NVML's nvmlClocksEventReason*, in words.
+EVENT_REASONS = {
+    0x1: "idle",
+    0x2: "application clocks",
+    0x4: "software power cap",
+    0x8: "hardware slowdown",
+    0x10: "sync boost",
+    0x20: "software thermal slowdown",
+    0x40: "hardware thermal slowdown",
+    0x80: "hardware power brake",
+    0x100: "display clocks",
+}
+THROTTLING = 0x8 | 0x20 | 0x40 | 0x80  # those that are thermal or the hardware's: a power cap is a condition
+
+
+def reasons(bits: int) -> list[str]:
+    """Return clock-event reasons in words."""
+    return [name for bit, name in EVENT_REASONS.items() if bits & bit]
+
+
 # Why a card's counter of energy has no figure, where the integral of its power may stand in for it.
 INTEGRATED_INSTEAD = ("unsupported", "no_permission", "stuck")
 

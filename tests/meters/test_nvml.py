@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from peftbench.meters.nvml import reasons
+from peftbench.store.rows import reasons
 from tests.sim.machine import STILL, Machine
 from tests.sim.scenario import Card, MigSlice, Process, Scenario
 
