@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from pathlib import Path
 
 from peftbench.errors import MissingError
 from peftbench.store.schema import APPLICATION_ID, SCHEMA_VERSION
 
 BUSY_TIMEOUT_S = 30.0
+SWITCH_AGAIN_S = 0.02
 
 
 def open_for_reading(path: Path) -> sqlite3.Connection | None:
@@ -48,7 +50,7 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
     try:
         if version < SCHEMA_VERSION:
             _migrate(connection)
-        connection.execute("PRAGMA journal_mode = WAL")
+        _use_wal(connection)
         connection.execute("PRAGMA synchronous = NORMAL")
     except sqlite3.Error as error:
         connection.close()
@@ -95,13 +97,26 @@ def _version(connection: sqlite3.Connection, path: Path) -> int:
     )
 
 
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Switch to WAL. SQLite's own time-out does not cover the moment at which another connection switches too."""
+    until = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(SWITCH_AGAIN_S)
+
+
 def _migrate(connection: sqlite3.Connection) -> None:
     """Apply what is pending under one exclusive transaction: two programs at once migrate once."""
     from sqlite_utils import Database
 
     from peftbench.store.schema import migrations
 
-    connection.execute("PRAGMA journal_mode = WAL")
+    _use_wal(connection)
     connection.execute("BEGIN IMMEDIATE")
     try:
         migrations().apply(Database(connection))
