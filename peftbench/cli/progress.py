@@ -77,7 +77,9 @@ class BarFollower(Follower):
         progress = update.progress
         if progress is None:
             return
-        self._bars.update(self._whole, completed=progress.done, total=progress.total, note="", what=_epoch_word(update))
+        self._bars.update(
+            self._whole, completed=progress.done, total=progress.total or None, note="", what=_epoch_word(update)
+        )
         its = f"{progress.its:.1f} it/s" if progress.its else ""
         self._bars.update(
             self._part,
@@ -163,4 +165,6 @@ def stop_on_ctrl_c(launched: Launched) -> Iterator[None]:
 
 def _epoch_word(update: Update) -> str:
     assert update.progress is not None
+    if update.progress.phase == "idle":
+        return "idle power, in seconds"
     return f"epoch {update.progress.epoch} of {update.run.epochs_planned}"

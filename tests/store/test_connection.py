@@ -268,3 +268,30 @@ def test_a_writer_waits_for_another_writer(tmp_path: Path, monkeypatch: pytest.M
         blocker.execute("ROLLBACK")
         writer.request_stop("x")
     blocker.close()
+
+
+class Switching:
+    """A connection that finds another one switching to WAL, a few times."""
+
+    def __init__(self, times: int, code: int) -> None:
+        self.times, self.code = times, code
+
+    def execute(self, statement: str) -> None:
+        assert statement == "PRAGMA journal_mode = WAL"
+        if self.times:
+            self.times -= 1
+            error = sqlite3.OperationalError("database is locked")
+            error.sqlite_errorcode = self.code
+            raise error
+
+
+def test_anothers_switch_to_wal_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SWITCH_AGAIN_S", 0)
+    busy = Switching(5, sqlite3.SQLITE_BUSY)
+    module._use_wal(busy)
+    assert busy.times == 0
+    with pytest.raises(sqlite3.OperationalError):
+        module._use_wal(Switching(1, sqlite3.SQLITE_READONLY))
+    monkeypatch.setattr(module, "BUSY_TIMEOUT_S", 0)
+    with pytest.raises(sqlite3.OperationalError):
+        module._use_wal(Switching(100_000, sqlite3.SQLITE_BUSY))
