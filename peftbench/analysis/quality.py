@@ -67,11 +67,11 @@ def _card(record: RunRecord, measured: list[Phase]) -> Iterator[Flag]:
     work = [phase for phase in measured if phase.phase in ("warmup", "train", "eval", "prefix")]
     if foreign := peak(measured, "foreign_processes"):
         yield Flag("shared_gpu", f"up to {foreign:.0f} other process{'es' * (foreign > 1)} on the card")
-    reasons = {reason: None for phase in work for reason in throttled(_usage(phase))}
+    slowed = dict.fromkeys(reason for phase in work for reason in throttled(_usage(phase)))
     slow_s = sum(max(_usage(phase).throttled_s or 0, _usage(phase).violation_thermal_s or 0) for phase in work)
-    if slow_s:
-        reasons = reasons or {"thermal violation": None}
-        yield Flag("throttled", f"throttled for {slow_s:.1f} s of {_seconds(work):.1f} s: {', '.join(reasons)}")
+    if slowed or slow_s:
+        why = ", ".join(slowed) or "thermal violation"
+        yield Flag("throttled", f"throttled for {slow_s:.1f} s of {_seconds(work):.1f} s: {why}")
     lock = record.run.conditions.get("clock_lock")
     if lock and (ran := _off_clock(work, lock)) is not None:
         yield Flag("clocks_not_held", f"locked at {lock['asked_mhz']} MHz, but the card ran at {ran:.0f} MHz")
