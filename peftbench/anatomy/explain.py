@@ -11,7 +11,7 @@ WORDS = {
     "optimizer": "AdamW's moments, of all tasks",
     "activations": "what forward keeps for backward",
     "workspace": "batch, and what comes and goes",
-    "total": "the peak of torch's allocator",
+    "total": "at the fullest moment of a step",
 }
 BYTES_A_WEIGHT = 4  # fp32, as trained weights always are here
 BYTES_TRAINED = 16

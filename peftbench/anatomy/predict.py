@@ -57,7 +57,10 @@ def predict(spec: RunSpec, device: DeviceType = "cuda") -> Prediction:
         PeftbenchError: the method looks at values in training.
     """
     source = source_of(spec)
-    return Prediction(predict_for(source.config, spec, source.batches, device), device, source.batches, source.notes)
+    notes = source.notes
+    if device == "cuda" and not torch.cuda.is_available():
+        notes = (*notes, "torch sees no GPU here: a run on this machine takes what --device cpu says")
+    return Prediction(predict_for(source.config, spec, source.batches, device), device, source.batches, notes)
 
 
 def predict_for(

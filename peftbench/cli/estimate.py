@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 def estimate(
     preset: Annotated[
-        str | None, typer.Option("--preset", "-p", metavar="NAME", help="A preset, or a .toml file.")
+        list[str] | None,
+        typer.Option("--preset", "-p", metavar="NAME", help="A preset, or a .toml file. Several make one table."),
     ] = None,
     workload: Annotated[
         str | None,
@@ -44,15 +45,20 @@ def estimate(
     from peftbench.errors import UsageError
     from peftbench.spec import resolve
 
-    if every == (preset is not None):
+    if every == bool(preset):
         raise UsageError(
             "estimate takes a preset or --all" + (", not both" if every else ""),
             "such as: peftbench estimate --preset dora-r12",
         )
     where = _device(device)
-    if preset is not None:
-        spec = resolve(preset, workload or "quickstart", data=data or (), overrides=overrides or ()).spec
-        _one(spec, where, as_json)
+    if preset:
+        asked = [
+            resolve(one, workload or "quickstart", data=data or (), overrides=overrides or ()).spec for one in preset
+        ]
+        if len(asked) == 1:
+            _one(asked[0], where, as_json)
+        else:
+            _all(asked, where, as_json, with_study=None)
         return
     from peftbench.anatomy.study import ROWS, WORKLOAD
 
@@ -81,7 +87,8 @@ def _one(spec: RunSpec, device: Literal["cuda", "cpu"], as_json: bool) -> None:
         show(estimate_page(spec, found))
 
 
-def _all(specs: list[RunSpec], device: Literal["cuda", "cpu"], as_json: bool, *, with_study: bool) -> None:
+def _all(specs: list[RunSpec], device: Literal["cuda", "cpu"], as_json: bool, *, with_study: bool | None) -> None:
+    """Print several; with the study's figures, or why without them, or (None) without a word of it."""
     from peftbench.anatomy.as_study import compare_with_study
     from peftbench.anatomy.predict import predict
     from peftbench.report.anatomy import estimates_page, study_page
@@ -94,7 +101,7 @@ def _all(specs: list[RunSpec], device: Literal["cuda", "cpu"], as_json: bool, *,
     show(estimates_page(rows))
     if compared:
         show("", study_page(compared))
-    else:
+    elif with_study is not None:
         show("", "the study's own figures are for the paper workload as it is, on a GPU: peftbench estimate --all")
 
 

@@ -48,7 +48,9 @@ def run(
     ] = None,
     sample_ms: Annotated[
         int | None,
-        typer.Option("--sample-ms", metavar="N", min=10, max=60000, help="Sample the meters so often; 100, or 500."),
+        typer.Option(
+            "--sample-ms", metavar="N", min=10, max=60000, help="Milliseconds between samples; 100, on the CPU 500."
+        ),
     ] = None,
     meter_gpu: Annotated[
         str | None,
@@ -65,6 +67,7 @@ def run(
     Example: peftbench run --preset dora-r12 --workload paper --data DIR --set train.epochs=2 --seed 3 --headless
     """
     from peftbench.errors import UsageError
+    from peftbench.meters.nvml_library import check_card
     from peftbench.report import jsonable
     from peftbench.spec import resolve
     from peftbench.store.reader import Reader
@@ -75,6 +78,7 @@ def run(
     resolved = [resolve(one, workload, data=data or (), overrides=overrides or (), seed=seed) for one in preset]
     where = database(db)
     follower = _follower(as_json)
+    check_card(meter_gpu, needed_for=None if lock_clocks is None else f"--lock-clocks {lock_clocks}")
     settings = MeterSettings(sample_ms, idle, lock_clocks, meter_gpu)
     runs = [_one(spec, where, name, settings, follower) for spec in resolved]
     with Reader(where) as reader:

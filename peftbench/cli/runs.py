@@ -65,6 +65,7 @@ def show_run(
     """Show one run: scores of every epoch, cost, conditions."""
     import json
 
+    from peftbench.errors import UsageError
     from peftbench.paths import run_folder
     from peftbench.report import jsonable, resources, tables
     from peftbench.report.anatomy import memory_page
@@ -75,6 +76,10 @@ def show_run(
     with Reader(where) as reader:
         record = reader.record(reader.find(run))
     targets = [_target(record, one) for one in reach or ()]
+    views = {"--spec": spec, "--phases": phases, "--memory": memory, "--reach": bool(targets)}
+    if sum(views.values()) > 1 and not as_json:
+        asked = ", ".join(name for name, wanted in views.items() if wanted)
+        raise UsageError(f"show prints one of these at a time: {asked}", "ask for one, or for all of it with --json")
     if as_json:
         print_json(jsonable.run_full(record, targets))
         return
@@ -107,11 +112,14 @@ def _target(record: RunRecord, text: str) -> tuple[float, str | None]:
             f"tasks: {', '.join(map(clean, record.tasks))}; without a task it is Dev Avg",
         )
     try:
-        return float(number), task if equals else None
+        score = float(number)
     except ValueError as error:
         raise UsageError(
             f"--reach {clean(text)}: '{clean(number)}' is not a number", "such as --reach sst=0.45"
         ) from error
+    if not -1 <= score <= 1:
+        raise UsageError(f"--reach {clean(text)}: no score is above 1 or below -1", "such as --reach sst=0.45")
+    return score, task if equals else None
 
 
 def delete(

@@ -68,7 +68,8 @@ def open_nvml() -> tuple[Nvml | None, str]:
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError as error:
-        return None, f"NVML: {clean(error, 200)}"
+        said = clean(error, 200)
+        return None, said if said.startswith("NVML") else f"NVML: {said}"
     return Nvml(pynvml), ""
 
 
@@ -126,6 +127,29 @@ def card_of(nvml: Nvml, reference: str) -> Card:
     raise MissingError(
         f"GPU '{clean(reference)}': {'no such card' if not found else f'{len(found)} cards fit'}", f"cards: {listed}"
     )
+
+
+def check_card(reference: str | None, *, needed_for: str | None = None) -> None:
+    """See that a card that was named, or any that is needed, is there, before anything is started.
+
+    Args:
+        reference: index or UUID; None: none was named.
+        needed_for: the option that wants a card; None: none does.
+
+    Raises:
+        MissingError: there is no NVML, or no such card.
+    """
+    if reference is None and needed_for is None:
+        return
+    nvml, why = open_nvml()
+    if nvml is None:
+        wanted = needed_for or f"--meter-gpu {clean(reference)}"
+        raise MissingError(f"{wanted}: there is no NVIDIA card to read here: {why}", "peftbench doctor says more")
+    try:
+        if reference is not None:
+            card_of(nvml, reference)
+    finally:
+        nvml.close()
 
 
 def torch_card(nvml: Nvml, uuid: str | None, visible: str | None = None) -> Card | None:

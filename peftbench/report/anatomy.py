@@ -127,7 +127,10 @@ def memory_page(run: Run) -> RenderableType:
         )
         for name in PARTS
     ]
-    return _table(("part", "predicted MiB", "measured", "error", ""), rows, "lrrrl")
+    table = _table(("part", "predicted MiB", "measured", "error", ""), rows, "lrrrl")
+    if measured is None or measured.total is not None:
+        return table
+    return Group(table, Text("no total was measured: on the CPU torch keeps no books of its memory", style="dim"))
 
 
 def memory_line(run: Run) -> str:

@@ -264,3 +264,33 @@ def test_help_says_what_each_command_does() -> None:
     for command in ("run", "runs", "show", "compare", "predict", "delete", "presets", "workloads", "methods"):
         assert f"\n  {command}" in text
         assert cli(command, "--help").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--phases", "--memory"), "one of these at a time: --phases, --memory"),
+        (("--reach", "40"), "no score is above 1"),
+        (("--reach", "sst=nan"), "no score is above 1"),
+        (("--reach", "sst=abc"), "is not a number"),
+        (("--reach", "ssst=0.4"), "did you mean 'sst'"),
+    ],
+)
+def test_show_refuses_what_it_cannot_mean(trained: tuple[Path, str], words: tuple[str, ...], said: str) -> None:
+    db, _ = trained
+    done = cli("show", "lora-r12-1", *words, "--db", db)
+    assert done.returncode == 2
+    assert said in done.stderr
+
+
+@pytest.mark.parametrize("words", [("--meter-gpu", "3"), ("--lock-clocks", "1500")])
+def test_a_card_that_is_not_there_is_told_before_a_run_is_made(tmp_path: Path, words: tuple[str, str]) -> None:
+    from peftbench.meters.nvml_library import open_nvml
+
+    if open_nvml()[0] is not None:
+        pytest.skip("there is a card here")
+    db = tmp_path / "runs.db"
+    done = cli("run", "-p", "lora-r12", *words, "--db", db)
+    assert done.returncode == 3, done.stderr
+    assert " ".join(words) in done.stderr
+    assert not db.exists()

@@ -97,3 +97,12 @@ def test_mistakes_are_told(arguments: tuple[str, ...], code: int, told: str) -> 
     done = estimate(*arguments)
     assert done.returncode == code
     assert told in done.stderr and "Traceback" not in done.stderr and done.stdout == ""
+
+
+def test_several_presets_make_one_table(tiny_encoder: Path) -> None:
+    done = estimate("--preset", "lora-r12", "--preset", "full", "--json", *sets(tiny_encoder))
+    found = json.loads(done.stdout)
+    assert [row["preset"] for row in found["estimates"]] == ["lora-r12", "full"]
+    text = estimate("--preset", "lora-r12", "--preset", "full", *sets(tiny_encoder)).stdout
+    assert "lora-r12" in text and "full" in text
+    assert "study" not in text
