@@ -104,8 +104,9 @@ def test_a_healthy_card_has_every_figure(machine: Machine) -> None:
     record = machine.run()
     assert_finished(record, machine)
     whole, train, idle = phase(record, "run"), phase(record, "train", "sst"), phase(record, "idle")
-    # on the saw-tooth counter and sensor are right to their 0.1 s ticks at both ends of a window
-    assert whole.usage.energy_j == pytest.approx(true_j(scenario, whole), abs=2 * 0.1 * 300)
+    # Counter and sensor are at most one tick of 0.1 s behind: too much at the start and too little at the end, so that
+    # the counter is off by one tick of the highest power at most.
+    assert whole.usage.energy_j == pytest.approx(true_j(scenario, whole), abs=0.1 * 300 + 1)
     assert whole.usage.energy_integrated_j == pytest.approx(true_j(scenario, whole), abs=2 * 0.1 * 300)
     for row in (train, idle):
         assert abs(row.usage.energy_j - true_j(scenario, row)) <= 2 * 0.1 * 300
