@@ -56,6 +56,10 @@ class TrainingError(PeftbenchError):
     """Training cannot go on (a loss that is not a number, say). Exit code 1."""
 
 
+class StorageError(PeftbenchError):
+    """The database cannot be written any more, the disk is full, say. Exit code 1."""
+
+
 class Interrupted(PeftbenchError):
     """The run was asked to stop: Ctrl-C or SIGTERM. Exit code 130."""
 

@@ -29,8 +29,13 @@ def run_folder(database: Path, run_id: str) -> Path:
     """
     if not re.fullmatch("[a-z0-9]{8}", run_id):
         raise MissingError(f"{database}: the run id {run_id!r} is not one that peftbench made")
+    return runs_folder(database) / run_id
+
+
+def runs_folder(database: Path) -> Path:
+    """Return the folder beside a database for what its runs leave in files."""
     database = database.resolve()
-    return database.with_name(f"{database.stem}-runs") / run_id
+    return database.with_name(f"{database.stem}-runs")
 
 
 def cache_folder() -> Path:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from peftbench.cli import catalogue, compare, doctor, estimate, predict, run, runs
+from peftbench.cli import catalogue, compare, doctor, estimate, jobs, predict, run, runs
 from peftbench.cli.output import print_error
 from peftbench.errors import EXIT_FAILED, EXIT_INTERRUPTED, PeftbenchError
 
@@ -23,6 +23,11 @@ app = typer.Typer(
 )
 
 app.command("run")(run.run)
+app.command("queue")(jobs.queue)
+app.command("stop")(jobs.stop)
+app.command("resume")(jobs.resume)
+app.command("retry")(jobs.retry)
+app.command("log")(jobs.log)
 app.command("estimate")(estimate.estimate)
 app.command("runs")(runs.list_runs)
 app.command("show")(runs.show_run)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -48,6 +49,11 @@ def show(*parts: RenderableType) -> None:
         for part in parts:
             out.print(part, soft_wrap=isinstance(part, str))  # a path or command must not be folded
     print("\n".join(line.rstrip() for line in captured.get().splitlines()))
+
+
+def command(*words: str, db: Path | None) -> str:
+    """Return a command as the user would type it, on the same database."""
+    return shlex.join(["peftbench", *words, *(["--db", str(db)] if db else [])])
 
 
 def print_json(value: Any) -> None:

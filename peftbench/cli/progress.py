@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
-    from peftbench.jobs.launch import Launched, Update
+    from peftbench.jobs.follow import Update
+    from peftbench.jobs.launch import Launched
     from peftbench.store.rows import Run
 
 

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from peftbench.cli.output import Database, Json, database, print_json, show
+from peftbench.cli.output import Database, Json, command, database, print_json, show
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from peftbench.cli.progress import Follower
-    from peftbench.spec import Resolved
+    from peftbench.errors import PeftbenchError
+    from peftbench.jobs.launch import Launched
     from peftbench.store.reader import Reader
-    from peftbench.store.rows import MeterSettings, Run
+    from peftbench.store.rows import Run
 
 
 def run(
@@ -56,43 +56,93 @@ def run(
         str | None,
         typer.Option("--meter-gpu", metavar="CARD", help="Read this card (index or UUID), not the one computed on."),
     ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option("--seeds", metavar="N", min=1, max=1000, help="A group of N runs, seeds from --seed (or 0) on."),
+    ] = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Queue it, print its id and return; it runs in the background.")
+    ] = False,
     headless: Annotated[
         bool, typer.Option("--headless", help="No dashboard: follow the run here, line by line in a pipe.")
     ] = False,
+    checkpoint_minutes: Annotated[
+        float,
+        typer.Option("--checkpoint-minutes", metavar="N", min=0.001, help="Checkpoints within an epoch, so often."),
+    ] = 5.0,
+    resumes: Annotated[
+        int,
+        typer.Option("--resumes", metavar="N", min=0, max=100, help="Resume it by itself so often if it is killed."),
+    ] = 2,
     as_json: Json = False,
     db: Database = None,
 ) -> None:
-    """Train and evaluate a variant, follow it here, and keep the run.
+    """Train and evaluate a variant, follow it here, and keep the run. Whatever is queued before it goes first.
 
     Example: peftbench run --preset dora-r12 --workload paper --data DIR --set train.epochs=2 --seed 3 --headless
     """
     from peftbench.errors import UsageError
+    from peftbench.jobs.launch import Launched
+    from peftbench.jobs.queue import enqueue
     from peftbench.meters.nvml_library import check_card
     from peftbench.report import jsonable
     from peftbench.spec import resolve
     from peftbench.store.reader import Reader
-    from peftbench.store.rows import MeterSettings
+    from peftbench.store.rows import MeterSettings, RunSettings
 
-    if name is not None and len(preset) > 1:
-        raise UsageError("--name names one run, and several presets were given")
-    resolved = [resolve(one, workload, data=data or (), overrides=overrides or (), seed=seed) for one in preset]
+    if name is not None and len(preset) * (seeds or 1) > 1:
+        raise UsageError("--name names one run, and several would be started")
+    numbers: list[int | None] = [seed] if seeds is None else [(seed or 0) + number for number in range(seeds)]
+    resolved = [
+        resolve(one, workload, data=data or (), overrides=overrides or (), seed=number)
+        for number in numbers
+        for one in preset
+    ]
     where = database(db)
-    follower = _follower(as_json)
+    follow_with = follower(as_json)
     check_card(meter_gpu, needed_for=None if lock_clocks is None else f"--lock-clocks {lock_clocks}")
-    settings = MeterSettings(sample_ms, idle, lock_clocks, meter_gpu)
-    runs = [_one(spec, where, name, settings, follower) for spec in resolved]
+    ids = enqueue(
+        where,
+        resolved,
+        sweep=None if seeds is None else group_label("+".join(preset)),
+        name=name,
+        meter_settings=MeterSettings(sample_ms, idle, lock_clocks, meter_gpu),
+        settings=RunSettings(checkpoint_minutes, resumes),
+    )
+    if detach:
+        _say_queued(ids, as_json, db)
+        return
+    runs = _follow_all([Launched(run_id, where) for run_id in ids], follow_with, db)
     with Reader(where) as reader:
         if as_json:
             found = [jsonable.run_full(reader.record(run)) for run in runs]
             print_json(found if len(found) > 1 else found[0])
         elif len(runs) > 1:
             _show_comparison(reader, runs)
-            show("", f"again: {_command('compare', *(run.name for run in runs), db=db)}")
+            show("", f"again: {command('compare', *(run.name for run in runs), db=db)}")
         else:
-            show(f"next: {_command('show', runs[0].name, db=db)}")
+            show(f"next: {command('show', runs[0].name, db=db)}")
 
 
-def _follower(as_json: bool) -> Follower:
+def group_label(name: str) -> str:
+    """Return a label for runs that are queued together, different each time: `dora-r12-7kq2`."""
+    import secrets
+
+    letters = "abcdefghjkmnpqrstvwxyz23456789"
+    return f"{name[:60]}-{''.join(secrets.choice(letters) for _ in range(4))}"
+
+
+def _say_queued(ids: list[str], as_json: bool, db: Path | None) -> None:
+    if as_json:
+        print_json({"id": ids[0]} if len(ids) == 1 else {"ids": ids})
+        return
+    print("\n".join(ids))
+    following = command("watch", ids[0], db=db) if len(ids) == 1 else command("queue", db=db)
+    print(f"next: {following}", file=sys.stderr)
+
+
+def follower(as_json: bool) -> Follower:
+    """Return what shows a run while it goes on: bars on a terminal, lines elsewhere, nothing where JSON follows."""
     from peftbench.cli.output import console
     from peftbench.cli.progress import BarFollower, Follower, LineFollower
 
@@ -103,29 +153,53 @@ def _follower(as_json: bool) -> Follower:
     return LineFollower() if plain else BarFollower(out)
 
 
-def _one(resolved: Resolved, where: Path, name: str | None, settings: MeterSettings, follower: Follower) -> Run:
-    """Launch one run and follow it to its end.
+def _follow_all(launched: list[Launched], follower: Follower, db: Path | None) -> list[Run]:
+    """Follow runs to their ends, one after another, and return them. Ctrl-C stops this one and those after it.
 
     Raises:
-        PeftbenchError: it failed or was interrupted; with the exit code the run has in the store.
+        PeftbenchError: one failed or was stopped; with the exit code that the run has in the store. The others were
+            followed first.
     """
-    from peftbench.cli.progress import stop_on_ctrl_c
-    from peftbench.errors import Interrupted, PeftbenchError
-    from peftbench.jobs.launch import launch
+    from peftbench.jobs.control import stop
+    from peftbench.store.reader import Reader
 
-    launched = launch(resolved, where, name, settings)
+    ended: list[Run] = []
+    for number, each in enumerate(launched):
+        ended.append(follow_one(each, follower))
+        if ended[-1].state == "stopped" and each.stops_asked:
+            with Reader(each.database) as reader:
+                for later in launched[number + 1 :]:
+                    stop(later.database, reader.run(later.run_id))
+            break
+    for run in ended:
+        if run.state != "finished":
+            raise unfinished(run, launched[ended.index(run)], db)
+    return ended
+
+
+def follow_one(launched: Launched, follower: Follower) -> Run:
+    """Follow a run to its end, stopping it on Ctrl-C."""
+    from peftbench.cli.progress import stop_on_ctrl_c
+
     with stop_on_ctrl_c(launched):
-        ended = follower.follow(launched)
-    if ended.state == "finished":
-        return ended
-    error = (Interrupted if ended.state == "interrupted" else PeftbenchError)(
-        f"run {ended.name} ({ended.id}) {ended.state}: {ended.reason}",
-        f"its {ended.epochs_done} finished epochs are kept: {_command('show', ended.name, db=where)}"
-        if ended.epochs_done
-        else f"its log: {launched.log}",
+        return follower.follow(launched)
+
+
+def unfinished(run: Run, launched: Launched, db: Path | None) -> PeftbenchError:
+    """Return the error that says how a run ended, with its exit code in the store."""
+    from peftbench.errors import Interrupted, PeftbenchError
+
+    if run.state == "stopped":
+        hint = f"go on with it: {command('resume', run.name, db=db)}"
+    elif run.epochs_done:
+        hint = f"its {run.epochs_done} finished epochs are kept: {command('show', run.name, db=db)}"
+    else:
+        hint = f"its log: {launched.log}"
+    error = (Interrupted if run.state == "stopped" else PeftbenchError)(
+        f"run {run.name} ({run.id}) {run.state}: {run.reason}", hint
     )
-    error.exit_code = ended.exit_code or error.exit_code
-    raise error
+    error.exit_code = run.exit_code or error.exit_code
+    return error
 
 
 def _show_comparison(reader: Reader, runs: list[Run]) -> None:
@@ -133,8 +207,3 @@ def _show_comparison(reader: Reader, runs: list[Run]) -> None:
     from peftbench.report import tables
 
     show("", tables.comparison(compare([reader.record(run, predictions=True) for run in runs])))
-
-
-def _command(*words: str, db: Path | None) -> str:
-    """Return a command as the user would type it, on the same database."""
-    return shlex.join(["peftbench", *words, *(["--db", str(db)] if db else [])])

@@ -147,7 +147,9 @@ def delete(
     with Writer(where) as writer:
         for run in found.values():
             if state_shown(run) == "lost":
-                writer.finish(run.id, "failed", "its worker was lost", EXIT_FAILED)
+                writer.end(run.id, "lost", "its worker is gone without a word", failure="signal", exit_code=EXIT_FAILED)
+            elif run.state == "queued":
+                writer.request_stop(run.id, "deleted")
             writer.delete_run(run)
             shutil.rmtree(run_folder(where, run.id), ignore_errors=True)
     show(f"deleted {len(found)}")

@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 
 from peftbench.doctor.findings import Check, Finding, fail, ok, skip, warn
-from peftbench.doctor.mounts import NETWORK, VOLATILE, file_system
 from peftbench.doctor.options import Options
+from peftbench.mounts import NETWORK, VOLATILE, file_system
 
 MIB, GIB = 2**20, 2**30
 LEAST_FREE_GIB, ENOUGH_FREE_GIB = 0.2, 5.0  # a small run's checkpoints; a sweep of full fine-tuning of BERT-base

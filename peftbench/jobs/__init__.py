@@ -1,1 +1,1 @@
-"""Runs as processes: the worker that executes one, how it is started, and whether it still lives."""
+"""Runs as processes: the queue and the runner that drains it, the worker that executes one run, whether it lives."""

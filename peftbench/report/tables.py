@@ -20,7 +20,15 @@ from peftbench.report.resources import TASKS_A_TABLE, flag_lines, flags_of_all, 
 from peftbench.store.rows import Run, RunRecord
 from peftbench.text import clean
 
-_STATE_STYLE = {"finished": "green", "failed": "bold red", "lost": "bold red", "interrupted": "yellow"}
+STATE_STYLE = {
+    "finished": "green",
+    "failed": "bold red",
+    "lost": "bold red",
+    "stalled": "red",
+    "stopped": "yellow",
+    "stopping": "yellow",
+    "queued": "dim",
+}
 
 
 def run_list(runs: Sequence[Run]) -> Table:
@@ -32,7 +40,7 @@ def run_list(runs: Sequence[Run]) -> Table:
                 clean(run.name, 24),
                 run.id,
                 clean(run.workload, 14),
-                Text(state := state_shown(run), style=_STATE_STYLE.get(state, "")),
+                Text(state := state_shown(run), style=STATE_STYLE.get(state, "")),
                 f"{run.epochs_done}/{run.epochs_planned}",
                 figures.score(run.dev_avg),
                 figures.moment(run.created_at)[5:],
@@ -61,7 +69,7 @@ def run_page(record: RunRecord) -> Group:
         Text.assemble(
             ("state", "dim"),
             "  ",
-            (state, _STATE_STYLE.get(state, "")),
+            (state, STATE_STYLE.get(state, "")),
             f"{f': {clean(run.reason)}' if run.reason else ''}",
         ),
         Text(""),

@@ -7,6 +7,7 @@ workload < the workload's adjustments for the preset's method (but for keys the 
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -96,21 +97,48 @@ def resolve(
     _adjust(layers, recipe, setting)
     for item in sorted(data, key=lambda item: _task_of(item, layers) is not None):  # a task's own folder wins
         _put_data(layers, item, setting)
+    _put_overrides(layers, overrides, seed)
+    _drop_known_classes(layers)
+    layers.tree |= {"preset": recipe.name, "workload": setting.name}
+    spec = _validate(layers, {f"preset {recipe.name}": recipe.path, f"workload {setting.name}": setting.path})
+    return Resolved(spec, _origins(spec, layers))
+
+
+def changed(spec_json: str, origins: Mapping[str, str], overrides: Sequence[str], seed: int | None = None) -> Resolved:
+    """Return a stored spec with some of its values changed.
+
+    Args:
+        spec_json: as `RunSpec.canonical_json` gave it, of this version or an earlier one.
+        origins: where its values came from.
+        overrides: `"key=value"`, as `resolve` takes them.
+        seed: another seed.
+
+    Raises:
+        UsageError: naming the override, the key, the value and what is allowed.
+    """
+    layers = _Layers()
+    layers.put_all(json.loads(spec_json), "")
+    layers.origins = dict(origins)
+    _put_overrides(layers, overrides, seed)
+    spec = _validate(layers, {})
+    return Resolved(spec, _origins(spec, layers))
+
+
+def _put_overrides(layers: _Layers, overrides: Sequence[str], seed: int | None) -> None:
     for item in overrides:
         key, value = _parse_override(item)
         _check_task(item, key, layers)
         layers.put(key, value, "--set")
     if seed is not None:
         layers.put("seed", seed, "--seed")
-    _drop_known_classes(layers)
-    layers.tree |= {"preset": recipe.name, "workload": setting.name}
-    spec = _validate(layers, {f"preset {recipe.name}": recipe.path, f"workload {setting.name}": setting.path})
-    origins = {
+
+
+def _origins(spec: RunSpec, layers: _Layers) -> dict[str, str]:
+    return {
         key: layers.origins.get(key, "default")
         for key, _ in flatten(spec.model_dump(mode="json"))
         if key not in ("preset", "workload")
     }
-    return Resolved(spec, origins)
 
 
 def _drop_known_classes(layers: _Layers) -> None:

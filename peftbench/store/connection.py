@@ -7,9 +7,11 @@ import time
 from pathlib import Path
 
 from peftbench.errors import MissingError
+from peftbench.mounts import NETWORK, system_under
 from peftbench.store.schema import APPLICATION_ID, SCHEMA_VERSION
 
 BUSY_TIMEOUT_S = 30.0
+LARGEST_IDLE_WAL = 16 * 2**20  # a -wal file that grew larger is cut to this when it is folded in
 SWITCH_AGAIN_S = 0.02
 
 
@@ -22,6 +24,7 @@ def open_for_reading(path: Path) -> sqlite3.Connection | None:
     """
     if not path.exists():
         return None
+    _refuse_networks(path)
     connection = _connect(f"{path.resolve().as_uri()}?mode=ro", path)
     version = _version(connection, path)
     if version == SCHEMA_VERSION:
@@ -45,6 +48,7 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
         raise MissingError(
             f"database folder {path.parent}: {error.strerror or error}", "choose another with --db FILE"
         ) from error
+    _refuse_networks(path)
     connection = _connect(f"{path.resolve().as_uri()}?mode=rwc", path)
     version = _version(connection, path)
     try:
@@ -52,10 +56,26 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
             _migrate(connection)
         _use_wal(connection)
         connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute(f"PRAGMA journal_size_limit = {LARGEST_IDLE_WAL}")
     except sqlite3.Error as error:
         connection.close()
         raise MissingError(f"database {path}: cannot be written: {error}", "choose another with --db FILE") from error
     return connection
+
+
+def _refuse_networks(path: Path) -> None:
+    """SQLite's locks and shared memory hold for the programs of one machine.
+
+    Raises:
+        MissingError: the file lies, or would lie, on a network file system.
+    """
+    found = system_under(path.resolve())
+    if found is not None and found[0] in NETWORK:
+        raise MissingError(
+            f"database {path}: it lies on {found[0]}, mounted at {found[1]}, a network file system, over which SQLite"
+            " can lose data",
+            "keep it on a local disk with --db FILE or PEFTBENCH_DB, and copy it when runs have ended",
+        )
 
 
 def _connect(uri: str, path: Path) -> sqlite3.Connection:
@@ -117,6 +137,7 @@ def _migrate(connection: sqlite3.Connection) -> None:
     from peftbench.store.schema import migrations
 
     _use_wal(connection)
+    connection.execute("PRAGMA foreign_keys = OFF")  # tables are made anew, and their rows must outlive that
     connection.execute("BEGIN IMMEDIATE")
     try:
         migrations().apply(Database(connection))
@@ -127,3 +148,5 @@ def _migrate(connection: sqlite3.Connection) -> None:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+    finally:
+        connection.execute("PRAGMA foreign_keys = ON")

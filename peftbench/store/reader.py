@@ -12,6 +12,7 @@ from typing import Any
 from peftbench.errors import MissingError, UsageError, did_you_mean
 from peftbench.store.connection import open_for_reading
 from peftbench.store.rows import (
+    ACTIVE_STATES,
     Epoch,
     Event,
     MeterSettings,
@@ -20,6 +21,7 @@ from peftbench.store.rows import (
     Progress,
     Run,
     RunRecord,
+    RunSettings,
     SampleRow,
     Score,
     TaskBest,
@@ -60,9 +62,14 @@ class Reader:
         Raises:
             MissingError: there is none (it was deleted, say).
         """
-        for row in self._rows("SELECT * FROM runs WHERE id = ?", run_id):
-            return _run(row)
-        raise MissingError(f"there is no run {clean(run_id)} in {self.path}")
+        found = self.get(run_id)
+        if found is None:
+            raise MissingError(f"there is no run {clean(run_id)} in {self.path}")
+        return found
+
+    def get(self, run_id: str) -> Run | None:
+        """Return the run with exactly this id; None where there is none."""
+        return next((_run(row) for row in self._rows("SELECT * FROM runs WHERE id = ?", run_id)), None)
 
     def find(self, reference: str) -> Run:
         """Return the run that a person means: an id, a name, a unique prefix of either, or `latest`.
@@ -110,7 +117,7 @@ class Reader:
                 Score(**row)
                 for row in self._dicts(
                     "SELECT epoch, task, split, metric, value, reason, loss, examples FROM scores"
-                    " WHERE run_id = ? ORDER BY epoch",
+                    " WHERE run_id = ? ORDER BY epoch, rowid",
                     run.id,
                 )
             ),
@@ -122,12 +129,22 @@ class Reader:
             tuple(
                 Event(**row)
                 for row in self._dicts(
-                    "SELECT sequence, at, kind, message FROM events WHERE run_id = ? ORDER BY sequence",
+                    "SELECT sequence, at, kind, message FROM events WHERE run_id = ? ORDER BY rowid",
                     run.id,
                 )
             ),
             self._predictions(run) if predictions else {},
         )
+
+    def active(self) -> list[Run]:
+        """Return the runs that have not ended: those with a worker first, then the queue in its order."""
+        marks = ", ".join("?" * len(ACTIVE_STATES))
+        sql = f"SELECT * FROM runs WHERE state IN ({marks}) ORDER BY state = 'queued', place, rowid"
+        return [_run(row) for row in self._rows(sql, *ACTIVE_STATES)]
+
+    def queue_settings(self, host: str) -> dict[str, str]:
+        """Return how a host's queue is to work, as it was said: `slots`, `cooldown_s`."""
+        return dict(self._rows("SELECT name, value FROM queue_settings WHERE host = ?", host))  # type: ignore[arg-type]
 
     def progress(self, run_id: str) -> Progress | None:
         """Return where a running run stands; None before its first word and after its end."""
@@ -168,7 +185,7 @@ class Reader:
 
 
 _USAGE_COLUMNS = tuple(field.name for field in fields(Usage))
-_NOT_IN_PHASE = ("id", "run_id")
+_NOT_IN_PHASE = ("id", "run_id", "sequence")
 
 
 def _phase(row: dict[str, Any]) -> Phase:
@@ -180,14 +197,14 @@ def _phase(row: dict[str, Any]) -> Phase:
 
 
 _JSON_COLUMNS = ("origins", "conditions", "adapter_weights", "memory_predicted", "memory_measured")
-_NOT_IN_RUN = ("stop_requested_at", "heartbeat_at")
 
 
 def _run(row: sqlite3.Row) -> Run:
-    values = {key: row[key] for key in row.keys() if key not in _NOT_IN_RUN}  # noqa: SIM118
+    values = dict(zip(row.keys(), row, strict=True))
     worker = {key: values.pop(key) for key in list(values) if key.startswith("worker_")}
     for column in _JSON_COLUMNS:
         values[column] = None if values[column] is None else json.loads(values[column])
+    values["settings"] = RunSettings(**json.loads(values["settings"]))
     values["meter_settings"] = MeterSettings(**json.loads(values["meter_settings"]))
     claimed = worker["worker_pid"] is not None
     return Run(

@@ -6,8 +6,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-State = Literal["starting", "running", "finished", "failed", "interrupted"]
-ACTIVE_STATES: frozenset[State] = frozenset({"starting", "running"})
+State = Literal["queued", "starting", "running", "stalled", "stopping", "stopped", "finished", "failed", "lost"]
+WORKING_STATES: frozenset[State] = frozenset({"running", "stalled", "stopping"})  # a worker has it, or should
+ACTIVE_STATES: frozenset[State] = WORKING_STATES | {"queued", "starting"}
+RESUMABLE_STATES: frozenset[State] = frozenset({"stopped", "failed", "lost"})
+
+Failure = Literal["out-of-memory", "data", "missing", "nan", "spec", "signal", "lost-host", "storage", "defect"]
 
 
 def now() -> str:
@@ -37,6 +41,18 @@ class MeterSettings:
     idle_s: float | None = None
     lock_clocks_mhz: int | None = None
     gpu: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """How a run is kept safe; nothing of it changes what is computed.
+
+    `checkpoint_minutes`: a checkpoint is written that often within an epoch, beside the one after each epoch.
+    `resumes`: how often the queue resumes the run by itself after its worker was killed or its machine went down.
+    """
+
+    checkpoint_minutes: float = 5.0
+    resumes: int = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +90,16 @@ class Run:
     meter_settings: MeterSettings = MeterSettings()
     memory_predicted: dict[str, Any] | None = None  # bytes of each part of the memory anatomy
     memory_measured: dict[str, Any] | None = None
+    settings: RunSettings = RunSettings()
+    failure: Failure | None = None  # the kind of a failure, where it failed or was lost
+    sweep: str | None = None  # the sweep or group it was queued with
+    place: int | None = None  # in the queue; smaller ones come first
+    session: int = 0  # how many workers have had it
+    resumed: int = 0  # how often the queue resumed it by itself
+    device: str | None = None  # the card that the queue gave it, by UUID; None: the CPU, or not yet known
+    state_at: str | None = None  # since when it is in its state
+    heartbeat_at: str | None = None  # the last word of its worker
+    stop_requested_at: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +232,7 @@ class Phase:
     step_ms_p95: float | None = None
     peak_rss_mib: float | None = None
     usage: Usage | None = None  # None in runs of before there were meters
+    session: int = 1  # which of the run's workers wrote it; the store sets it
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,13 @@ from peftbench.training.loop import TaskData, Trainer
 from peftbench.training.recorder import Recorder
 
 
-def execute(spec: RunSpec, recorder: Recorder, folder: Path, meter_settings: MeterSettings | None = None) -> None:
+def execute(
+    spec: RunSpec,
+    recorder: Recorder,
+    folder: Path,
+    meter_settings: MeterSettings | None = None,
+    settings: object = None,
+) -> None:
     """Load everything the spec names and train it, measured from beginning to end.
 
     Args:

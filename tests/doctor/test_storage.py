@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 import pytest
 
 from peftbench.doctor import storage
-from peftbench.doctor.mounts import file_system
+from peftbench.mounts import file_system
 from peftbench.store import health
 from peftbench.store.connection import open_for_writing
 from peftbench.store.schema import APPLICATION_ID, SCHEMA_VERSION

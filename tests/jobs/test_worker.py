@@ -1,4 +1,4 @@
-"""Runs as real processes: finished, failed, killed, interrupted; always with an end in the store."""
+"""Runs as real processes: finished, failed, killed, stopped; always with an end in the store."""
 
 from __future__ import annotations
 
@@ -8,17 +8,22 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from peftbench.errors import MissingError, UsageError
-from peftbench.jobs.launch import Launched, Update, launch
+from peftbench.jobs.follow import Update
+from peftbench.jobs.launch import Launched, launch
 from peftbench.jobs.liveness import liveness, state_shown, this_process
 from peftbench.spec import Resolved, resolve
 from peftbench.store.reader import Reader
+from peftbench.store.rows import Run, RunSettings
 from peftbench.store.writer import Writer
+from tests.store.life import Life
 
 LONG = ["train.epochs=500"]
 
@@ -26,6 +31,25 @@ LONG = ["train.epochs=500"]
 @pytest.fixture
 def db(tmp_path: Path) -> Path:
     return tmp_path / "runs.db"
+
+
+def stored(resolved: Resolved) -> dict[str, Any]:
+    return {
+        "spec_json": resolved.spec.canonical_json(),
+        "spec_hash": "s",
+        "group_hash": "g",
+        "origins": resolved.origins,
+    }
+
+
+def log_of(launched: Launched) -> str:
+    return launched.log.read_text() if launched.log.exists() else "no log"
+
+
+def signal_worker(run: Run, number: signal.Signals) -> None:
+    assert run.worker is not None
+    with suppress(ProcessLookupError):
+        os.kill(run.worker.pid, number)
 
 
 def follow(launched: Launched, act: Callable[[Update], None] = lambda update: None) -> Update:
@@ -41,7 +65,7 @@ def test_a_run_goes_to_its_end_and_all_of_it_is_stored(db: Path, tiny: Callable[
     seen: list[int] = []
     last = follow(launched, lambda update: seen.extend(epoch.epoch for epoch in update.epochs))
     run = last.run
-    assert (run.state, run.exit_code, run.reason) == ("finished", 0, None), launched.log.read_text()
+    assert (run.state, run.exit_code, run.reason) == ("finished", 0, None), log_of(launched)
     assert seen == [1, 2]
     assert run.name == "dora-r12-1"
     assert run.best_epoch in (1, 2)
@@ -72,35 +96,33 @@ def test_a_run_goes_to_its_end_and_all_of_it_is_stored(db: Path, tiny: Callable[
 def test_a_worker_killed_without_a_word_leaves_a_failed_run_with_its_epochs(
     db: Path, tiny: Callable[..., Resolved]
 ) -> None:
-    launched = launch(tiny("lora-r12", LONG), db)
+    launched = launch(tiny("lora-r12", LONG), db, settings=RunSettings(resumes=0))
 
     def kill(update: Update) -> None:
         if update.run.epochs_done:
-            launched.process.kill()
+            signal_worker(update.run, signal.SIGKILL)
 
     last = follow(launched, kill)
-    assert last.run.state == "failed"
+    assert (last.run.state, last.run.failure) == ("failed", "signal")
     assert "signal 9" in last.run.reason
     assert str(launched.log) in last.run.reason
     assert last.run.epochs_done == len(last.record.epochs) >= 1
 
 
 @pytest.mark.parametrize("how", ["SIGTERM", "SIGINT", "stop"])
-def test_a_stopped_run_is_interrupted_with_all_finished_epochs(
-    how: str, db: Path, tiny: Callable[..., Resolved]
-) -> None:
+def test_a_stopped_run_keeps_all_finished_epochs(how: str, db: Path, tiny: Callable[..., Resolved]) -> None:
     launched = launch(tiny("lora-r12", LONG), db)
 
     def stop(update: Update) -> None:
-        if not update.run.epochs_done or launched.process.poll() is not None:
+        if not update.run.epochs_done or update.run.state != "running":
             return
         if how == "stop":
             launched.stop()
         else:
-            launched.process.send_signal(signal.Signals[how])
+            signal_worker(update.run, signal.Signals[how])
 
     last = follow(launched, stop)
-    assert (last.run.state, last.run.exit_code) == ("interrupted", 130), launched.log.read_text()
+    assert (last.run.state, last.run.exit_code) == ("stopped", 130), log_of(launched)
     assert last.run.epochs_done == len(last.record.epochs) >= 1
     assert last.run.best_epoch is not None
 
@@ -109,13 +131,14 @@ def test_a_stop_asked_for_in_the_store_is_heard(db: Path, tiny: Callable[..., Re
     launched = launch(tiny("lora-r12", LONG), db)
     with Writer(db) as writer:
         last = follow(launched, lambda update: writer.request_stop(update.run.id) if update.run.epochs_done else None)
-    assert (last.run.state, last.run.reason) == ("interrupted", "asked to stop")
+    assert (last.run.state, last.run.reason) == ("stopped", "asked to stop")
 
 
 def test_an_encoder_that_is_not_there_fails_the_run_with_its_exit_code(db: Path, tiny: Callable[..., Resolved]) -> None:
     last = follow(launch(tiny("lora-r12", ["encoder.name=/no/such"]), db))
     assert (last.run.state, last.run.exit_code) == ("failed", 3)
     assert "/no/such" in last.run.reason
+    assert last.run.failure == "missing"
 
 
 def test_a_defect_keeps_its_traceback_in_the_log(db: Path, tiny: Callable[..., Resolved], tiny_encoder: Path) -> None:
@@ -129,7 +152,8 @@ def test_a_defect_keeps_its_traceback_in_the_log(db: Path, tiny: Callable[..., R
     last = follow(launched)
     assert (last.run.state, last.run.exit_code) == ("failed", 1)
     assert "KeyError" in last.run.reason
-    assert "Traceback" in launched.log.read_text()
+    assert "Traceback" in log_of(launched)
+    assert last.run.failure == "defect"
 
 
 def test_files_that_are_not_there_start_no_run(db: Path, tmp_path: Path) -> None:
@@ -174,12 +198,9 @@ def test_a_zombie_is_dead_and_its_run_is_shown_as_lost(db: Path, tiny: Callable[
     while psutil.Process(child.pid).status() != psutil.STATUS_ZOMBIE:
         pass
     assert liveness(worker) == "dead"
-    resolved = tiny("lora-r12")
-    with Writer(db) as writer:
-        run_id = writer.create_run(
-            spec_json=resolved.spec.canonical_json(), spec_hash="s", group_hash="g", origins=resolved.origins
-        )
-        writer.claim(run_id, worker)
+    with closing(Life(db)) as life:
+        run_id = life.create_run(**stored(tiny("lora-r12")))
+        life.claim(run_id, worker)
     with Reader(db) as reader:
         run = reader.run(run_id)
     assert run.state == "running"
@@ -194,26 +215,24 @@ def test_a_zombie_is_dead_and_its_run_is_shown_as_lost(db: Path, tiny: Callable[
 
 
 def test_a_run_whose_worker_never_came_is_lost_after_a_while(db: Path, tiny: Callable[..., Resolved]) -> None:
-    resolved = tiny("lora-r12")
-    with Writer(db) as writer:
-        run_id = writer.create_run(
-            spec_json=resolved.spec.canonical_json(), spec_hash="s", group_hash="g", origins=resolved.origins
-        )
+    with closing(Life(db)) as life:
+        run_id = life.create_run(**stored(tiny("lora-r12")))
+        life.writer.start(run_id, None)
     with Reader(db) as reader:
         run = reader.run(run_id)
     assert state_shown(run) == "starting"
-    assert state_shown(replace(run, created_at="2026-01-01T00:00:00.000Z")) == "lost"
+    assert state_shown(replace(run, state_at="2026-01-01T00:00:00.000Z")) == "lost"
 
 
-def test_a_stop_while_it_loads_is_an_interruption_too(db: Path, tiny: Callable[..., Resolved]) -> None:
+def test_a_stop_while_it_loads_is_a_stop_too(db: Path, tiny: Callable[..., Resolved]) -> None:
     launched = launch(tiny("lora-r12"), db)
 
     def stop(update: Update) -> None:
         if update.run.state == "running" and update.progress is None and not update.run.epochs_done:
-            launched.process.send_signal(signal.SIGTERM)
+            signal_worker(update.run, signal.SIGTERM)
 
     last = follow(launched, stop)
-    assert (last.run.state, last.run.exit_code) == ("interrupted", 130), launched.log.read_text()
+    assert (last.run.state, last.run.exit_code) == ("stopped", 130), log_of(launched)
 
 
 def test_a_worker_imports_nothing_from_the_current_folder(
@@ -223,12 +242,17 @@ def test_a_worker_imports_nothing_from_the_current_folder(
     resolved = tiny("last-layer", ["train.epochs=1"])
     monkeypatch.chdir(tmp_path)
     launched = launch(resolved, db)
-    assert follow(launched).run.state == "finished", launched.log.read_text()
+    assert follow(launched).run.state == "finished", log_of(launched)
 
 
-def test_a_run_stopped_twice_is_killed_at_once_and_still_interrupted(db: Path, tiny: Callable[..., Resolved]) -> None:
+def test_a_run_stopped_twice_is_killed_at_once_and_still_stopped(db: Path, tiny: Callable[..., Resolved]) -> None:
     launched = launch(tiny("lora-r12", LONG), db)
-    launched.stop()
-    launched.stop()
-    last = follow(launched)
-    assert (last.run.state, last.run.exit_code, last.run.reason) == ("interrupted", 130, "stopped, with signal 9")
+
+    def stop_twice(update: Update) -> None:
+        if update.run.state == "running" and not launched.stops_asked:
+            launched.stop()
+            launched.stop()
+
+    last = follow(launched, stop_twice)
+    assert (last.run.state, last.run.exit_code) == ("stopped", 130)
+    assert last.run.reason in ("stopped, with signal 9", "asked to stop")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from peftbench.errors import MissingError
+from peftbench.errors import MissingError, StorageError
 from peftbench.store import connection as module
 from peftbench.store.connection import open_for_reading, open_for_writing
 from peftbench.store.reader import Reader
@@ -202,14 +202,14 @@ def test_a_database_made_by_another_while_this_one_looks(
 CREATE = """
 import json, sys, time
 from pathlib import Path
-from peftbench.store.writer import Writer
+from peftbench.store.writer import NewRun, Writer
 spec = {"preset": "p", "workload": "w", "method": {"name": "full"}, "encoder": {"name": "e"}, "seed": 0,
         "train": {"epochs": 1}, "tasks": []}
 print("ready", flush=True)
 sys.stdin.readline()
 for path in sys.argv[1:]:
     with Writer(Path(path)) as writer:
-        writer.create_run(spec_json=json.dumps(spec), spec_hash="s", group_hash="g", origins={})
+        writer.create_runs([NewRun(json.dumps(spec), "s", "g", {})])
 """
 
 
@@ -247,8 +247,8 @@ def test_a_reader_sees_whole_transactions_while_another_connection_writes(tmp_pa
         other.execute("BEGIN IMMEDIATE")
         other.execute(
             "INSERT INTO runs (id, name, state, preset, workload, method, encoder, seed, spec_json, spec_hash,"
-            " group_hash, origins, epochs_planned, created_at)"
-            " VALUES ('i', 'n', 'starting', 'p', 'w', 'm', 'e', 0, '{}', 's', 'g', '{}', 1, 't')"
+            " group_hash, origins, epochs_planned, created_at, state_at)"
+            " VALUES ('i', 'n', 'starting', 'p', 'w', 'm', 'e', 0, '{}', 's', 'g', '{}', 1, 't', 't')"
         )
         assert reader.runs() == []
         other.execute("COMMIT")
@@ -263,7 +263,7 @@ def test_a_writer_waits_for_another_writer(tmp_path: Path, monkeypatch: pytest.M
     blocker.execute("BEGIN IMMEDIATE")
     with Writer(path) as writer, Reader(path) as reader:
         assert reader.runs() == []  # a reader waits for nobody
-        with pytest.raises(sqlite3.OperationalError, match="locked"):
+        with pytest.raises(StorageError, match="locked"):
             writer.request_stop("x")
         blocker.execute("ROLLBACK")
         writer.request_stop("x")

@@ -12,10 +12,11 @@ import pytest
 
 from peftbench.errors import MissingError
 from peftbench.store.reader import Reader
-from peftbench.store.rows import MeterSettings, Phase, SampleRow, Usage
+from peftbench.store.rows import MeterSettings, Phase, RunSettings, SampleRow, Usage
+from peftbench.store.run_log import TakenOver
 from peftbench.store.schema import APPLICATION_ID, SCHEMA_VERSION, migrations
-from peftbench.store.writer import Writer
 from tests.meters.fakes import usage
+from tests.store.life import Life
 
 SPEC = (
     '{"preset":"p","workload":"w","method":{"name":"lora"},"encoder":{"name":"e"},"seed":0,'
@@ -29,16 +30,17 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def writer(path: Path) -> Iterator[Writer]:
-    with Writer(path) as writer:
-        yield writer
+def writer(path: Path) -> Iterator[Life]:
+    life = Life(path)
+    yield life
+    life.close()
 
 
-def create(writer: Writer, settings: MeterSettings | None = None) -> str:
+def create(writer: Life, settings: MeterSettings | None = None) -> str:
     return writer.create_run(spec_json=SPEC, spec_hash="s", group_hash="g", origins={}, meter_settings=settings)
 
 
-def test_every_field_of_usage_comes_back_as_it_was(path: Path, writer: Writer) -> None:
+def test_every_field_of_usage_comes_back_as_it_was(path: Path, writer: Life) -> None:
     run_id = create(writer)
     numbers = {f.name: place + 0.5 for place, f in enumerate(fields(Usage)) if f.name != "missing"}
     whole = {name: int(numbers[name]) for name in ("samples", "counter_resets", "event_reasons", "foreign_processes")}
@@ -50,7 +52,7 @@ def test_every_field_of_usage_comes_back_as_it_was(path: Path, writer: Writer) -
         assert list(reader.record(reader.run(run_id)).phases) == told
 
 
-def test_samples_come_back_after_a_number_and_twice_is_once(path: Path, writer: Writer) -> None:
+def test_samples_come_back_after_a_number_and_twice_is_once(path: Path, writer: Life) -> None:
     run_id = create(writer)
     rows = [SampleRow(n, 10.0 + n, "train", power_w=100.0 + n, event_reasons=4) for n in (1, 2, 3)]
     writer.put_samples(run_id, rows[:2])
@@ -60,7 +62,7 @@ def test_samples_come_back_after_a_number_and_twice_is_once(path: Path, writer: 
         assert reader.samples(run_id, after=2) == rows[2:]
 
 
-def test_what_is_known_at_the_end_is_stored_whole(path: Path, writer: Writer) -> None:
+def test_what_is_known_at_the_end_is_stored_whole(path: Path, writer: Life) -> None:
     run_id = create(writer, MeterSettings(idle_s=3.0, gpu="1"))
     writer.add_conditions(run_id, {"clock_lock": {"undone": None}, "cores": 2})
     row = Phase("run", None, None, None, 9.0, usage=usage(9.0))
@@ -77,9 +79,14 @@ def test_what_is_known_at_the_end_is_stored_whole(path: Path, writer: Writer) ->
         assert len(reader.samples(run_id)) == 1
 
 
-def test_the_end_of_a_run_that_is_gone_is_no_error(path: Path, writer: Writer) -> None:
-    writer.put_ending("abcd2345", Phase("run", None, None, None, 9.0), [SampleRow(1, 1.0, None)], {}, {})
+def test_the_worker_of_a_run_that_was_deleted_writes_nothing_any_more(path: Path, writer: Life) -> None:
+    run_id = create(writer)
+    writer.claim(run_id)
+    writer.writer.end(run_id, "lost", "taken for dead")
     with Reader(path) as reader:
+        writer.delete_run(reader.run(run_id))
+        with pytest.raises(TakenOver):
+            writer.put_ending(run_id, Phase("run", None, None, None, 9.0), [SampleRow(1, 1.0, None)], {}, {})
         assert reader.runs() == []
 
 
@@ -102,6 +109,48 @@ def old(path: Path) -> Path:
     connection.commit()
     connection.close()
     return path
+
+
+def test_runs_of_before_there_was_a_queue_keep_all_that_belongs_to_them(path: Path) -> None:
+    from sqlite_utils import Database
+
+    connection = sqlite3.connect(path)
+    migrations().apply(Database(connection), stop_before="0003_jobs")
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute("PRAGMA user_version = 2")
+    states = ("finished", "interrupted", "failed", "running")
+    for number, state in enumerate(states):
+        run = (f"abcd234{number}", f"old-{number}", state, SPEC)
+        connection.execute(
+            "INSERT INTO runs (id, name, state, preset, workload, method, encoder, seed, spec_json, spec_hash,"
+            " group_hash, origins, epochs_planned, created_at, started_at) VALUES (?, ?, ?, 'p', 'w', 'lora', 'e', 0,"
+            " ?, 's', 'g', '{}', 1, '2026-01-01T10:00:00.000Z', '2026-01-01T10:00:01.000Z')",
+            run,
+        )
+        connection.execute("INSERT INTO epochs VALUES (?, 1, 0.5, 0.5, NULL, 't')", run[:1])
+        connection.execute("INSERT INTO scores VALUES (?, 1, 'sst', 'dev', 'accuracy', 0.5, NULL, 1.0, 9)", run[:1])
+        connection.execute("INSERT INTO predictions VALUES (?, 'sst', 1, 0, 'x', 1.0, 1.0)", run[:1])
+        connection.execute("INSERT INTO events VALUES (?, 1, 't', 'state', 'starting')", run[:1])
+        connection.execute("INSERT INTO phases (run_id, phase, epoch, wall_s) VALUES (?, 'train', 1, 2.5)", run[:1])
+        connection.execute("INSERT INTO samples (run_id, sequence, at_s) VALUES (?, 1, 1.0)", run[:1])
+    connection.commit()
+    connection.close()
+    with Reader(path) as reader:
+        records = [reader.record(run, predictions=True) for run in reversed(reader.runs())]
+        assert [record.run.state for record in records] == ["finished", "stopped", "failed", "running"]
+        for record in records:
+            assert (len(record.epochs), len(record.scores), len(record.phases), len(record.events)) == (1, 1, 1, 1)
+            assert (record.run.session, record.run.settings, record.run.sweep) == (1, RunSettings(), None)
+            assert len(reader.samples(record.run.id)) == 1
+    connection = sqlite3.connect(path)
+    assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+    assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    assert connection.execute("SELECT count(*) FROM curves").fetchone() == (4,)
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("DELETE FROM runs")
+    for table in ("epochs", "scores", "events", "phases", "samples"):
+        assert connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
+    connection.close()
 
 
 def test_an_older_database_is_brought_up_to_date_by_whoever_opens_it(old: Path) -> None:

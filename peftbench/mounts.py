@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 # Networks', clusters', and hosts' shared with their guests. SQLite needs locks and shared memory that hold for every
 # process that opens the file; over these they need not.
@@ -17,6 +17,15 @@ _NETWORK_FUSE = (
 )
 NETWORK = frozenset(_NETWORK.split(" ")) | frozenset(f"fuse.{name}" for name in _NETWORK_FUSE.split(" "))
 VOLATILE = frozenset({"tmpfs", "ramfs"})
+MOUNTINFO = Path("/proc/self/mountinfo")
+
+
+def system_under(path: PurePath) -> tuple[str, PurePath] | None:
+    """Return the kind of file system that a path lies on here, and where it is mounted; None where none can tell."""
+    try:
+        return file_system(MOUNTINFO.read_text("utf-8", "surrogateescape"), path)
+    except OSError:
+        return None
 
 
 def file_system(mountinfo: str, path: PurePath) -> tuple[str, PurePath] | None:

@@ -1,0 +1,219 @@
+"""`peftbench queue`, `stop`, `resume`, `retry` and `log`: runs that go on without a terminal."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from peftbench.cli.output import Database, Json, command, database, print_json, show
+from peftbench.cli.runs import RunName
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from peftbench.jobs.launch import Launched
+    from peftbench.store.rows import Run
+
+RunNames = Annotated[list[str], typer.Argument(metavar="RUN...", help="Ids, names or unique prefixes.")]
+Detach = Annotated[bool, typer.Option("--detach", "-d", help="Do not follow it here.")]
+
+
+def queue(
+    slots: Annotated[
+        int | None,
+        typer.Option("--slots", metavar="N", min=1, max=64, help="So many runs at once on this machine, from now on."),
+    ] = None,
+    cooldown: Annotated[
+        float | None,
+        typer.Option("--cooldown", metavar="S", min=0, max=3600, help="Seconds of rest between two runs on a device."),
+    ] = None,
+    as_json: Json = False,
+    db: Database = None,
+) -> None:
+    """Show what runs and what waits; see that the queue is drained."""
+    import platform
+
+    from peftbench.jobs.lock import RunnerLock
+    from peftbench.jobs.queue import ensure_runner
+    from peftbench.report import jsonable
+    from peftbench.report.queue import queue_table
+    from peftbench.store.reader import Reader
+    from peftbench.store.writer import Writer
+
+    where = database(db)
+    said = {"slots": slots, "cooldown_s": cooldown}
+    if any(value is not None for value in said.values()):
+        with Writer(where) as writer:
+            writer.set_queue(platform.node(), {name: str(value) for name, value in said.items() if value is not None})
+    with Reader(where) as reader:
+        active, settings = reader.active(), reader.queue_settings(platform.node())
+        progress = {run.id: reader.progress(run.id) for run in active}
+    if active:
+        ensure_runner(where)
+    if as_json:
+        print_json(
+            {
+                "settings": settings,
+                "runner_pid": RunnerLock(where).holder(),
+                "runs": [jsonable.run_summary(run) for run in active],
+            }
+        )
+    elif active:
+        show(queue_table(active, progress), *([_settings_line(settings)] if settings else []))
+    else:
+        show("Nothing runs and nothing waits.", *([_settings_line(settings)] if settings else []))
+
+
+def _settings_line(settings: dict[str, str]) -> str:
+    words = []
+    if "slots" in settings:
+        words.append(f"{settings['slots']} at once")
+    if "cooldown_s" in settings:
+        words.append(f"{float(settings['cooldown_s']):g} s of rest between two runs on a device")
+    return f"on this machine: {', '.join(words)}"
+
+
+def stop(
+    runs: RunNames,
+    now: Annotated[bool, typer.Option("--now", help="Kill it at once; it can go on from its last checkpoint.")] = False,
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Do not wait until it has stopped.")] = False,
+    db: Database = None,
+) -> None:
+    """Stop runs: queued ones at once, others at their next step, with a checkpoint to go on from."""
+    from peftbench.jobs import control
+    from peftbench.jobs.follow import follow
+    from peftbench.store.reader import Reader
+
+    where = database(db)
+    with Reader(where) as reader:
+        found = [reader.find(reference) for reference in runs]
+        for run in found:
+            state = control.stop(where, run)
+            if state is None:
+                show(f"{run.name} is {run.state} already")
+            elif now:
+                control.kill(reader.run(run.id))
+        for run in found:
+            if not detach:
+                for _ in follow(where, run.id):
+                    pass
+            ended = reader.run(run.id)
+            show(f"{ended.name} is {ended.state}" + (f": {ended.reason}" if ended.reason else ""))
+
+
+def resume(run: RunName = "latest", detach: Detach = False, db: Database = None) -> None:
+    """Go on with a run that was stopped, failed or lost, from its last checkpoint, to the same final bits."""
+    from peftbench.jobs import control
+    from peftbench.jobs.launch import Launched
+    from peftbench.store.reader import Reader
+
+    where = database(db)
+    with Reader(where) as reader:
+        found = reader.find(run)
+    control.resume(where, found)
+    _follow(Launched(found.id, where), detach, db)
+
+
+def retry(
+    run: RunName = "latest",
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change one value of the spec, such as train.batch_size=4."),
+    ] = None,
+    detach: Detach = False,
+    as_json: Json = False,
+    db: Database = None,
+) -> None:
+    """Run a run's spec once more from the start, changed where you say so; the old run stays."""
+    from peftbench.jobs import control
+    from peftbench.jobs.launch import Launched
+    from peftbench.store.reader import Reader
+
+    where = database(db)
+    with Reader(where) as reader:
+        found = reader.find(run)
+    run_id = control.retry(where, found, overrides or ())
+    if as_json:
+        print_json({"id": run_id})
+        return
+    _follow(Launched(run_id, where), detach, db)
+
+
+def _follow(launched: Launched, detach: bool, db: Path | None) -> None:
+    from peftbench.cli.run import follow_one, follower, unfinished
+
+    if detach:
+        print(launched.run_id)
+        print(f"next: {command('watch', launched.run_id, db=db)}", file=sys.stderr)
+        return
+    ended = follow_one(launched, follower(False))
+    if ended.state != "finished":
+        raise unfinished(ended, launched, db)
+    show(f"next: {command('show', ended.name, db=db)}")
+
+
+def log(
+    run: RunName = "latest",
+    following: Annotated[bool, typer.Option("--follow", "-f", help="Go on as it grows, until the run ends.")] = False,
+    lines: Annotated[
+        int | None, typer.Option("--lines", "-n", metavar="N", min=0, help="Only the last N lines of what is there.")
+    ] = None,
+    db: Database = None,
+) -> None:
+    """Print what a run's worker has printed."""
+    import time
+
+    from peftbench.paths import run_folder
+    from peftbench.store.reader import Reader
+    from peftbench.store.rows import ACTIVE_STATES
+
+    where = database(db)
+    with Reader(where) as reader:
+        found = reader.find(run)
+        path = run_folder(where, found.id) / "worker.log"
+        if not path.exists() and not following:
+            show(_no_log(found))
+            return
+        tail = _Tail(path, lines)
+        while True:
+            ended = reader.run(found.id).state not in ACTIVE_STATES
+            tail.print_new(last=ended or not following)
+            if ended or not following:
+                return
+            time.sleep(0.3)
+
+
+def _no_log(run: Run) -> str:
+    return f"{run.name} is {run.state}: no worker has printed anything yet"
+
+
+class _Tail:
+    """Prints the lines of a file as they come; what a terminal would act on is cleaned away."""
+
+    def __init__(self, path: Path, lines: int | None) -> None:
+        self.path, self.lines = path, lines
+        self._at = 0
+        self._rest = b""
+
+    def print_new(self, last: bool) -> None:
+        """Print the lines that are new; of a line without an end only when it is the `last` look."""
+        from peftbench.text import clean
+
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self._at)
+                content = self._rest + file.read()
+                self._at = file.tell()
+        except FileNotFoundError:
+            return
+        *whole, self._rest = content.split(b"\n")
+        if last and self._rest:
+            whole, self._rest = [*whole, self._rest], b""
+        if self.lines is not None:
+            whole, self.lines = whole[len(whole) - self.lines :] if self.lines < len(whole) else whole, None
+        for line in whole:
+            text = line.decode("utf-8", "replace").expandtabs(4)
+            print(" " * (len(text) - len(text.lstrip(" "))) + clean(text, 4000))
+        sys.stdout.flush()

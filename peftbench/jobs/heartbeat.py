@@ -1,0 +1,73 @@
+"""A worker's heartbeat: a thread that says it lives, whether it gets anywhere, and that the queue is drained."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from peftbench.errors import PeftbenchError
+from peftbench.jobs.queue import ensure_runner
+from peftbench.store.run_log import RunLog
+
+BEAT_S = 5.0
+STALLED_S = 300.0  # without progress; loading a large corpus makes none for a while
+
+
+class Heartbeat:
+    """Beats for one run while the context is open.
+
+    Args:
+        database: the file.
+        run_id: the run's.
+        session: of the worker's claim.
+        beat_s: from one beat to the next.
+        stalled_s: without progress until the run is said to be stalled.
+    """
+
+    def __init__(
+        self, database: Path, run_id: str, session: int, beat_s: float = BEAT_S, stalled_s: float = STALLED_S
+    ) -> None:
+        self.database, self.run_id, self.session = database, run_id, session
+        self.beat_s, self.stalled_s = beat_s, stalled_s
+        self._progressed_at = time.monotonic()
+        self._stalled = False
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._beat_on, name="heartbeat", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end.set()
+        self._thread.join()
+
+    def progressed(self) -> None:
+        """Hear that the run got on."""
+        self._progressed_at = time.monotonic()
+        self._stalled = False
+
+    def _beat_on(self) -> None:
+        try:
+            with RunLog(self.database, self.run_id, self.session) as log:
+                while not self._end.wait(self.beat_s):
+                    self._beat(log)
+        except Exception as error:  # the run goes on without it; that it is silent is seen by others
+            print(f"the heartbeat ended: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+
+    def _beat(self, log: RunLog) -> None:
+        others_wait = log.beat()
+        silent_s = time.monotonic() - self._progressed_at
+        if silent_s > self.stalled_s and not self._stalled:
+            self._stalled = True
+            log.stall(f"it has made no progress for {silent_s:.0f} s")
+        if others_wait:
+            with suppress(OSError, PeftbenchError):
+                ensure_runner(self.database)

@@ -1,0 +1,124 @@
+"""Putting runs into the queue, and seeing that somebody drains it."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from peftbench.errors import EXIT_MISSING, MissingError
+from peftbench.jobs.lock import RunnerLock
+from peftbench.jobs.surroundings import keep
+from peftbench.paths import run_folder, runs_folder
+from peftbench.spec.model import RunSpec
+from peftbench.spec.resolve import Resolved
+from peftbench.store.rows import MeterSettings, RunSettings
+from peftbench.store.writer import NewRun, Writer
+from peftbench.tasks import FilesSource
+
+_LARGEST_LOG = 2**20
+
+_started: list[subprocess.Popen[bytes]] = []  # so that those that have ended can be waited for
+
+
+def enqueue(
+    database: Path,
+    runs: Sequence[Resolved],
+    *,
+    sweep: str | None = None,
+    name: str | None = None,
+    meter_settings: MeterSettings | None = None,
+    settings: RunSettings | None = None,
+    slots: int | None = None,
+) -> list[str]:
+    """Queue runs, all or none, start what drains the queue where nobody does yet, and return their ids.
+
+    Args:
+        database: the file.
+        runs: resolved.
+        sweep: the label under which they belong together.
+        name: of the one run; several are named by their presets.
+        meter_settings: how they are measured.
+        settings: how they are kept safe.
+        slots: how many runs go at once on this host from now on; None: as it was said before.
+
+    Raises:
+        MissingError: a file of a workload is not there, or the database cannot be written.
+        UsageError: the name is taken.
+    """
+    for resolved in runs:
+        check_files(resolved.spec)
+    new = [
+        NewRun(
+            resolved.spec.canonical_json(),
+            resolved.spec.hash(),
+            resolved.spec.group_hash(),
+            resolved.origins,
+            name,
+            sweep,
+            meter_settings or MeterSettings(),
+            settings or RunSettings(),
+        )
+        for resolved in runs
+    ]
+    with Writer(database) as writer:
+        if slots is not None:
+            writer.set_queue(platform.node(), {"slots": str(slots)})
+        ids = writer.create_runs(new)
+        try:
+            for run_id in ids:
+                folder = run_folder(database, run_id)
+                folder.mkdir(parents=True)
+                keep(folder)
+            ensure_runner(database)
+        except OSError as error:
+            reason = f"it could not be made ready to start: {error}"
+            for run_id in ids:
+                writer.end(run_id, "failed", reason, since=("queued",), failure="storage", exit_code=EXIT_MISSING)
+            raise MissingError(f"run {ids[0]}: {reason}") from error
+    return ids
+
+
+def ensure_runner(database: Path) -> bool:
+    """Start what drains the queue of a database on this host, unless it is there; whether it was started.
+
+    That two are started at once does no harm: the second finds the lock taken and goes.
+    """
+    _started[:] = [process for process in _started if process.poll() is None]
+    if RunnerLock(database).holder() is not None:
+        return False
+    log = runner_log(database)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    fresh = log.exists() and log.stat().st_size > _LARGEST_LOG
+    with log.open("wb" if fresh else "ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "peftbench.jobs.runner", "--db", str(database.resolve())],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    _started.append(process)
+    return True
+
+
+def runner_log(database: Path) -> Path:
+    """Return the file that the runner prints into: its own troubles, if it has any."""
+    return runs_folder(database) / "runner.log"
+
+
+def check_files(spec: RunSpec) -> None:
+    """See that the files a workload names are there, before anything is started.
+
+    Raises:
+        MissingError: naming the first that is not.
+    """
+    from peftbench.data.load import SPLITS
+    from peftbench.data.sources.files import split_path
+
+    for task in spec.tasks:
+        if isinstance(task.source, FilesSource):
+            for split in SPLITS:
+                split_path(task, task.source, split)

@@ -1,0 +1,263 @@
+"""What drains the queue: `python -m peftbench.jobs.runner --db FILE`, one for each database and host.
+
+It starts a worker for each run in its turn, sees how each one ends, writes the end of those that could not do it
+themselves, resumes those that were killed, and presses the stops that were asked for. It is started by whoever needs
+it and goes when nothing is left to do. If it is killed, its workers go on, and whoever looks next starts another.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from peftbench.errors import EXIT_FAILED, EXIT_INTERRUPTED, PeftbenchError
+from peftbench.jobs.liveness import GONE_S, SILENT_S, liveness, seconds_since, state_shown
+from peftbench.jobs.lock import RunnerLock
+from peftbench.jobs.places import Device, allowed_devices, cards_here, next_place, threads_each
+from peftbench.jobs.surroundings import kept
+from peftbench.jobs.worker import EXIT_UNWRITTEN
+from peftbench.paths import run_folder
+from peftbench.store.reader import Reader
+from peftbench.store.rows import ACTIVE_STATES, Failure, Run
+from peftbench.store.writer import Writer
+
+POLL_S = 0.25
+LOOK_AROUND_S = 2.0  # between two looks at workers that are not its children
+IDLE_S = 2.0  # without anything to do, until it goes
+TROUBLE_S = 5.0  # until it tries again where the database cannot be read or written
+TROUBLES = 120
+COOLDOWN_GPU_S = 10.0
+STOP_HEARD_S = 1.5  # after a stop was asked for, until SIGTERM
+STOP_GRACE_S = 20.0  # and until SIGKILL
+
+
+class Runner:
+    """Drains the queue of one database on this host.
+
+    Args:
+        database: the file.
+        cards: the UUIDs of this machine's cards.
+    """
+
+    def __init__(self, database: Path, cards: Sequence[str]) -> None:
+        self.database, self.cards, self.host = database, tuple(cards), platform.node()
+        self.children: dict[str, subprocess.Popen[bytes]] = {}
+        self._terminated: set[tuple[str, int]] = set()
+        self._cool_at: dict[Device, float] = {}
+        self._looked_at = -LOOK_AROUND_S
+        self._kills_by_kernel = _kills_by_kernel()
+
+    def tick(self) -> bool:
+        """Do what there is to do now; False where nothing is queued and no worker of this host is left."""
+        with Reader(self.database) as reader, Writer(self.database) as writer:
+            self._reap(reader, writer)
+            active = [run for run in reader.active() if run.worker is None or run.worker.host == self.host]
+            if time.monotonic() - self._looked_at >= LOOK_AROUND_S:
+                self._looked_at = time.monotonic()
+                for run in reader.active():
+                    self._look_at(run, writer)
+            for run in active:
+                if run.state == "stopping":
+                    self._press_stop(run, writer)
+            self._start_next(active, reader, writer)
+            return bool(active or self.children)
+
+    def _start_next(self, active: Sequence[Run], reader: Reader, writer: Writer) -> None:
+        settings = reader.queue_settings(self.host)
+        slots = int(settings.get("slots") or max(1, len(self.cards)))
+        resting_s = float(settings.get("cooldown_s") or (COOLDOWN_GPU_S if self.cards else 0.0))
+        moment = time.monotonic()
+        found = next_place(
+            [run for run in active if run.state == "queued"],
+            [run for run in active if run.state != "queued"],
+            lambda run: allowed_devices(self.cards, kept(run_folder(self.database, run.id)).variables),
+            slots,
+            {device for device, ended_at in self._cool_at.items() if moment - ended_at < resting_s},
+        )
+        if found is None:
+            return
+        run, device = found
+        if not writer.start(run.id, device):
+            return
+        try:
+            self.children[run.id] = start_worker(self.database, run, device, slots)
+        except (OSError, PeftbenchError) as error:
+            reason = f"its worker could not be started: {error}"
+            writer.end(run.id, "failed", reason, failure="defect", exit_code=EXIT_FAILED)
+
+    def _reap(self, reader: Reader, writer: Writer) -> None:
+        """See to children that have ended."""
+        for run_id, process in list(self.children.items()):
+            code = process.poll()
+            if code is None:
+                continue
+            run = reader.get(run_id)
+            if run is not None:
+                self._cool_at[run.device] = time.monotonic()
+                if run.state in ACTIVE_STATES and run.state != "queued":
+                    self._ended(run, code, writer)
+            del self.children[run_id]
+
+    def _ended(self, run: Run, code: int, writer: Writer) -> None:
+        """Write the end of a worker that ended without a word."""
+        how = _said(code)
+        if run.state == "stopping":
+            writer.end(run.id, "stopped", f"stopped, with {how}", exit_code=EXIT_INTERRUPTED)
+            return
+        if code == EXIT_UNWRITTEN:
+            reason = "the database could not be written any more (is the disk full?)"
+            writer.end(run.id, "failed", reason, failure="storage", exit_code=EXIT_FAILED)
+            return
+        reason = f"the worker ended with {how} and without a word"
+        failure: Failure = "signal" if code < 0 else "defect"
+        if code == -signal.SIGKILL and _kills_by_kernel() > self._kills_by_kernel:
+            self._kills_by_kernel = _kills_by_kernel()
+            reason += "; the kernel has just killed a process for want of memory"
+            failure = "out-of-memory"
+        log = run_folder(self.database, run.id) / "worker.log"
+        if failure == "defect" or not self._resume(run, reason, writer):
+            writer.end(run.id, "failed", f"{reason}; its log: {log}", failure=failure, exit_code=EXIT_FAILED)
+
+    def _look_at(self, run: Run, writer: Writer) -> None:
+        """See to a worker that is not its child: of a runner before it, or of another host."""
+        if run.id in self.children:
+            return
+        shown = state_shown(run)
+        if shown == "stalled" and run.state == "running":
+            writer.stall(run.id, f"its worker lives and has said nothing for {SILENT_S:.0f} s")
+        if shown != "lost":
+            return
+        if run.state == "stopping":
+            writer.end(run.id, "stopped", "stopped, without a word of its worker", exit_code=EXIT_INTERRUPTED)
+            return
+        here = run.worker is None or run.worker.host == self.host
+        reason = "its worker is gone without a word" if here else f"no word of its worker for {GONE_S / 60:.0f} minutes"
+        failure: Failure = "signal" if here else "lost-host"
+        if not (here and self._resume(run, reason, writer)):
+            writer.end(run.id, "lost", reason, failure=failure, exit_code=EXIT_FAILED)
+
+    def _resume(self, run: Run, reason: str, writer: Writer) -> bool:
+        """Queue a run again whose worker was killed, unless that was done too often."""
+        if run.resumed >= run.settings.resumes:
+            return False
+        said = f"{reason}; resumed by itself ({run.resumed + 1} of {run.settings.resumes})"
+        return writer.back_to_queue(run, said, first=True, by_itself=True)
+
+    def _press_stop(self, run: Run, writer: Writer) -> None:
+        """Take the next step of a stop: after the flag in the store, SIGTERM, then SIGKILL."""
+        if run.worker is None:
+            if run.id not in self.children:
+                writer.end(run.id, "stopped", "stopped before it began", exit_code=EXIT_INTERRUPTED)
+            return
+        waited_s = seconds_since(run.stop_requested_at)
+        key = (run.id, run.session)
+        if liveness(run.worker) != "alive":
+            return
+        if waited_s > STOP_GRACE_S:
+            _signal(run.worker.pid, signal.SIGKILL)
+        elif waited_s > STOP_HEARD_S and key not in self._terminated:
+            self._terminated.add(key)
+            _signal(run.worker.pid, signal.SIGTERM)
+
+
+def start_worker(database: Path, run: Run, device: Device, slots: int) -> subprocess.Popen[bytes]:
+    """Start the worker of a run, in a session of its own, with its output in the run's log.
+
+    Raises:
+        OSError, MissingError: it cannot be started.
+    """
+    folder = run_folder(database, run.id)
+    surroundings = kept(folder)
+    environment = surroundings.environment(os.environ)
+    if device is not None:
+        environment["CUDA_VISIBLE_DEVICES"] = device
+    elif slots > 1:
+        environment.setdefault("OMP_NUM_THREADS", str(threads_each(os.cpu_count() or 1, slots)))
+    with (folder / "worker.log").open("ab") as output:
+        return subprocess.Popen(
+            [surroundings.python, "-P", "-m", "peftbench.jobs.worker", run.id, "--db", str(database.resolve())],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env=environment,
+            cwd=surroundings.folder if Path(surroundings.folder).is_dir() else None,
+        )
+
+
+def drain(database: Path) -> None:
+    """Drain the queue until there is nothing to do. Returns at once where another runner does it."""
+    with RunnerLock(database) as lock:
+        if not lock.take():
+            return
+        runner = Runner(database, cards_here())
+        idle_since, troubles = time.monotonic(), 0
+        while database.exists():
+            try:
+                busy = runner.tick()
+                troubles = 0
+            except PeftbenchError as error:
+                troubles += 1
+                print(f"{error.message}; tried again in {TROUBLE_S:.0f} s", file=sys.stderr, flush=True)
+                if troubles > TROUBLES:
+                    raise
+                time.sleep(TROUBLE_S)
+                continue
+            if busy:
+                idle_since = time.monotonic()
+            elif time.monotonic() - idle_since > IDLE_S:
+                # Whoever queued a run before this moment saw the lock held, and counts on this look at the queue.
+                lock.release()
+                if not _waits(database) or not lock.take():
+                    return
+                idle_since = time.monotonic()
+            time.sleep(POLL_S)
+
+
+def _waits(database: Path) -> bool:
+    with Reader(database) as reader:
+        return bool(reader.active())
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, number)
+
+
+def _said(code: int) -> str:
+    return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+
+def _kills_by_kernel() -> int:
+    """Return how many processes the kernel has killed for want of memory; 0 where it does not say."""
+    with suppress(OSError, ValueError):
+        for line in Path("/proc/vmstat").read_text().splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    return 0
+
+
+def main() -> int:
+    """Read the command line and drain."""
+    parser = argparse.ArgumentParser(prog="python -m peftbench.jobs.runner", description=__doc__)
+    parser.add_argument("--db", type=Path, required=True, help="the database")
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        drain(parser.parse_args().db)
+    except PeftbenchError as error:
+        print(error.message, file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
