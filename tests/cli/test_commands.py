@@ -158,7 +158,7 @@ def test_predict_takes_arguments_standard_input_and_files(trained: tuple[Path, s
 def test_delete_takes_rows_and_files_and_asks_first(tiny_encoder: Path, tmp_path: Path) -> None:
     db = tmp_path / "x.db"
     assert cli("run", "-p", "last-layer", "--db", db, *sets(tiny_encoder)).returncode == 0
-    (folder,) = (tmp_path / "x-runs").iterdir()
+    (folder,) = (path for path in (tmp_path / "x-runs").iterdir() if path.is_dir())
     assert cli("delete", "latest", "--db", db, stdin="n\n").returncode == 1
     assert folder.is_dir()
     assert cli("delete", "latest", "--db", db, "--yes").returncode == 0
@@ -178,7 +178,7 @@ def test_runs_of_different_workloads_are_not_compared(trained: tuple[Path, str],
     assert (done.returncode, "different workloads: paper, quickstart" in done.stderr) == (4, True)
 
 
-def test_ctrl_c_leaves_the_run_interrupted_with_its_finished_epochs(tiny_encoder: Path, tmp_path: Path) -> None:
+def test_ctrl_c_leaves_the_run_stopped_with_its_finished_epochs(tiny_encoder: Path, tmp_path: Path) -> None:
     db = tmp_path / "x.db"
     arguments = ["run", "-p", "lora-r12", "--headless", "--db", str(db), *sets(tiny_encoder, "train.epochs=500")]
     process = subprocess.Popen([*PEFTBENCH, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -188,9 +188,10 @@ def test_ctrl_c_leaves_the_run_interrupted_with_its_finished_epochs(tiny_encoder
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "interrupted" in errors
+    assert "stopped: asked to stop" in errors
+    assert "hint: go on with it: peftbench resume lora-r12-1" in errors
     run = json.loads(cli("show", "--json", "--db", db).stdout)
-    assert run["state"] == "interrupted"
+    assert run["state"] == "stopped"
     assert run["epochs_done"] == len(run["epochs"]) >= 1
 
 

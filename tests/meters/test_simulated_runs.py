@@ -16,10 +16,12 @@ import pytest
 
 from peftbench.analysis.quality import flags
 from peftbench.analysis.resources import cost
-from peftbench.jobs.launch import Launched, Update, launch
+from peftbench.jobs.follow import Update
+from peftbench.jobs.launch import Launched, launch
+from peftbench.jobs.liveness import liveness
 from peftbench.spec import Resolved
 from peftbench.store.reader import Reader
-from peftbench.store.rows import MeterSettings, Phase, RunRecord, SampleRow
+from peftbench.store.rows import MeterSettings, Phase, RunRecord, RunSettings, SampleRow
 from tests.sim.library import environment, read_calls, read_locks
 from tests.sim.scenario import Card, MigSlice, Process, Scenario, two_cards
 
@@ -47,7 +49,7 @@ class Machine:
         return scenario
 
     def launch(self, overrides: list[str] = SECONDS, settings: MeterSettings = SETTINGS) -> Launched:
-        return launch(self.tiny("lora-r12", overrides), self.db, None, settings)
+        return launch(self.tiny("lora-r12", overrides), self.db, None, settings, RunSettings(resumes=0))
 
     def run(self, act: Callable[[Update, Launched], None] = lambda update, launched: None, **kwargs: Any) -> RunRecord:
         """Follow a run to its end, and do something at every look."""
@@ -76,6 +78,11 @@ def names(record: RunRecord) -> set[str]:
 
 def phase(record: RunRecord, name: str, task: str | None = None) -> Phase:
     return next(p for p in record.phases if p.phase == name and p.task == task)
+
+
+def trains(update: Update) -> bool:
+    in_training = update.progress is not None and update.progress.phase == "train"
+    return in_training and update.run.worker is not None and liveness(update.run.worker) == "alive"
 
 
 def stop_after(moment: float) -> Callable[[Update, Launched], None]:
@@ -156,7 +163,7 @@ def test_a_counter_that_falls_back_costs_no_joule(machine: Machine, how: str) ->
     record = machine.run(
         stop_after(scenario.epoch + falls_at_s + 2), overrides=["tasks.sst.source.train=800", "train.epochs=5000"]
     )
-    assert record.run.state == "interrupted", machine.log
+    assert record.run.state == "stopped", machine.log
     whole = phase(record, "run")
     assert whole.usage.counter_resets >= 1
     assert whole.usage.energy_j == pytest.approx(true_j(scenario, whole), rel=0.02)
@@ -171,7 +178,7 @@ def test_a_card_lost_in_mid_run_leaves_nulls_and_the_training_goes_on(machine: M
     record = machine.run(
         stop_after(scenario.epoch + lost_at_s + 3), overrides=["tasks.sst.source.train=800", "train.epochs=5000"]
     )
-    assert record.run.state == "interrupted", machine.log
+    assert record.run.state == "stopped", machine.log
     assert record.run.dev_avg is not None
     whole, idle = phase(record, "run"), phase(record, "idle")
     assert idle.usage.energy_j is not None
@@ -334,12 +341,12 @@ class TestClockLock:
         machine.play()
 
         def end(update: Update, launched: Launched) -> None:
-            if update.progress is not None and update.progress.phase == "train" and launched.process.poll() is None:
+            if trains(update):
                 assert read_locks(machine.path) == {0: (1695, 1695)}
-                launched.process.send_signal(getattr(signal, how))
+                os.kill(update.run.worker.pid, getattr(signal, how))
 
         record = machine.run(end, overrides=["train.epochs=5000"], settings=self.LOCKED)
-        assert record.run.state in ("failed", "interrupted")
+        assert record.run.state in ("failed", "stopped")
         until = time.monotonic() + 15
         while read_locks(machine.path) and time.monotonic() < until:
             time.sleep(0.05)
@@ -366,8 +373,12 @@ class TestClockLock:
         machine.play()
 
         def kill_guard(update: Update, launched: Launched) -> None:
-            if update.progress is not None and update.progress.phase == "train":
-                for child in psutil.Process(launched.process.pid).children():
+            if (
+                update.progress is not None
+                and update.progress.phase == "train"
+                and liveness(update.run.worker) == "alive"
+            ):
+                for child in psutil.Process(update.run.worker.pid).children():
                     if child.status() != psutil.STATUS_ZOMBIE and "peftbench.meters.clock_guard" in child.cmdline():
                         child.kill()
 

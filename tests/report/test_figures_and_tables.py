@@ -198,11 +198,11 @@ class TestWidth:
         runs = [
             record(name=name, id=f"zzzz{n}{n}{n}{n}", state=state, epochs_done=10, epochs_planned=10).run
             for n, (name, state) in enumerate(
-                zip(LONG_NAMES, ("finished", "interrupted", "failed", "starting"), strict=True)
+                zip(LONG_NAMES, ("finished", "stopped", "failed", "starting"), strict=True)
             )
         ]
         text = printed(tables.run_list(runs))
-        self.check(text, "0.765", "10/10", "zzzz0000", "zzzz3333", "interrupted", "quickstart", "dora-r128-7")
+        self.check(text, "0.765", "10/10", "zzzz0000", "zzzz3333", "stopped", "quickstart", "dora-r128-7")
         assert text.count("0.765") == 4
         assert len(re.findall(r"01-01 \d\d:\d\d", text)) == 4
 
