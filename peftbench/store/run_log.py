@@ -270,7 +270,7 @@ class RunLog(Transactions):
         def word(connection: sqlite3.Connection) -> None:
             move(connection, self.run_id, state, WORKING_STATES, reason, columns)
 
-        self._write(word, (reason,), durable=True, limit=None)
+        self._write(word, (reason,), durable=True, bounded=False)
         until = time.monotonic() + LAST_TRIES_S
         while self._spool and time.monotonic() < until:
             time.sleep(TRY_AGAIN_S)
@@ -289,11 +289,11 @@ class RunLog(Transactions):
             return False
         return row is not None and row[0] is not None
 
-    def _write(self, word: Word, content: object, *, durable: bool = False, limit: int | None = SPOOL_BYTES) -> None:
+    def _write(self, word: Word, content: object, *, durable: bool = False, bounded: bool = True) -> None:
         """Write a word, after those that wait; where it cannot be written now it waits too (unless `content` is None).
 
         Raises:
-            StorageError: more than `limit` bytes would wait.
+            StorageError: more than SPOOL_BYTES would wait, and this one is not to be kept at any price.
             TakenOver: the run is not this worker's any more.
         """
         if self._spool and time.monotonic() - self._tried_at >= TRY_AGAIN_S:
@@ -310,7 +310,7 @@ class RunLog(Transactions):
         elif content is None:
             return
         size = len(pickle.dumps(content))
-        if limit is not None and self._spooled_bytes + size > limit:
+        if bounded and self._spooled_bytes + size > SPOOL_BYTES:
             raise StorageError(
                 f"{self.path} cannot be written, and {self._spooled_bytes / 2**20:.0f} MiB wait in memory",
                 f"make room, then: peftbench resume {self.run_id}",

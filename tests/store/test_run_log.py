@@ -1,0 +1,273 @@
+"""What a worker writes: numbered, fenced, told twice without harm, and kept in memory while it cannot be written."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from peftbench.errors import StorageError
+from peftbench.store import run_log as module
+from peftbench.store.reader import Reader
+from peftbench.store.rows import Epoch, Phase, Progress, SampleRow, Score, Worker
+from peftbench.store.run_log import RunLog, TakenOver
+from tests.store.life import WORKER, Life
+
+SPEC = (
+    '{"preset":"p","workload":"w","method":{"name":"lora"},"encoder":{"name":"e"},"seed":0,'
+    '"train":{"epochs":9},"tasks":[{"name":"sst"}]}'
+)
+PROGRESS = Progress(1, "train", "sst", 3, 9, 4, 90, 2.5, "2026-01-01T00:00:00.000Z")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "runs.db"
+
+
+@pytest.fixture
+def life(path: Path) -> Iterator[Life]:
+    with closing(Life(path)) as life:
+        yield life
+
+
+@pytest.fixture
+def run_id(life: Life) -> str:
+    return life.create_run(spec_json=SPEC, spec_hash="s", group_hash="g", origins={})
+
+
+@pytest.fixture
+def reader(path: Path, life: Life) -> Iterator[Reader]:
+    with Reader(path) as reader:
+        yield reader
+
+
+def again(life: Life, reader: Reader, run_id: str) -> RunLog:
+    """Take the run from its worker and give it another one."""
+    assert life.writer.back_to_queue(reader.run(run_id), "its worker was killed", first=True, by_itself=True)
+    log = life.worker(run_id)
+    assert log is not None
+    return log
+
+
+class TestSessions:
+    def test_a_worker_whose_run_another_one_has_writes_nothing_any_more(
+        self, life: Life, reader: Reader, run_id: str
+    ) -> None:
+        old = life.log(run_id)
+        new = again(life, reader, run_id)
+        with pytest.raises(TakenOver):
+            old.put_event("data", "too late")
+        with pytest.raises(TakenOver):
+            old.finish("finished")
+        old.stall("too late as well")
+        new.put_event("data", "in time")
+        run = reader.run(run_id)
+        assert (run.state, run.session, run.resumed) == ("running", 2, 1)
+        assert [e.message for e in reader.record(run).events if e.kind == "data"] == ["in time"]
+
+    def test_a_worker_that_was_given_up_for_lost_takes_its_run_back(
+        self, life: Life, reader: Reader, run_id: str
+    ) -> None:
+        log = life.log(run_id)
+        assert life.writer.end(run_id, "lost", "no word", failure="signal", exit_code=1)
+        assert reader.run(run_id).finished_at is not None
+        log.put_event("data", "here I am")
+        run = reader.run(run_id)
+        assert (run.state, run.failure, run.exit_code, run.finished_at) == ("running", None, None, None)
+
+    def test_samples_of_a_second_worker_follow_those_of_the_first(
+        self, life: Life, reader: Reader, run_id: str
+    ) -> None:
+        life.log(run_id).put_samples([SampleRow(n, float(n), "train") for n in (1, 2, 3)])
+        again(life, reader, run_id).put_samples([SampleRow(n, 10.0 + n, "train") for n in (1, 2)])
+        assert [(row.sequence, row.at_s) for row in reader.samples(run_id)] == [
+            (1, 1.0),
+            (2, 2.0),
+            (3, 3.0),
+            (4, 11.0),
+            (5, 12.0),
+        ]
+
+    def test_what_the_first_worker_noted_is_not_noted_again(self, life: Life, reader: Reader, run_id: str) -> None:
+        first = life.log(run_id)
+        first.put_event("data", "2 rows left out")
+        first.put_event("data", "2 rows left out")  # twice in one session is twice
+        second = again(life, reader, run_id)
+        second.put_event("data", "2 rows left out")
+        second.put_event("resume", "from epoch 2")
+        events = [(e.kind, e.message) for e in reader.record(reader.run(run_id)).events if e.kind != "state"]
+        assert events == [("data", "2 rows left out"), ("data", "2 rows left out"), ("resume", "from epoch 2")]
+
+    def test_losses_and_phases_told_again_replace_themselves(self, life: Life, reader: Reader, run_id: str) -> None:
+        for value in (1.0, 2.0):
+            log = life.log(run_id) if value == 1.0 else again(life, reader, run_id)
+            log.put_losses(1, "sst", [(20, 20, value), (30, 10, value)])
+            log.put_epoch(
+                Epoch(1, 0.5, 0.5, None, "t"),
+                [Score(1, "sst", "dev", "accuracy", 0.5, None, value, 9)],
+                [Phase("train", 1, "sst", "train", value)],
+                best_epoch=1,
+                task_bests=[],
+                predictions=[],
+            )
+            log.put_phases([Phase("load", None, None, None, value)])
+        record = reader.record(reader.run(run_id))
+        assert [(p.phase, p.wall_s, p.session) for p in record.phases] == [
+            ("load", 1.0, 1),
+            ("train", 2.0, 2),
+            ("load", 2.0, 2),
+        ]
+        with closing(sqlite3.connect(life.path)) as connection:
+            assert connection.execute("SELECT step, loss FROM losses").fetchall() == [(20, 2.0), (30, 2.0)]
+
+    def test_two_resumes_at_once_and_one_wins(self, life: Life, reader: Reader, run_id: str) -> None:
+        life.log(run_id).finish("stopped", "asked to stop", 130)
+        seen = reader.run(run_id)
+        assert life.writer.back_to_queue(seen, "resumed", first=False, by_itself=False)
+        assert not life.writer.back_to_queue(seen, "resumed", first=False, by_itself=False)
+
+    def test_a_late_resume_does_not_take_a_run_that_was_resumed_and_works(
+        self, life: Life, reader: Reader, run_id: str
+    ) -> None:
+        life.log(run_id)
+        seen = reader.run(run_id)  # "running", but its worker is dead
+        again(life, reader, run_id)
+        assert reader.run(run_id).state == "running"
+        assert not life.writer.back_to_queue(seen, "resumed", first=False, by_itself=False)
+
+    def test_a_stalled_run_goes_on_with_its_next_progress(self, life: Life, reader: Reader, run_id: str) -> None:
+        log = life.log(run_id)
+        log.stall("it has made no progress for 300 s")
+        assert reader.run(run_id).state == "stalled"
+        log.put_progress(PROGRESS)
+        run = reader.run(run_id)
+        assert run.state == "running"
+        said = [event.message for event in reader.record(run).events][-2:]
+        assert said == ["stalled: it has made no progress for 300 s", "running: it goes on"]
+
+    def test_every_change_of_state_is_kept_with_its_reason(self, life: Life, reader: Reader, run_id: str) -> None:
+        life.log(run_id)
+        life.request_stop(run_id)
+        life.log(run_id).finish("stopped", "asked to stop", 130)
+        assert life.writer.back_to_queue(reader.run(run_id), "resumed", first=True, by_itself=False)
+        said = [event.message for event in reader.record(reader.run(run_id)).events if event.kind == "state"]
+        assert said == [
+            "queued",
+            "starting",
+            "running",
+            "stopping: asked to stop",
+            "stopped: asked to stop",
+            "queued: resumed",
+        ]
+        run = reader.run(run_id)
+        assert (run.worker, run.exit_code, run.failure, run.stop_requested_at) == (None, None, None, None)
+
+
+class TestDiskFull:
+    """SQLite's own limit on the file's size gives the error of a full disk."""
+
+    @pytest.fixture(autouse=True)
+    def _at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(module, "TRY_AGAIN_S", 0.0)
+
+    def fill(self, log: RunLog) -> None:
+        pages = log._connection.execute("PRAGMA page_count").fetchone()[0]
+        log._connection.execute(f"PRAGMA max_page_count = {pages}")
+        for number in range(200):  # until the last page is full
+            log.put_samples([SampleRow(number + 1, float(number), "train")])
+        assert log._spool, "it was to be full by now"
+
+    def free(self, log: RunLog) -> None:
+        log._connection.execute("PRAGMA max_page_count = 1000000")
+
+    def test_words_wait_in_their_order_and_are_written_once_when_there_is_room(
+        self, life: Life, reader: Reader, run_id: str, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        log = life.log(run_id)
+        self.fill(log)
+        before = len(reader.samples(run_id))
+        assert before < 200
+        log.put_event("data", "while it was full")
+        log.put_losses(1, "sst", [(20, 20, 1.0)])
+        assert log.put_progress(PROGRESS) is False
+        assert reader.record(reader.run(run_id)).events[-1].message == "running"
+        self.free(log)
+        log.finish("finished")
+        assert [row.sequence for row in reader.samples(run_id)] == list(range(1, 201))
+        run = reader.run(run_id)
+        assert run.state == "finished"
+        said = [(event.kind, event.message) for event in reader.record(run).events][3:]
+        assert said[0] == ("data", "while it was full")
+        assert [kind for kind, _ in said].count("storage") == 1
+        assert "cannot be written" in capfd.readouterr().err
+
+    def test_a_stop_is_heard_while_nothing_can_be_written(
+        self, life: Life, reader: Reader, run_id: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        log = life.log(run_id)
+        life.request_stop(run_id)
+        self.fill(log)
+        assert log.put_progress(PROGRESS) is True
+
+    def test_what_waits_is_bounded(
+        self, life: Life, reader: Reader, run_id: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        log = life.log(run_id)
+        self.fill(log)
+        monkeypatch.setattr(module, "SPOOL_BYTES", 100_000)
+        with pytest.raises(StorageError, match="cannot be written, and 0 MiB wait in memory"):
+            for number in range(1000):
+                log.put_event("data", f"{number} {'x' * 1000}")
+        assert log._spooled_bytes <= 100_000
+        self.free(log)
+        log.finish("failed", "the disk is full", 1, "storage")
+        record = reader.record(reader.run(run_id))
+        assert (record.run.state, record.run.failure) == ("failed", "storage")
+        told = [event.message.split()[0] for event in record.events if event.kind == "data"]
+        assert told == [str(number) for number in range(len(told))]
+        assert len(told) > 50
+
+    def test_an_end_that_cannot_be_written_is_an_error(
+        self, life: Life, reader: Reader, run_id: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "LAST_TRIES_S", 0.2)
+        monkeypatch.setattr(module, "TRY_AGAIN_S", 0.01)
+        log = life.log(run_id)
+        self.fill(log)
+        with pytest.raises(StorageError, match="the end of run"):
+            log.finish("finished")
+        assert reader.run(run_id).state == "running"
+
+    def test_a_mistake_of_ours_is_not_taken_for_a_full_disk(self, life: Life, run_id: str) -> None:
+        log = life.log(run_id)
+        with pytest.raises(sqlite3.OperationalError, match="no such column"):
+            log._write(lambda connection: connection.execute("SELECT nonsense FROM runs"), "x")
+        assert not log._spool
+
+
+def test_another_worker_is_another_worker(life: Life, reader: Reader, run_id: str) -> None:
+    life.log(run_id)
+    assert life.worker(run_id, Worker(1, 1.0, "b", "h")) is None
+    assert reader.run(run_id).worker == WORKER
+
+
+def test_writers_wait_for_each_other_and_nobody_is_told_so(path: Path, life: Life, run_id: str) -> None:
+    """A short lock of another program is waited for by SQLite itself; nothing is spooled."""
+    import threading
+    import time
+
+    log = life.log(run_id)
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    release = threading.Timer(0.4, lambda: other.execute("ROLLBACK"))
+    release.start()
+    started = time.monotonic()
+    log.put_event("data", "after it")
+    assert time.monotonic() - started > 0.2
+    assert not log._spool
+    release.join()
+    other.close()
