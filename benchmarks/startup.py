@@ -20,9 +20,11 @@ import tempfile
 import time
 from pathlib import Path
 
+from peftbench.jobs.liveness import this_process
 from peftbench.spec import resolve
 from peftbench.store.rows import Epoch, Prediction, Score, now
-from peftbench.store.writer import Writer
+from peftbench.store.run_log import RunLog
+from peftbench.store.writer import NewRun, Writer
 
 ROUNDS = 10
 EXAMPLES = 1000
@@ -78,12 +80,11 @@ def fill(database: Path, preset: str) -> str:
     rng = random.Random(preset)
     labels = random.Random(0)
     with Writer(database) as writer:
-        run_id = writer.create_run(
-            spec_json=spec.canonical_json(),
-            spec_hash=spec.hash(),
-            group_hash=spec.group_hash(),
-            origins=resolved.origins,
-        )
+        new = NewRun(spec.canonical_json(), spec.hash(), spec.group_hash(), resolved.origins)
+        (run_id,) = writer.create_runs([new])
+        writer.start(run_id, None)
+    with RunLog(database, run_id) as log:
+        log.claim(this_process())
         scores, predictions = [], []
         for task in spec.tasks:
             scores.append(Score(1, task.name, "dev", task.metric, 0.7, None, 1.0, EXAMPLES))
@@ -91,8 +92,7 @@ def fill(database: Path, preset: str) -> str:
                 label = float(labels.randrange(task.classes or 2))
                 noise = rng.gauss(0, 1) if task.metric == "pearson" else rng.random() < 0.3
                 predictions.append(Prediction(task.name, 1, f"{i}", label, abs(label - noise)))
-        writer.put_epoch(
-            run_id,
+        log.put_epoch(
             Epoch(1, 0.7, 0.75, None, now()),
             scores,
             [],
@@ -100,7 +100,7 @@ def fill(database: Path, preset: str) -> str:
             task_bests=[],
             predictions=predictions,
         )
-        writer.finish(run_id, "finished")
+        log.finish("finished")
     return f"{preset}-1"
 
 

