@@ -13,6 +13,12 @@ from peftbench.methods.options import MethodOptions
 from peftbench.methods.registry import method_info
 from peftbench.tasks import FilesSource, Part, TaskSpec
 
+# Keys that came when runs had been stored already: without one, a spec keeps its hash, weights and group.
+_YOUNGER_THAN_HASHES = (
+    *("schedule", "warmup_ratio", "clip_norm", "accumulation_steps", "max_steps", "patience", "limit_examples"),
+    "gradient_checkpointing",
+)
+
 
 class EncoderSpec(Part):
     """The pretrained encoder and how a sentence becomes one vector."""
@@ -47,6 +53,20 @@ class TrainSpec(Part):
     betas: tuple[float, float] = Field((0.9, 0.999), strict=False)
     eps: float = Field(1e-6, gt=0)
     weight_decay: float = Field(0.0, ge=0)
+    schedule: Literal["constant", "linear", "cosine"] = Field(
+        "constant", description="of the learning rate, over each task's own steps; linear and cosine fall to 0"
+    )
+    warmup_ratio: float = Field(0.0, ge=0, lt=1, description="part of a task's steps in which its rate rises from 0")
+    clip_norm: float | None = Field(None, gt=0, description="largest norm of a step's gradients together; None: any")
+    accumulation_steps: int = Field(1, ge=1, le=4096, description="batches whose gradients make one optimiser step")
+    max_steps: int | None = Field(None, ge=1, description="most optimiser steps of each task over the whole run")
+    patience: int | None = Field(None, ge=1, description="end after so many epochs without a better dev average")
+    limit_examples: int | None = Field(
+        None, ge=1, description="training examples of each task, a fixed random choice; None: all"
+    )
+    gradient_checkpointing: bool = Field(
+        False, description="compute each layer anew in backward instead of keeping its activations"
+    )
 
     @field_validator("betas")
     @classmethod
@@ -74,8 +94,10 @@ class RunSpec(Part):
     runtime: Literal["native", "transformers", "peft"] = Field(
         "native", description="our path without padding; transformers' forward; HF PEFT's layers in it"
     )
-    precision: Literal["fp32", "bf16", "autocast"] = Field(
-        "fp32", description="'bf16': the frozen base in bf16; 'autocast': every large multiplication in bf16"
+    precision: Literal["fp32", "bf16", "autocast", "fp16"] = Field(
+        "fp32",
+        description="'bf16': the frozen base in bf16; 'autocast': every large multiplication in bf16; "
+        "'fp16': in fp16, the loss scaled (needs a GPU)",
     )
     encoder: EncoderSpec
     head: HeadSpec = HeadSpec()
@@ -145,6 +167,9 @@ class RunSpec(Part):
         for task, task_dump in zip(self.tasks, dump["tasks"], strict=True):
             if isinstance(task.source, FilesSource):
                 del task_dump["source"]["root"]
+        for key in _YOUNGER_THAN_HASHES:
+            if dump["train"][key] == TrainSpec.model_fields[key].default:
+                del dump["train"][key]
         return dump
 
 

@@ -11,8 +11,8 @@ import torch
 from peftbench.data.batches import MakeBatch, sorted_batches
 from peftbench.data.encode import EncodedSplit
 from peftbench.model import MultitaskModel
-from peftbench.seeds import generator
 from peftbench.tasks import TaskSpec
+from peftbench.training.choice import fixed_rows
 from peftbench.training.metrics import Metric, loss_of, predict, score
 
 
@@ -71,7 +71,4 @@ def evaluate(
 
 def train_sample(task: str, count: int, size: int) -> np.ndarray:
     """Return the training rows that are scored after each epoch: the same ones in every run, sorted."""
-    if size >= count:
-        return np.arange(count)
-    order = torch.randperm(count, generator=generator(0, "train-sample", task)).numpy()
-    return np.sort(order[:size])
+    return fixed_rows("train-sample", task, count, size)

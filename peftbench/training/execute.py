@@ -22,18 +22,16 @@ from peftbench.model import MultitaskModel
 from peftbench.spec.model import RunSpec
 from peftbench.store.rows import MeterSettings, Progress, now
 from peftbench.tasks import TaskSpec
-from peftbench.training.loop import TaskData, Trainer
+from peftbench.training.batching import TaskData
+from peftbench.training.choice import limited_rows
+from peftbench.training.loop import Trainer
 from peftbench.training.recorder import Recorder
 
 
-def execute(
-    spec: RunSpec,
-    recorder: Recorder,
-    folder: Path,
-    meter_settings: MeterSettings | None = None,
-    settings: object = None,
-) -> None:
+def execute(spec: RunSpec, recorder: Recorder, folder: Path, meter_settings: MeterSettings | None = None) -> str | None:
     """Load everything the spec names and train it, measured from beginning to end.
+
+    Returns why it ended before the epochs that the spec asks for, or None.
 
     Args:
         spec: all that determines the run.
@@ -58,12 +56,13 @@ def execute(
                 trainer = _load(spec, recorder, folder, device, meters)
             recorder.phases([load.row])
             recorder.describe(conditions={}, memory_predicted=_predicted_memory(trainer, recorder))
-            trainer.run()
+            reason = trainer.run()
             facts["memory_measured"] = _measured_memory(trainer, recorder)
         finally:
             recorder.closing()
             whole, conditions = meters.close()
             recorder.ending(whole, meters.rows(), conditions, **facts)
+    return reason
 
 
 def _tell_idle(recorder: Recorder, done_s: float, whole_s: float) -> None:
@@ -186,4 +185,8 @@ def _encoded(
             f"{task.name} {name}: {encoded.truncated} of {len(encoded)} inputs cut to "
             f"{spec.encoder.max_length} tokens (encoder.max_length)",
         )
-    return encoded
+    limit = spec.train.limit_examples if name == "train" else None
+    if limit is None or limit >= len(encoded):
+        return encoded
+    recorder.note("data", f"{task.name} {name}: {limit} of {len(encoded)} examples (train.limit_examples)")
+    return encoded.take(limited_rows(task.name, len(encoded), limit))

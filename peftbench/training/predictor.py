@@ -56,9 +56,12 @@ def predict(
     """
     files = find_encoder(spec.encoder)
     tokenizer = load_tokenizer(files)
-    model = MultitaskModel(load_encoder(spec.encoder, files), spec)
+    device = choose_device()
+    # fp16 is a GPU's: elsewhere the same weights are multiplied in fp32
+    ours = spec.model_copy(update={"precision": "fp32"}) if spec.precision == "fp16" and device.type == "cpu" else spec
+    model = MultitaskModel(load_encoder(spec.encoder, files), ours)
     load_weights(model, checkpoint_path(folder, epoch, task.name if own else None), spec.hash())
-    model.prepare(choose_device())
+    model.prepare(device)
     model.switch_mode(task.name)
     joint = spec.encoder.pair_encoding == "joint"
     split = encode_texts(texts, tokenizer, joint, spec.encoder.max_length)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -383,6 +385,8 @@ CHANGES = [
         "precision=bf16",
     ),
     *("train.lr=0.5", "train.betas=[0.8, 0.9]", "train.eps=1e-8"),
+    *("train.schedule=linear", "train.warmup_ratio=0.1", "train.clip_norm=1", "train.accumulation_steps=2"),
+    *("train.max_steps=5", "train.patience=2", "train.limit_examples=9", "train.gradient_checkpointing=true"),
     *("train.weight_decay=0.1", "eval.batch_size=3", "eval.train_examples=7", "seed=1"),
     *(
         "tasks.sst.classes=4",
@@ -420,6 +424,32 @@ class TestIdentity:
         keys = {key for key in keys if not key.startswith(("tasks.paraphrase", "tasks.sts"))} - fixed
         changed = {change.partition("=")[0].replace("tasks.sts.", "tasks.sst.") for change in CHANGES}
         assert keys == changed
+
+    def test_a_spec_from_before_a_key_keeps_its_hash(self) -> None:
+        """Without the key in its JSON it reads as the default: the same run, of the same group."""
+        spec = resolve("dora-r12").spec
+        tree = json.loads(spec.canonical_json())
+        for key in (
+            *("schedule", "warmup_ratio", "clip_norm", "accumulation_steps", "max_steps", "patience"),
+            *("limit_examples", "gradient_checkpointing"),
+        ):
+            del tree["train"][key]
+        old = RunSpec.model_validate_json(json.dumps(tree))
+        assert old == spec
+        determinants = {key: value for key, value in tree.items() if key not in ("preset", "workload")}
+        text = json.dumps(determinants, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        assert old.hash() == hashlib.sha256(text.encode()).hexdigest()
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            *("schedule=step", "warmup_ratio=1", "warmup_ratio=-0.1", "clip_norm=0", "accumulation_steps=0"),
+            *("max_steps=0", "patience=0", "limit_examples=0", "gradient_checkpointing=2", "warmup_ratio=nan"),
+        ],
+    )
+    def test_training_options_out_of_range_are_refused(self, wrong: str) -> None:
+        with pytest.raises(UsageError, match=f"train.{wrong.partition('=')[0]}"):
+            resolve("dora-r12", overrides=[f"train.{wrong}"])
 
     def test_names_are_labels(self, own) -> None:
         text = '[method]\nname = "dora"\nrank = 12\n[train]\nlr = 5e-4\n'

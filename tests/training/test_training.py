@@ -15,7 +15,7 @@ from peftbench.data.load import load_split
 from peftbench.errors import Interrupted, MissingError, TrainingError
 from peftbench.spec import Resolved, RunSpec
 from peftbench.store.rows import Epoch, Phase, Prediction, Progress, SampleRow, Score, TaskBest
-from peftbench.training import loop
+from peftbench.training import loop, stepper
 from peftbench.training.checkpoint import checkpoint_path
 from peftbench.training.evaluation import train_sample
 from peftbench.training.execute import execute
@@ -169,12 +169,12 @@ def test_superseded_checkpoints_are_removed(tiny: Callable[..., Resolved], tmp_p
 def test_a_loss_that_is_no_number_names_task_step_and_learning_rate(
     tiny: Callable[..., Resolved], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = loop.loss_of
+    plain = stepper.loss_of
 
     def diverging(task, logits, labels):
         return plain(task, logits, labels) * (float("inf") if task.name == "sts" else 1)
 
-    monkeypatch.setattr(loop, "loss_of", diverging)
+    monkeypatch.setattr(stepper, "loss_of", diverging)
     with pytest.raises(
         TrainingError, match=r"the loss of task sts is (nan|inf) within the 3 steps before step 9"
     ) as error:
@@ -185,14 +185,14 @@ def test_a_loss_that_is_no_number_names_task_step_and_learning_rate(
 def test_weights_that_diverge_in_the_last_step_are_noticed_in_evaluation(
     tiny: Callable[..., Resolved], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = loop.Trainer._step
+    plain = stepper.Stepper.step
 
-    def poisoned(self: loop.Trainer, task: object, batch: object) -> torch.Tensor:
-        loss = plain(self, task, batch)
+    def poisoned(self: stepper.Stepper, task: object, batches: object) -> torch.Tensor:
+        loss = plain(self, task, batches)
         self.model.heads["sts"][1].bias.data.fill_(float("nan"))
         return torch.zeros_like(loss)
 
-    monkeypatch.setattr(loop.Trainer, "_step", poisoned)
+    monkeypatch.setattr(stepper.Stepper, "step", poisoned)
     with pytest.raises(TrainingError, match="the train loss of task sts is nan after epoch 1"):
         train(tiny("lora-r12").spec, tmp_path)
 
@@ -207,7 +207,7 @@ def test_a_stop_keeps_the_finished_epochs(tiny: Callable[..., Resolved], tmp_pat
 def test_constant_predictions_have_no_correlation_and_the_epoch_says_why(
     tiny: Callable[..., Resolved], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop.Trainer, "_step", lambda self, task, batch: torch.tensor(1.0))
+    monkeypatch.setattr(stepper.Stepper, "step", lambda self, task, batches: torch.tensor(1.0))
     spec = tiny("last-layer").spec
     from peftbench.model import MultitaskModel
 

@@ -1,0 +1,95 @@
+"""Which rows make a step, and what makes batches of them: with the prefix that is kept, and the phase of making it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+
+from peftbench.data.batches import Batcher, MakeBatch, bucketed_batches, random_batches
+from peftbench.data.encode import EncodedSplit
+from peftbench.meters.session import MeterSession
+from peftbench.model import MultitaskModel
+from peftbench.seeds import generator
+from peftbench.spec.model import RunSpec
+from peftbench.store.rows import Phase
+from peftbench.training.pace import ProgressTeller
+from peftbench.training.prefix import Prefixes
+from peftbench.training.recorder import Recorder
+
+
+@dataclass(frozen=True, slots=True)
+class TaskData:
+    """A task's encoded splits."""
+
+    train: EncodedSplit
+    dev: EncodedSplit
+
+
+def step_rows(spec: RunSpec, epoch: int, task: str, split: EncodedSplit) -> Iterator[list[np.ndarray]]:
+    """Yield the rows of each optimiser step of an epoch, batch by batch: the run's seed determines all of it."""
+    size, order = spec.train.batch_size, generator(spec.seed, "order", epoch, task)
+    batches = (
+        bucketed_batches(split.lengths, size, order)
+        if spec.train.batching == "bucketed"
+        else random_batches(len(split), size, order)
+    )
+    while step := list(islice(batches, spec.train.accumulation_steps)):
+        yield step
+
+
+class Batchers:
+    """Makes the batches of every split of a run.
+
+    Args:
+        spec: the run's.
+        model: prepared.
+        batcher: makes the model's batches.
+        recorder: is told what was kept of a prefix.
+        meters: measure the making of it.
+        progress: is told how far it is.
+    """
+
+    def __init__(
+        self,
+        spec: RunSpec,
+        model: MultitaskModel,
+        batcher: Batcher,
+        recorder: Recorder,
+        meters: MeterSession,
+        progress: ProgressTeller,
+    ) -> None:
+        self.prefixes = Prefixes(model, batcher, spec)
+        self.recorder, self.meters, self.progress = recorder, meters, progress
+
+    def of(
+        self, name: str, split: EncodedSplit, *, epoch: int, task: str, done: int, training: bool
+    ) -> tuple[MakeBatch, list[Phase]]:
+        """Return what makes a split's batches, and the phase of computing its prefix if that was done now.
+
+        Args:
+            name: of the split: `train`, `train sample` or `dev`.
+            split: its examples.
+            epoch: in which it is wanted.
+            task: whose split it is.
+            done: steps of the run so far.
+            training: the batches are trained on.
+
+        Raises:
+            Interrupted: see `Recorder.progress`.
+        """
+        key = f"{task} {name}"
+        if self.prefixes.is_settled(key, training=training):
+            return self.prefixes.batcher(key, split, training=training)[0], []
+
+        def tell(computed: int) -> None:
+            self.progress.tell(f"prefix {name}", epoch, task, computed, len(split), done)
+
+        with self.meters.phase("prefix", epoch, task, name) as measured:
+            batcher, made = self.prefixes.batcher(key, split, training=training, on_batch=tell)
+            measured.count(len(split), int(split.lengths.sum()))
+        self.recorder.note("prefix", f"{task} {name}: {made}")
+        # where there was no room to keep it, nothing was computed
+        return batcher, [] if batcher is self.prefixes.plain else [measured.row]

@@ -1,0 +1,135 @@
+"""What an epoch comes to: every task scored on dev and on a fixed part of its training split."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from peftbench.analysis.scores import dev_average, leaderboard
+from peftbench.data.load import SPLITS
+from peftbench.meters.session import MeterSession
+from peftbench.model import MultitaskModel
+from peftbench.spec.model import RunSpec
+from peftbench.store.rows import Epoch, Phase, Prediction, Score, now
+from peftbench.tasks import TaskSpec
+from peftbench.training.batching import Batchers, TaskData
+from peftbench.training.best import Best
+from peftbench.training.evaluation import Evaluation, evaluate, train_sample
+from peftbench.training.losses import diverged
+from peftbench.training.pace import ProgressTeller
+from peftbench.training.stepper import Stepper
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """An epoch's scores, the phases of making them, and each task's evaluation on dev."""
+
+    summary: Epoch
+    scores: tuple[Score, ...]
+    phases: tuple[Phase, ...]
+    dev: Mapping[str, Evaluation]
+
+
+class Scorer:
+    """Scores a model after an epoch.
+
+    Args:
+        spec: the run's.
+        model: trained so far.
+        data: the splits of every task.
+        batchers: make their batches.
+        stepper: knows the steps done and their learning rates.
+        meters: measure it.
+        progress: is told how far it is.
+    """
+
+    def __init__(
+        self,
+        spec: RunSpec,
+        model: MultitaskModel,
+        data: Mapping[str, TaskData],
+        batchers: Batchers,
+        stepper: Stepper,
+        meters: MeterSession,
+        progress: ProgressTeller,
+    ) -> None:
+        self.spec, self.model, self.data = spec, model, data
+        self.batchers, self.stepper, self.meters, self.progress = batchers, stepper, meters, progress
+        self.samples = {
+            name: each.train.take(train_sample(name, len(each.train), spec.eval.train_examples))
+            for name, each in data.items()
+        }
+
+    def score(self, epoch: int) -> Scored:
+        """Score every task.
+
+        Raises:
+            TrainingError: a loss is no number.
+            Interrupted: see `Recorder.progress`.
+        """
+        scores: list[Score] = []
+        phases: list[Phase] = []
+        dev: dict[str, Evaluation] = {}
+        for task in self.spec.tasks:
+            for split in SPLITS:
+                found, measured = self._evaluate(epoch, task, split)
+                phases += measured
+                metric = found.metric
+                scores.append(
+                    Score(
+                        *(epoch, task.name, split, metric.name, metric.value, metric.reason),
+                        found.loss,
+                        len(found.rows),
+                    )
+                )
+                if split == "dev":
+                    dev[task.name] = found
+        return Scored(_summary(epoch, dev), tuple(scores), tuple(phases), dev)
+
+    def _evaluate(self, epoch: int, task: TaskSpec, split: str) -> tuple[Evaluation, list[Phase]]:
+        encoded = self.samples[task.name] if split == "train" else self.data[task.name].dev
+        name = "train sample" if split == "train" else split
+        done = self.stepper.steps_done
+        batcher, phases = self.batchers.of(name, encoded, epoch=epoch, task=task.name, done=done, training=False)
+        rows = np.arange(len(encoded))
+        with self.meters.phase("eval", epoch, task.name, split) as measured:
+            result = evaluate(
+                self.model,
+                task,
+                encoded,
+                rows,
+                self.spec.eval.batch_size,
+                batcher,
+                lambda scored: self.progress.tell(f"eval {split}", epoch, task.name, scored, len(rows), done),
+            )
+            measured.count(len(rows), int(encoded.lengths[rows].sum()))
+        if not math.isfinite(result.loss):
+            what = f"the {split} loss of task {task.name} is {result.loss} after epoch {epoch} (step {done})"
+            raise diverged(what, self.spec, self.stepper.rates())
+        return result, [*phases, measured.row]
+
+
+def _summary(epoch: int, dev: Mapping[str, Evaluation]) -> Epoch:
+    metrics = {name: result.metric for name, result in dev.items()}
+    missing = [f"{name}: {metric.reason}" for name, metric in metrics.items() if metric.value is None]
+    return Epoch(
+        epoch,
+        dev_average([metric.value for metric in metrics.values()]),
+        leaderboard({name: (metric.name, metric.value) for name, metric in metrics.items()}),
+        "; ".join(missing) or None,
+        now(),
+    )
+
+
+def predictions(epoch: int, scored: Scored, data: Mapping[str, TaskData], best: Best) -> list[Prediction]:
+    """Return an epoch's dev predictions of the tasks for which it is the best, by average or by itself."""
+    return [
+        Prediction(task, epoch, split.example_ids[row], float(split.labels[row]), float(prediction))
+        for task, result in scored.dev.items()
+        if best.is_best(task, epoch)
+        for split in (data[task].dev,)
+        for row, prediction in zip(result.rows, result.predictions, strict=True)
+    ]

@@ -1,0 +1,154 @@
+"""One optimiser step: gradients over its batches, clipped, at the schedule's learning rate; in fp16, scaled.
+
+    for each batch of the step:     gradients += its share of the examples * d(mean loss) / d(weights)
+    clip their norm; set the rate to `train.lr` (or the method's own) times the schedule's factor; AdamW
+
+The schedule of a task goes by that task's own steps, done and planned, because the tasks come in turn.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from peftbench.data.batches import Batch
+from peftbench.methods.base import Method
+from peftbench.model import MultitaskModel
+from peftbench.spec.model import RunSpec, TrainSpec
+from peftbench.tasks import TaskSpec
+from peftbench.training.metrics import loss_of
+from peftbench.training.plan import Plan
+
+
+def lr_factor(train: TrainSpec, done: int, planned: int) -> float:
+    """Return what a step's learning rate is multiplied by: transformers' schedules of the same names.
+
+    Args:
+        train: `schedule` and `warmup_ratio`.
+        done: steps before this one.
+        planned: steps in all.
+    """
+    warmup = math.ceil(round(planned * train.warmup_ratio, 9))  # 0.1 of 30 steps is 3
+    if done < warmup:
+        return done / warmup
+    if train.schedule == "constant":
+        return 1.0
+    passed = (done - warmup) / max(1, planned - warmup)
+    return max(0.0, 1 - passed if train.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * passed)))
+
+
+class Stepper:
+    """Trains a model's weights, a step at a time.
+
+    Args:
+        spec: how: `train` and `precision`.
+        model: on its device.
+        plan: how many steps each task will get.
+
+    `done` counts each task's steps; `scaler` is there in fp16 alone. A step whose gradients overflowed in fp16 is
+    counted, but changes no weight, and the method does not hear of it.
+    """
+
+    def __init__(self, spec: RunSpec, model: MultitaskModel, plan: Plan) -> None:
+        self.train, self.model, self.plan = spec.train, model, plan
+        groups = model.method.parameter_groups(model.trainable(), spec.train.lr)
+        self.optimizer = torch.optim.AdamW(
+            groups,
+            lr=spec.train.lr,
+            betas=spec.train.betas,
+            eps=spec.train.eps,
+            weight_decay=spec.train.weight_decay,
+            fused=True,
+        )
+        self.full_lr: list[float] = [group["lr"] for group in self.optimizer.param_groups]
+        device = next(model.heads.parameters()).device.type
+        self.scaler = torch.amp.GradScaler(device) if spec.precision == "fp16" else None
+        self.done = dict.fromkeys(plan.per_epoch, 0)
+        model.method.plan({task: plan.total_of(task) for task in plan.per_epoch})
+
+    @property
+    def steps_done(self) -> int:
+        """Optimiser steps of all tasks so far."""
+        return sum(self.done.values())
+
+    def rates(self) -> str:
+        """Return the learning rates of the last step, in words; a method may have several."""
+        return " and ".join(f"{lr:g}" for lr in sorted({float(group["lr"]) for group in self.optimizer.param_groups}))
+
+    def step(self, task: TaskSpec, batches: Sequence[Batch]) -> Tensor:
+        """Take one optimiser step on batches of a task; return the mean loss of their examples, without a graph."""
+        loss = self._gradients(task, batches)
+        self._set_rates(task.name)
+        updated = self._update()
+        self.done[task.name] += 1
+        if updated:
+            self.model.method.after_step(task.name)
+        return loss
+
+    def _gradients(self, task: TaskSpec, batches: Sequence[Batch]) -> Tensor:
+        """Leave the gradients of the mean loss over all examples, and of the method's penalty, once."""
+        examples = sum(len(batch.labels) for batch in batches)
+        total: Tensor | None = None
+        for number, batch in enumerate(batches):
+            loss = loss_of(task, self.model(batch), batch.labels)
+            if len(batches) > 1:  # weighted, so that a short last batch counts as much as it has examples
+                loss = loss * (len(batch.labels) / examples)
+            penalty = self.model.method.penalty(task.name) if number == 0 else None
+            if number == 0:
+                self.optimizer.zero_grad(set_to_none=True)
+            whole = loss if penalty is None else loss + penalty
+            (whole if self.scaler is None else self.scaler.scale(whole)).backward()
+            total = loss.detach() if total is None else total + loss.detach()
+        assert total is not None, "a step takes one batch at least"
+        return total
+
+    def _set_rates(self, task: str) -> None:
+        factor = lr_factor(self.train, self.done[task], self.plan.total_of(task))
+        for group, lr in zip(self.optimizer.param_groups, self.full_lr, strict=True):
+            group["lr"] = lr * factor
+
+    def _update(self) -> bool:
+        """Change the weights by their gradients; return whether that happened."""
+        if self.scaler is None:
+            self._clip()
+            self.optimizer.step()
+            return True
+        before = self.scaler.get_scale() if self._method_listens else None  # to read it is to wait for a GPU
+        self.scaler.unscale_(self.optimizer)
+        self._clip()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return before is None or self.scaler.get_scale() >= before
+
+    @property
+    def _method_listens(self) -> bool:
+        return type(self.model.method).after_step is not Method.after_step
+
+    def _clip(self) -> None:
+        if self.train.clip_norm is None:
+            return
+        weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
+        torch.nn.utils.clip_grad_norm_([weight for weight in weights if weight.grad is not None], self.train.clip_norm)
+
+    def state(self) -> dict[str, Any]:
+        """Return what the next step depends on beside the weights, in tensors and plain containers."""
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": None if self.scaler is None else self.scaler.state_dict(),
+            "done": dict(self.done),
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from such a state.
+
+        Raises:
+            ValueError: it is of other weights.
+        """
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.scaler is not None:
+            self.scaler.load_state_dict(state["scaler"])
+        self.done = dict(state["done"])
