@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Mapping
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -14,11 +14,13 @@ from torch import Tensor, nn
 from peftbench.data.batches import Batch, Batcher, PackedText, PrefixText, TextBatch, pack_mixed
 from peftbench.data.encode import EncodedSplit
 from peftbench.errors import UsageError
+from peftbench.kernels.place import on_cpu, recomputing
 from peftbench.methods.base import Method
 from peftbench.methods.registry import method_info
 from peftbench.native import NativeEncoder, why_not_native
 from peftbench.seeds import generator
 from peftbench.spec.model import RunSpec
+from peftbench.text import clean
 
 
 class MultitaskModel(nn.Module):
@@ -42,6 +44,7 @@ class MultitaskModel(nn.Module):
         self.encoder = encoder
         self.runtime = spec.runtime
         self.precision = spec.precision
+        self.recomputes = spec.train.gradient_checkpointing
         self.pooling = spec.encoder.pooling
         self.method: Method = method_info(spec.method.name).load(spec.runtime)(spec.method)
         self.method.attach(encoder, [task.name for task in spec.tasks], spec.seed)
@@ -63,7 +66,17 @@ class MultitaskModel(nn.Module):
         object.__setattr__(self, "head", self.heads[task])
 
     def prepare(self, device: torch.device) -> Self:
-        """Move to the device and make the spec's runtime ready there. Where it falls back, `path` says why."""
+        """Move to the device and make the spec's runtime ready there. Where it falls back, `path` says why.
+
+        Raises:
+            UsageError: the precision needs a GPU, or rounds frozen weights and there are none; the encoder cannot
+                compute its layers anew in backward.
+        """
+        if self.precision == "fp16" and on_cpu(device):
+            raise UsageError(
+                "precision = 'fp16' needs a GPU, and this run is on the CPU",
+                "use --set precision=autocast: mixed precision in bf16, which a CPU multiplies in too",
+            )
         self.to(device)
         if self.precision == "bf16" and not any(_is_frozen_linear(module) for module in self.encoder.modules()):
             raise UsageError(
@@ -73,12 +86,18 @@ class MultitaskModel(nn.Module):
         reason = why_not_native(self.encoder) if self.runtime == "native" else None
         if self.runtime == "native" and reason is None:
             self.native = NativeEncoder(
-                self.encoder, self.pooling, token_types=self.takes_types, precision=self.precision
+                self.encoder,
+                self.pooling,
+                token_types=self.takes_types,
+                precision=self.precision,
+                recomputes=self.recomputes,
             )
             self.path = f"native: {self.native.describe()}"
         else:
             if self.precision == "bf16":
                 _round_frozen(self.encoder)
+            if self.recomputes:
+                _recompute_layers(self.encoder)
             self.path = self.runtime if reason is None else f"transformers, not native: {reason}"
         return self
 
@@ -136,7 +155,8 @@ class MultitaskModel(nn.Module):
             if self.native is None:
                 raise RuntimeError("a packed batch needs the native path: prepare the model first")
             return self.native(text, self.training)
-        half = torch.autocast(text.ids.device.type, torch.bfloat16, enabled=self.precision != "fp32")
+        dtype = torch.float16 if self.precision == "fp16" else torch.bfloat16
+        half = torch.autocast(text.ids.device.type, dtype, enabled=self.precision != "fp32")
         with half, torch.set_grad_enabled(self.encoder_trains and torch.is_grad_enabled()):
             return self._transformers(text).float()
 
@@ -181,6 +201,25 @@ def _round_frozen(encoder: nn.Module) -> None:
     for module in encoder.modules():
         if _is_frozen_linear(module):
             module.to(torch.bfloat16)
+
+
+def _recompute_layers(encoder: nn.Module) -> None:
+    """Let transformers compute each layer anew in backward.
+
+    It also makes the embeddings' output need a gradient, which only reentrant checkpoints want: that is undone.
+    """
+    parts: Any = encoder
+    enable = getattr(parts, "activation_checkpointing_enable", None) or parts.gradient_checkpointing_enable
+    try:
+        enable({"use_reentrant": False, "context_fn": recomputing})
+    except ValueError as error:
+        raise UsageError(
+            f"train.gradient_checkpointing: transformers has none for a {type(encoder).__name__} ({clean(error, 120)})",
+            "use --set train.gradient_checkpointing=false, and a smaller train.batch_size with "
+            "train.accumulation_steps where memory is short",
+        ) from error
+    parts.disable_input_require_grads()
+    parts.config.use_cache = False  # an encoder has none, and would warn of it
 
 
 def _is_frozen_linear(module: nn.Module) -> bool:

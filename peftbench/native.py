@@ -22,6 +22,7 @@ from typing import Any, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from peftbench.data.batches import PackedText, Segment
 from peftbench.kernels.attention import attention
@@ -29,11 +30,19 @@ from peftbench.kernels.dropout import dropped
 from peftbench.kernels.feed_forward import feed_forward
 from peftbench.kernels.linear import FrozenWeight, onednn, onednn_bf16, trained_linear
 from peftbench.kernels.norm import residual_norm
+from peftbench.kernels.place import recomputing
 from peftbench.methods.lora import AdaptedLinear
 
 ARCHITECTURES = ("BertModel", "RobertaModel", "XLMRobertaModel", "CamembertModel")
 
 Linear = Callable[[Tensor], Tensor]
+
+_DTYPES = {  # what frozen and trained weights are multiplied in
+    "fp32": (torch.float32, torch.float32),
+    "bf16": (torch.bfloat16, torch.float32),
+    "autocast": (torch.bfloat16, torch.bfloat16),
+    "fp16": (torch.float16, torch.float16),
+}
 
 
 def why_not_native(encoder: nn.Module) -> str | None:
@@ -63,6 +72,9 @@ class _Layer:
     norm: nn.LayerNorm
 
 
+_Compute = Callable[[_Layer, Tensor, PackedText, bool], Tensor]  # a layer's output for tokens
+
+
 class NativeEncoder:
     """Runs a transformers encoder's weights over packed tokens.
 
@@ -71,16 +83,26 @@ class NativeEncoder:
         pooling: how a text becomes one vector: pooler, cls or mean.
         token_types: pass the second text's type on.
         precision: fp32; bf16: frozen weights are rounded and multiplied in bf16; autocast: trained ones too, whose
-            own copy stays in fp32. Everything else (attention, norms, adapters, heads) is fp32 in each.
+            own copy stays in fp32; fp16: the same in fp16. Everything else (attention, norms, adapters, heads) is fp32
+            in each.
+        recomputes: keep of each layer only its input while training, and compute the layer anew in backward.
     """
 
-    def __init__(self, encoder: nn.Module, pooling: str, *, token_types: bool, precision: str = "fp32") -> None:
+    def __init__(
+        self,
+        encoder: nn.Module,
+        pooling: str,
+        *,
+        token_types: bool,
+        precision: str = "fp32",
+        recomputes: bool = False,
+    ) -> None:
         parts = cast("Any", encoder)
         self.encoder = parts
         self.pooling = pooling
         self.token_types = token_types
-        self.dtype = torch.float32 if precision == "fp32" else torch.bfloat16
-        self.trained_dtype = torch.bfloat16 if precision == "autocast" else torch.float32
+        self.recomputes = recomputes
+        self.dtype, self.trained_dtype = _DTYPES[precision]
         config = parts.config
         self.heads: int = config.num_attention_heads
         self.exact_gelu = config.hidden_act == "gelu"
@@ -164,9 +186,17 @@ class NativeEncoder:
     def run(self, x: Tensor, start: int, stop: int, text: PackedText, training: bool) -> Tensor:
         """Return the output of layer `stop - 1` for all tokens, from the input of layer `start`."""
         for index in range(start, stop):
-            with _grad(index >= self.first_trained):
-                x = self._all_tokens(self.layers[index], x, text, training)
+            x = self._layer_output(self._all_tokens, index, x, text, training)
         return x
+
+    def _layer_output(self, compute: _Compute, index: int, x: Tensor, text: PackedText, training: bool) -> Tensor:
+        """Compute a layer, with a graph where it needs one; kept, or only its input."""
+        layer = self.layers[index]
+        with _grad(index >= self.first_trained):
+            if not (self.recomputes and training and torch.is_grad_enabled()):
+                return compute(layer, x, text, training)
+            out: Tensor = checkpoint(compute, layer, x, text, training, use_reentrant=False, context_fn=recomputing)
+            return out
 
     def finish(self, x: Tensor, start: int, text: PackedText, training: bool) -> Tensor:
         """Return each text's vector, `[texts, hidden]`, from the input of layer `start`, `[tokens, hidden]`."""
@@ -174,8 +204,7 @@ class NativeEncoder:
         if self.pooling == "mean":
             return text.restore_order(_means(self.run(x, start, last + 1, text, training), text))
         x = self.run(x, start, last, text, training)
-        with _grad(self.first_trained <= last):
-            x = self._first_tokens(self.layers[last], x, text, training)
+        x = self._layer_output(self._first_tokens, last, x, text, training)
         if self.pooler is not None:
             with _grad(self.first_trained <= last or _trains(self.encoder.pooler)):
                 x = torch.tanh(self.pooler(x))

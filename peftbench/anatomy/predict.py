@@ -142,7 +142,7 @@ def _imagine(
     mode, live = FakeTensorMode(), LiveBytes()
     without_values(model, mode, model.method)
     with ExitStack() as stack:
-        for each in (imagined(device), mode, Kernels(device), live):
+        for each in (imagined(device, lambda: Kernels(device)), mode, Kernels(device), live):
             stack.enter_context(each)
         model.prepare(torch.device("cpu"))
         steps, packed = Steps(model, spec, mode, live), model.native is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from peftbench.errors import UsageError
 from peftbench.seeds import derive_seed, generator
 from peftbench.spec.model import RunSpec
 from peftbench.tasks import FilesSource, QuickstartSource, TaskSpec
+from peftbench.training.choice import limited_rows
+from peftbench.training.plan import Plan
 
 EPOCHS_SEEN = 10  # whose batches are looked at: more would hardly be larger
 
@@ -34,8 +37,10 @@ def largest_rows(parts: Sequence[np.ndarray], spec: RunSpec, task: TaskSpec, *, 
         packed: by tokens, as the native path computes them; else by tokens with padding.
     """
     best, most = np.arange(1), 0
-    for epoch in range(1, min(spec.train.epochs, EPOCHS_SEEN) + 1):
-        batches = list(_batches(np.asarray(sum(parts)), spec, task, epoch))
+    plan = Plan.of(spec.train, {task.name: len(parts[0])})
+    for epoch in range(1, min(plan.epochs, EPOCHS_SEEN) + 1):
+        trained = plan.steps(task.name, epoch) * spec.train.accumulation_steps
+        batches = list(islice(_batches(np.asarray(sum(parts)), spec, task, epoch), trained))
         order = np.concatenate(batches)
         sizes = np.array([len(batch) for batch in batches])
         starts = np.cumsum(sizes) - sizes
@@ -73,7 +78,7 @@ def lengths_of_data(spec: RunSpec, task: TaskSpec, tokenizer: Any, tokenizer_sha
 
     joint = spec.encoder.pair_encoding == "joint"
     split = encode_split(load_split(task, "train"), tokenizer, tokenizer_sha256, joint, spec.encoder.max_length)
-    return [part.lengths for part in split.parts]
+    return _limited([part.lengths for part in split.parts], spec, task)
 
 
 def lengths_of_study(spec: RunSpec, task: TaskSpec) -> list[np.ndarray]:
@@ -93,4 +98,9 @@ def lengths_of_study(spec: RunSpec, task: TaskSpec) -> list[np.ndarray]:
         texts, rng = np.array(lengths.TEXTS[task.name]), np.random.default_rng(derive_seed(0, "lengths", task.name))
         mixed = rng.permutation(texts)
         drawn = [mixed[: len(mixed) // 2], mixed[len(mixed) // 2 :]]
-    return [np.minimum(part, spec.encoder.max_length) for part in drawn]
+    return _limited([np.minimum(part, spec.encoder.max_length) for part in drawn], spec, task)
+
+
+def _limited(parts: list[np.ndarray], spec: RunSpec, task: TaskSpec) -> list[np.ndarray]:
+    rows = limited_rows(task.name, len(parts[0]), spec.train.limit_examples)
+    return [part[rows] for part in parts]

@@ -37,6 +37,7 @@ class Steps:
         self.model, self.mode, self.live = model, mode, live
         groups = model.method.parameter_groups(model.trainable(), spec.train.lr)
         self.optimizer = torch.optim.AdamW(groups, fused=True)
+        self.accumulation_steps = spec.train.accumulation_steps
         self.batcher = model.batcher(0)
         self.prefixes = Prefixes(model, self.batcher, spec)
         self.task: str | None = None  # the last one run
@@ -49,15 +50,17 @@ class Steps:
         model.switch_mode(task.name)
         model.train()
         start = live.now
-        batch = self._batch(shape)
+        batches = [self._batch(shape) for _ in range(self.accumulation_steps)]
         live.restart_peak()
-        with SavedBytes([*resident(model), *tensors_in(batch)]) as saved:
-            loss = loss_of(task, model(batch), batch.labels)
+        with SavedBytes([*resident(model), *(tensor for batch in batches for tensor in tensors_in(batch))]) as saved:
+            loss = loss_of(task, model(batches[0]), batches[0].labels)
             penalty = model.method.penalty(task.name)
             loss = loss if penalty is None else loss + penalty
         forward = live.peak - start
         live.restart_peak()
         loss.backward()
+        if len(batches) > 1:  # the others like this one: their gradients are added to those that are there
+            loss_of(task, model(batches[1]), batches[1].labels).backward()
         backward = live.peak - start
         gradients = gradient_bytes(model)
         self.trained = {name for name, weight in model.trainable().items() if weight.grad is not None}

@@ -7,27 +7,41 @@ what is in it, asks these functions.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Literal
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 DeviceType = Literal["cpu", "cuda"]
 
+Context = AbstractContextManager[Any]
+
 _imagined: DeviceType | None = None
+_again: Callable[[], Context] = nullcontext
 
 
 @contextmanager
-def imagined(device: DeviceType) -> Iterator[None]:
-    """Within it every tensor is one without values, and stands for one on the device."""
-    global _imagined
-    before, _imagined = _imagined, device
+def imagined(device: DeviceType, again: Callable[[], Context] = nullcontext) -> Iterator[None]:
+    """Within it every tensor is one without values, and stands for one on the device.
+
+    Args:
+        device: which.
+        again: makes the context for what backward computes anew: torch's own modes do not reach into it.
+    """
+    global _imagined, _again
+    before = _imagined, _again
+    _imagined, _again = device, again
     try:
         yield
     finally:
-        _imagined = before
+        _imagined, _again = before
+
+
+def recomputing() -> tuple[Context, Context]:
+    """Return the contexts of what is computed now and once more in backward: torch's `checkpoint` asks for both."""
+    return nullcontext(), _again()
 
 
 def is_imagined() -> bool:

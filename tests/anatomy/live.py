@@ -63,15 +63,20 @@ def live_anatomy(config: BertConfig, spec: RunSpec, batches: Mapping[str, BatchS
             assert task is not None
             model.switch_mode(name)
             model.train()
-            batch = batcher(texts(batches[name]), np.arange(batches[name].examples))
+            parts = [
+                batcher(texts(batches[name]), np.arange(batches[name].examples))
+                for _ in range(spec.train.accumulation_steps)
+            ]
             live.restart_peak()
-            with SavedBytes([*resident(model), *tensors_in(batch)]) as saved:
-                loss = loss_of(task, model(batch), batch.labels)
-                penalty = model.method.penalty(name)
-                loss = loss if penalty is None else loss + penalty
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            for number, batch in enumerate(parts):
+                with SavedBytes([*resident(model), *(x for part in parts for x in tensors_in(part))]) as saved:
+                    loss = loss_of(task, model(batch), batch.labels)
+                    penalty = model.method.penalty(name) if number == 0 else None
+                    loss = loss if penalty is None else loss + penalty
+                if number == 0:
+                    optimizer.zero_grad(set_to_none=True)
+                loss.backward()
             optimizer.step()
             found.append(measured(model, optimizer, saved.total, peak_bytes=live.peak + packed))
-            del batch, loss, saved
+            del parts, batch, loss, saved
     return max(found[len(batches) :], key=lambda parts: parts.total or 0)

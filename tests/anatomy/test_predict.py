@@ -61,6 +61,46 @@ def test_half_precision_too(runtime: str, precision: str) -> None:
     agree(predict_for(config, spec, BATCHES, "cpu"), live_anatomy(config, spec))
 
 
+@pytest.mark.parametrize(
+    ("preset", "runtime"),
+    [("full", "native"), ("full", "transformers"), ("lora-r12", "native"), ("dora-r12", "transformers")],
+)
+def test_layers_computed_anew_in_backward_keep_less_as_predicted(preset: str, runtime: str) -> None:
+    config = small_config(0.1, num_hidden_layers=6)
+    usual, anew = (
+        spec_of(preset, f"runtime={runtime}", f"train.gradient_checkpointing={on}", "train.prefix_cache=false")
+        for on in ("false", "true")
+    )
+    live = live_anatomy(config, anew)
+    agree(predict_for(config, anew, BATCHES, "cpu"), live)
+    kept = live_anatomy(config, usual)
+    assert live.activations < 0.4 * kept.activations
+    assert live.total is not None and kept.total is not None and live.total < kept.total
+    on_gpu = [predict_for(config, spec, BATCHES, "cuda").activations for spec in (anew, usual)]
+    assert on_gpu[0] < 0.5 * on_gpu[1]
+
+
+@pytest.mark.parametrize("preset", ["full", "lora-r12"])
+def test_gradients_of_several_batches_add_up_in_one_place(preset: str) -> None:
+    config, one = small_config(0.1), spec_of(preset)
+    more = spec_of(preset, "train.accumulation_steps=3")
+    predicted = predict_for(config, more, BATCHES, "cpu")
+    agree(predicted, live_anatomy(config, more))
+    alone = predict_for(config, one, BATCHES, "cpu")
+    assert (predicted.gradients, predicted.activations) == (alone.gradients, alone.activations)
+    assert predicted.workspace >= alone.workspace
+
+
+def test_fp16_is_a_gpus() -> None:
+    config = small_config(0.1)
+    half, whole = (spec_of("full", f"precision={precision}") for precision in ("fp16", "fp32"))
+    assert (
+        predict_for(config, half, BATCHES, "cuda").activations < predict_for(config, whole, BATCHES, "cuda").activations
+    )
+    with pytest.raises(UsageError, match="'fp16' needs a GPU"):
+        predict_for(config, half, BATCHES, "cpu")
+
+
 def test_pairs_encoded_separately() -> None:
     config, spec = small_config(0.1), spec_of("lora-r12", "encoder.pair_encoding=separate")
     batches = {"sts": BatchShape(((12, 9, 5), (20, 3, 3)))}

@@ -19,6 +19,7 @@ from peftbench.errors import MissingError, UsageError
 from peftbench.seeds import generator
 from peftbench.spec import Resolved, resolve
 from peftbench.spec.model import EncoderSpec
+from peftbench.training.choice import limited_rows
 
 
 def test_the_largest_batch_is_one_that_the_run_will_see() -> None:
@@ -108,6 +109,31 @@ def test_a_configuration_needs_no_weights(tiny_encoder: Path, tmp_path: Path) ->
     (folder / "config.json").write_text("{")
     with pytest.raises(MissingError, match=r"config\.json"):
         load_config(spec, find_without_weights(spec))
+
+
+def test_batches_that_a_bound_on_steps_leaves_out_are_not_looked_at() -> None:
+    tokens = np.arange(5, 45)
+    seen: set[int] = set()
+    spec = resolve("full", "paper", overrides=["train.batch_size=4", "train.accumulation_steps=2"]).spec
+    task, order = spec.tasks[0], generator(spec.seed, "order", 1, "sst")
+    for number, rows in zip(range(6), random_batches(40, 4, order), strict=False):
+        seen.add(int(tokens[rows].sum()))
+        if number % 2:
+            bounded = resolve(
+                "full",
+                "paper",
+                overrides=["train.batch_size=4", "train.accumulation_steps=2", f"train.max_steps={number // 2 + 1}"],
+            ).spec
+            assert largest_batch([tokens], bounded, task, packed=True).tokens == max(seen)
+
+
+def test_a_part_of_the_examples_is_the_part_that_is_predicted_for() -> None:
+    spec = resolve("full", "paper", overrides=["train.limit_examples=7", "encoder.pair_encoding=separate"]).spec
+    whole = resolve("full", "paper", overrides=["encoder.pair_encoding=separate"]).spec
+    for task in spec.tasks:
+        parts, all_ = lengths_of_study(spec, task), lengths_of_study(whole, task)
+        rows = limited_rows(task.name, len(all_[0]), 7)
+        assert [part.tolist() for part in parts] == [part[rows].tolist() for part in all_]
 
 
 def test_a_whole_prediction(tiny: Callable[..., Resolved]) -> None:
