@@ -77,7 +77,15 @@ class PhaseMeter:
     ) -> None:
         self.device, self.sampler, self.memory = device, sampler, memory
         self.whole, self.thinner = whole, thinner
+        self.energy_before_j: float | None = 0.0  # of the run's earlier processes; None where it is not known
         self._peaks: dict[str, float] = {}
+
+    def energy_so_far_j(self) -> float | str:
+        """Return the run's joules until now, those of its earlier processes included, or why they are not known."""
+        ours = self.whole.energy_so_far_j()
+        if isinstance(ours, str):
+            return ours
+        return "lost" if self.energy_before_j is None else self.energy_before_j + ours
 
     @contextmanager
     def phase(
@@ -120,7 +128,7 @@ class PhaseMeter:
         missing = dict(usage.missing)
         if allocated is None:
             missing |= {"peak_allocated_mib": "unsupported", "peak_reserved_mib": "unsupported"}
-        so_far = self.whole.energy_so_far_j()
+        so_far = self.energy_so_far_j()
         if isinstance(so_far, str):
             missing["energy_so_far_j"] = so_far
         self._keep_peak("peak_allocated_mib", allocated)

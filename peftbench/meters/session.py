@@ -64,7 +64,7 @@ class MeterSession:
             self.lock = ClockLock(nvml, self.card, settings.lock_clocks_mhz)
         whole = self.sampler.open()
         self.sampler.base.used_mib = whole.first.values.get("device_used_mib")
-        self.thinner = Thinner(self.sampler.wall_offset_s, whole.energy_so_far_j)
+        self.thinner = Thinner(self.sampler.wall_offset_s, lambda: self.meter.energy_so_far_j())
         self.sampler.listeners.append(self.thinner)
         self.meter = PhaseMeter(device, self.sampler, memory, whole, self.thinner)
 

@@ -18,7 +18,8 @@ class Method(ABC, Generic[Options]):
     """One way to make an encoder trainable. An instance serves one encoder.
 
     Only the first two functions must be given. The others let a method take part in training: `plan` is called
-    once before it, `penalty` and `after_step` at every step of the task they name.
+    once before it, `penalty` and `after_step` at every step of the task they name. A method that remembers something
+    between steps gives `state` and `load_state`, or its runs cannot be resumed to the bit.
     """
 
     def __init__(self, options: Options) -> None:
@@ -56,6 +57,16 @@ class Method(ABC, Generic[Options]):
 
     def after_step(self, task: str) -> None:
         """Take note of an optimiser step; the gradients are still there."""
+
+    def state(self) -> dict[str, Any]:
+        """Return what a next step depends on beside trained weights, the buffers that `mark` names, and the optimiser.
+
+        Tensors and plain containers (dict, list, str, numbers) alone: it is part of a run's snapshots.
+        """
+        return {}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` returned; called once, after `plan`."""
 
 
 def freeze(module: nn.Module) -> None:

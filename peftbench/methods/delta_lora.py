@@ -8,8 +8,8 @@ its own W at the price of one more pair, B(K) and A(K), and W0 stays what it was
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -83,6 +83,14 @@ class DeltaLora(LowRank[DeltaLoraOptions]):
         self.steps[task] += 1
         if self.steps[task] == self.options.start:
             self._start(task)
+
+    def state(self) -> dict[str, Any]:
+        """Return how many steps each task has had; A_K, B_K and whether W moves are buffers."""
+        return {"steps": dict(self.steps)}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from such a state."""
+        self.steps = dict(state["steps"])
 
     def _start(self, task: str) -> None:
         for layer in self.layers:

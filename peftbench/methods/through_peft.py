@@ -25,6 +25,8 @@ from peftbench.text import clean
 
 _ANY_STEPS = 1_000_000  # AdaLoRA's configuration wants a number before the data are counted; `plan` gives the true one
 
+_SENSITIVITIES = ("ipt", "exp_avg_ipt", "exp_avg_unc")  # what AdaLoRA's allocator remembers between steps
+
 
 class ThroughPeft(Method[o.MethodOptions]):
     """Any method that PEFT has a tuner for."""
@@ -70,7 +72,7 @@ class ThroughPeft(Method[o.MethodOptions]):
     def _add(self, config: Any, name: str, first: str) -> None:
         """Add one more task's adapter; where the first one's start changed W, all start from the same."""
         config = copy.deepcopy(config)
-        shares_start = str(getattr(config, "init_lora_weights", "")).startswith(("pissa", "olora"))
+        shares_start = _takes_from_base(config)
         if shares_start:
             config.init_lora_weights = False
         if isinstance(self.options, o.AdaLoraOptions):
@@ -152,6 +154,42 @@ class ThroughPeft(Method[o.MethodOptions]):
             allocator.reset_ipt()
         else:
             allocator.mask_using_rank_pattern(model, config.rank_pattern)
+
+    def state(self) -> dict[str, Any]:
+        """Return AdaLoRA's sensitivities and kept ranks; for a start that took something from W, the W that is left."""
+        found: dict[str, Any] = {}
+        if self.allocators:
+            found["steps"] = dict(self.steps)
+            found["allocators"] = {
+                task: {name: dict(getattr(allocator, name)) for name in _SENSITIVITIES}
+                | {"rank_pattern": dict(allocator.peft_config.rank_pattern or {})}
+                for task, allocator in self.allocators.items()
+            }
+        if any(map(_takes_from_base, self.model.peft_config.values())):
+            found["base"] = self._wrapped()
+        return found
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from such a state."""
+        device = next(self.model.parameters()).device
+        self.steps = dict(state.get("steps", {}))
+        for task, kept in state.get("allocators", {}).items():
+            allocator = self.allocators[task]
+            for name in _SENSITIVITIES:
+                setattr(allocator, name, {weight: value.to(device) for weight, value in kept[name].items()})
+            allocator.peft_config.rank_pattern = dict(kept["rank_pattern"])
+        base = state.get("base", {})
+        for name, weight in self._wrapped().items() if base else ():
+            weight.copy_(base[name])
+
+    def _wrapped(self) -> dict[str, Tensor]:
+        """Return the weights that adapters are put on."""
+        return {name: weight.data for name, weight in self.model.named_parameters() if ".base_layer." in name}
+
+
+def _takes_from_base(config: Any) -> bool:
+    """Tell whether PEFT starts such an adapter with a part of W, and takes that out of W."""
+    return str(getattr(config, "init_lora_weights", "")).startswith(("pissa", "olora"))
 
 
 def _peft() -> Any:

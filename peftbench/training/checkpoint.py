@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,6 +10,7 @@ from torch import Tensor
 
 from peftbench.errors import MissingError
 from peftbench.model import MultitaskModel
+from peftbench.training.files import write_whole
 
 _NAME = re.compile(r"epoch-(\d+)(?:-(?P<task>[a-z][a-z0-9_-]*))?\.safetensors")
 
@@ -22,7 +21,7 @@ def checkpoint_path(folder: Path, epoch: int, task: str | None = None) -> Path:
 
 
 def save_weights(weights: Mapping[str, Tensor], path: Path, spec_hash: str) -> None:
-    """Write weights atomically: to a temporary file in the same folder, synced, then renamed.
+    """Write weights atomically.
 
     The same weights give the same bytes: safetensors orders several metadata keys at random, so there is one.
     """
@@ -30,16 +29,7 @@ def save_weights(weights: Mapping[str, Tensor], path: Path, spec_hash: str) -> N
 
     tensors = {name: weight.detach().contiguous() for name, weight in weights.items()}
     content = save(tensors, {"spec_hash": spec_hash})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
-        try:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-            Path(file.name).replace(path)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
+    write_whole(path, lambda file: file.write(content))
 
 
 def load_weights(model: MultitaskModel, path: Path, spec_hash: str) -> None:

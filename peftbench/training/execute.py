@@ -14,30 +14,41 @@ import torch
 from peftbench.data.encode import EncodedSplit, encode_split
 from peftbench.data.load import SPLITS, SplitName, load_split
 from peftbench.encoder import EncoderFiles, find_encoder, load_encoder, load_tokenizer
-from peftbench.errors import PeftbenchError, UsageError
+from peftbench.errors import PeftbenchError, TrainingError, UsageError
 from peftbench.meters.conditions import measured_under
 from peftbench.meters.session import MeterSession
 from peftbench.methods.registry import method_info
 from peftbench.model import MultitaskModel
 from peftbench.spec.model import RunSpec
-from peftbench.store.rows import MeterSettings, Progress, now
+from peftbench.store.rows import MeterSettings, Progress, RunSettings, now
 from peftbench.tasks import TaskSpec
 from peftbench.training.batching import TaskData
 from peftbench.training.choice import limited_rows
 from peftbench.training.loop import Trainer
 from peftbench.training.recorder import Recorder
+from peftbench.training.snapshot import Snapshot, Snapshots
+
+KEPT_SAFE = RunSettings()
 
 
-def execute(spec: RunSpec, recorder: Recorder, folder: Path, meter_settings: MeterSettings | None = None) -> str | None:
+def execute(
+    spec: RunSpec,
+    recorder: Recorder,
+    folder: Path,
+    meter_settings: MeterSettings | None = None,
+    settings: RunSettings = KEPT_SAFE,
+) -> str | None:
     """Load everything the spec names and train it, measured from beginning to end.
 
-    Returns why it ended before the epochs that the spec asks for, or None.
+    Where the folder holds a snapshot of the same spec, the run goes on from there. Returns why it ended before the
+    epochs that the spec asks for, or None.
 
     Args:
         spec: all that determines the run.
         recorder: is told what happens.
-        folder: the run's own, for checkpoints.
+        folder: the run's own, for checkpoints and snapshots.
         meter_settings: how it is measured.
+        settings: how often a snapshot is made.
 
     Raises:
         MissingError, DataError: encoder, data or a card that was named cannot be had or used.
@@ -45,6 +56,10 @@ def execute(spec: RunSpec, recorder: Recorder, folder: Path, meter_settings: Met
     """
     device = choose_device()
     make_deterministic(device)
+    snapshots = Snapshots(folder, spec.hash(), recorder.note, settings.checkpoint_minutes)
+    found = snapshots.newest()
+    if found is not None:
+        _set_threads(found, recorder)
     with MeterSession(device, meter_settings or MeterSettings()) as meters:
         recorder.describe(conditions=meters.facts())
         facts: dict[str, Any] = {}
@@ -53,16 +68,28 @@ def execute(spec: RunSpec, recorder: Recorder, folder: Path, meter_settings: Met
             if idle is not None:
                 recorder.phases([idle])
             with meters.phase("load") as load:
-                trainer = _load(spec, recorder, folder, device, meters)
+                trainer = _load(spec, recorder, folder, device, meters, snapshots, found)
             recorder.phases([load.row])
             recorder.describe(conditions={}, memory_predicted=_predicted_memory(trainer, recorder))
             reason = trainer.run()
             facts["memory_measured"] = _measured_memory(trainer, recorder)
+        except TrainingError:
+            snapshots.remove()  # from any of them it would come to the same
+            raise
         finally:
             recorder.closing()
             whole, conditions = meters.close()
             recorder.ending(whole, meters.rows(), conditions, **facts)
+    snapshots.remove()
     return reason
+
+
+def _set_threads(found: Snapshot, recorder: Recorder) -> None:
+    """Take as many threads as the run had: sums in another order have other last bits."""
+    threads, here = found.state["threads"], torch.get_num_threads()
+    if threads != here:
+        torch.set_num_threads(threads)
+        recorder.note("resume", f"with {threads} threads, as it was begun, instead of {here}: bits depend on them")
 
 
 def _tell_idle(recorder: Recorder, done_s: float, whole_s: float) -> None:
@@ -94,11 +121,22 @@ def _measured_memory(trainer: Trainer, recorder: Recorder) -> dict[str, Any] | N
         traceback.print_exc()
         recorder.note("memory", f"not measured: {type(error).__name__}: {error}")
         return None
+    if found is None:
+        recorder.note("memory", "not measured: this process took no training step")
+        return None
     recorder.phases([measured.row])
     return found
 
 
-def _load(spec: RunSpec, recorder: Recorder, folder: Path, device: torch.device, meters: MeterSession) -> Trainer:
+def _load(
+    spec: RunSpec,
+    recorder: Recorder,
+    folder: Path,
+    device: torch.device,
+    meters: MeterSession,
+    snapshots: Snapshots,
+    found: Snapshot | None,
+) -> Trainer:
     """Return what trains the spec, with data and model loaded and described."""
     files = find_encoder(spec.encoder)
     tokenizer = load_tokenizer(files)
@@ -121,8 +159,9 @@ def _load(spec: RunSpec, recorder: Recorder, folder: Path, device: torch.device,
             f"{', '.join(sorted(trainable.keys() - per_task)[:3])}",
             "a method's `mark` tells which weights are a task's own",
         )
+    data_hash = hashlib.sha256("".join(fingerprints.values()).encode()).hexdigest()
     recorder.describe(
-        data_hash=hashlib.sha256("".join(fingerprints.values()).encode()).hexdigest(),
+        data_hash=data_hash,
         weights_total=sum(weight.numel() for weight in model.parameters()),
         weights_trainable=sum(weight.numel() for weight in trainable.values()),
         adapter_weights={
@@ -150,6 +189,9 @@ def _load(spec: RunSpec, recorder: Recorder, folder: Path, device: torch.device,
         recorder=recorder,
         meters=meters,
         folder=folder,
+        inputs=f"{data_hash} {files.weights_sha256} {files.tokenizer_sha256}",
+        snapshots=snapshots,
+        found=found,
     )
 
 

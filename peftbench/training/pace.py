@@ -21,11 +21,15 @@ class ProgressTeller:
         self._rate_from: tuple[str, float, int] | None = None
 
     def tell(self, phase: str, epoch: int, task: str, step: int, steps: int, done: int) -> None:
-        """Take where it stands: `step` of `steps` in this phase, `done` steps of the run; tell it if it is time."""
+        """Take where it stands: `step` of `steps` in this phase, `done` steps of the run; tell it if it is time.
+
+        Raises:
+            Interrupted: the run is to stop. One that was asked for is told at once, to hear it.
+        """
         moment = time.monotonic()
         if self._rate_from is None or self._rate_from[0] != f"{phase} {task}" or step <= self._rate_from[2]:
             self._rate_from = (f"{phase} {task}", moment, step)
-        if moment - self._told_at < PROGRESS_EVERY_S and step < steps:
+        if moment - self._told_at < PROGRESS_EVERY_S and step < steps and not self.recorder.asked():
             return
         self._told_at = moment
         _, since, first = self._rate_from

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from peftbench.store.rows import Epoch, Phase, Prediction, Progress, SampleRow, Score, TaskBest
@@ -17,6 +18,12 @@ class Recorder(Protocol):
     def closing(self) -> None:
         """Hear that what comes next must not be interrupted: the run is over, and its end is being put together."""
 
+    def deferred(self) -> AbstractContextManager[None]:
+        """Within it, a stop that comes by a signal waits for the next `progress`: no step is left half done."""
+
+    def asked(self) -> bool:
+        """Tell, at no cost, whether such a stop waits."""
+
     def samples(self, rows: Sequence[SampleRow]) -> None:
         """Take thinned samples of the meters."""
 
@@ -30,11 +37,14 @@ class Recorder(Protocol):
         """Take where the run stands.
 
         Raises:
-            Interrupted: the run is to stop.
+            Interrupted: the run is to stop. The state is then that of the step before.
         """
 
     def losses(self, epoch: int, task: str, points: Sequence[tuple[int, int, float]]) -> None:
-        """Take mean training losses: (last step, steps averaged over, mean loss) each."""
+        """Take mean training losses: (last step, steps averaged over, mean loss) each.
+
+        A run that goes on from a snapshot may tell them again, and an epoch too: the later ones count.
+        """
 
     def phases(self, phases: Sequence[Phase]) -> None:
         """Take measured phases outside an epoch."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,13 @@ class Memory:
 
     def closing(self) -> None:
         self.notes.append("closing")
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        yield
+
+    def asked(self) -> bool:
+        return False
 
     def samples(self, rows: Sequence[SampleRow]) -> None:
         self.seen_samples += rows
