@@ -51,7 +51,10 @@ def test_the_gpu_gives_what_the_cpu_gives(preset: str, pooling: str, tiny: Calla
         torch.testing.assert_close(gpu_grads[name], grad, atol=1e-4, rtol=1e-3, msg=name)
 
 
-@pytest.mark.parametrize(("preset", "precision"), [("lora-r12", "bf16"), ("dora-r12", "bf16"), ("full", "autocast")])
+@pytest.mark.parametrize(
+    ("preset", "precision"),
+    [("lora-r12", "bf16"), ("dora-r12", "bf16"), ("full", "autocast"), ("full", "fp16"), ("dora-r12", "fp16")],
+)
 def test_a_run_learns_with_dropout_in_half_precision(
     preset: str, precision: str, tiny: Callable[..., Resolved], tmp_path: Path
 ) -> None:
