@@ -38,6 +38,8 @@ def loaded_by(*arguments: str) -> list[str]:
         ("presets",),
         ("methods",),
         ("workloads", "paper"),
+        ("sweeps",),
+        ("sweep", "study", "--dry-run"),
         ("compare", "a", "b"),
         ("estimate", "--help"),
         ("estimate", "--preset", "nothing"),

@@ -27,6 +27,7 @@ def test_the_wheel_holds_the_presets_and_no_tests(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert "peftbench/presets/dora-r12.toml" in names
     assert "peftbench/presets/workloads/quickstart.toml" in names
+    assert "peftbench/presets/sweeps/study.toml" in names
     assert "peftbench/py.typed" in names
     assert not [name for name in names if name.startswith(("tests/", "presets/", "benchmarks/"))]
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from peftbench.cli import catalogue, compare, doctor, estimate, jobs, predict, run, runs
+from peftbench.cli import catalogue, compare, doctor, estimate, jobs, predict, run, runs, sweep
 from peftbench.cli.output import print_error
 from peftbench.errors import EXIT_FAILED, EXIT_INTERRUPTED, PeftbenchError
 
@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 
 app.command("run")(run.run)
+app.command("sweep")(sweep.sweep)
 app.command("queue")(jobs.queue)
 app.command("stop")(jobs.stop)
 app.command("resume")(jobs.resume)
@@ -36,6 +37,7 @@ app.command("predict")(predict.predict)
 app.command("delete")(runs.delete)
 app.command("presets")(catalogue.presets)
 app.command("workloads")(catalogue.workloads)
+app.command("sweeps")(catalogue.sweeps)
 app.command("methods")(catalogue.methods)
 app.command("doctor")(doctor.doctor)
 

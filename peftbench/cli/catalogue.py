@@ -1,15 +1,16 @@
-"""`peftbench presets`, `workloads` and `methods`: what there is to run."""
+"""`peftbench presets`, `workloads`, `sweeps` and `methods`: what there is to run."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from peftbench.cli.output import Json, print_json, show
 
 if TYPE_CHECKING:
-    from peftbench.spec.files import Kind
+    from peftbench.spec.files import FileKind, RecipeFile
+    from peftbench.spec.sweep import SweepFile
 
 Name = Annotated[str | None, typer.Argument(metavar="[NAME]", help="Show this one, or a .toml file.")]
 
@@ -22,6 +23,11 @@ def presets(name: Name = None, as_json: Json = False) -> None:
 def workloads(name: Name = None, as_json: Json = False) -> None:
     """List the workloads, or show one."""
     _catalogue("workload", name, as_json)
+
+
+def sweeps(name: Name = None, as_json: Json = False) -> None:
+    """List the sweeps, or show one."""
+    _catalogue("sweep", name, as_json)
 
 
 def methods(as_json: Json = False) -> None:
@@ -50,32 +56,48 @@ def methods(as_json: Json = False) -> None:
     show(plain_table(("method", "runtime", ""), rows, left=3))
 
 
-def _catalogue(kind: Kind, name: str | None, as_json: bool) -> None:
+def _catalogue(kind: FileKind, name: str | None, as_json: bool) -> None:
     from peftbench.report.layout import plain_table
-    from peftbench.spec.files import read_recipe, shipped
+    from peftbench.spec.files import shipped
     from peftbench.text import clean
 
     if name is not None:
-        recipe = read_recipe(kind, name)
+        found = _read(kind, name)
         if as_json:
-            tables = recipe.tables | ({"adjust": recipe.adjust} if recipe.adjust else {})
-            pin = {"pin": list(recipe.pin)} if recipe.pin else {}
             print_json(
-                {
-                    "name": recipe.name,
-                    "description": recipe.description,
-                    "path": str(recipe.path),
-                    **pin,
-                    **tables,
-                }
+                {"name": found.name, "description": found.description, "path": str(found.path), **_content(found)}
             )
         else:
-            for line in [f"# {recipe.path}", *recipe.path.read_text("utf-8-sig").splitlines()]:
+            for line in [f"# {found.path}", *found.path.read_text("utf-8-sig").splitlines()]:
                 indent = len(line) - len(line.lstrip(" "))
                 print(" " * indent + clean(line))
         return
-    recipes = [read_recipe(kind, one) for one in shipped(kind)]
+    known = [_read(kind, one) for one in shipped(kind)]
     if as_json:
-        print_json([{"name": r.name, "description": r.description, "path": str(r.path)} for r in recipes])
+        print_json([{"name": one.name, "description": one.description, "path": str(one.path)} for one in known])
     else:
-        show(plain_table((kind, ""), [(r.name, r.description) for r in recipes], left=2))
+        show(plain_table((kind, ""), [(one.name, one.description) for one in known], left=2))
+
+
+def _read(kind: FileKind, name: str) -> RecipeFile | SweepFile:
+    from peftbench.spec.files import read_recipe
+    from peftbench.spec.sweep import read_sweep
+
+    return read_sweep(name) if kind == "sweep" else read_recipe(kind, name)
+
+
+def _content(found: RecipeFile | SweepFile) -> dict[str, Any]:
+    """Return what a file states beyond its description, as JSON."""
+    from peftbench.spec.files import RecipeFile
+
+    if isinstance(found, RecipeFile):
+        pin = {"pin": list(found.pin)} if found.pin else {}
+        return {**pin, **found.tables, **({"adjust": found.adjust} if found.adjust else {})}
+    return {
+        "workload": found.workload,
+        "presets": found.presets,
+        "seeds": found.seeds,
+        "set": found.settings,
+        "grid": found.grid,
+        "skip": found.skips,
+    }

@@ -1,4 +1,4 @@
-"""Preset and workload files: found by name or path, read as TOML, their top level checked."""
+"""Preset, workload and sweep files: found by name or path, read as TOML; the top level of a recipe checked."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from peftbench.paths import presets_folder
 from peftbench.text import clean
 
 Kind = Literal["preset", "workload"]
+FileKind = Literal["preset", "workload", "sweep"]
 
 _TABLES: dict[Kind, frozenset[str]] = {
     "preset": frozenset({"method", "train", "head", "encoder"}),
@@ -24,6 +25,7 @@ _PLAIN: dict[Kind, frozenset[str]] = {
 }
 _VALUES = frozenset({"runtime", "precision"})  # of the spec, outside any table
 ADJUSTABLE = frozenset({"train", "head"})
+_FOLDERS: dict[FileKind, str] = {"preset": "", "workload": "workloads", "sweep": "sweeps"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +41,9 @@ class RecipeFile:
     adjust: dict[str, dict[str, Any]] | None = None
 
 
-def shipped(kind: Kind) -> dict[str, Path]:
+def shipped(kind: FileKind) -> dict[str, Path]:
     """Return the shipped files of that kind by name, in the order of their names."""
-    folder = presets_folder() if kind == "preset" else presets_folder() / "workloads"
+    folder = presets_folder() / _FOLDERS[kind]
     return {path.stem: path for path in sorted(folder.glob("*.toml"), key=_natural)}
 
 
@@ -51,18 +53,31 @@ def read_recipe(kind: Kind, name: str) -> RecipeFile:
     Raises:
         UsageError: no such name or file, no valid TOML, or an unknown table or key at its top level.
     """
+    return _checked(kind, *read_toml(kind, name))
+
+
+def read_toml(kind: FileKind, name: str) -> tuple[Path, dict[str, Any]]:
+    """Return the path and the content of a shipped file by its name, or of any file by its path.
+
+    Raises:
+        UsageError: no such name or file, or no valid TOML.
+    """
     path = _find(kind, name)
     try:
-        content = tomllib.loads(path.read_text("utf-8-sig"))
+        return path, tomllib.loads(path.read_text("utf-8-sig"))
     except OSError as error:
         raise UsageError(f"{kind} file {path}: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, or beyond what Python reads
         raise UsageError(f"{kind} file {path} is not valid TOML: {error}") from error
-    return _checked(kind, path, content)
 
 
-def _find(kind: Kind, name: str) -> Path:
-    if name.endswith(".toml") or "/" in name or "\\" in name:
+def is_path(name: str) -> bool:
+    """Tell a path from the name of something shipped."""
+    return name.endswith(".toml") or "/" in name or "\\" in name
+
+
+def _find(kind: FileKind, name: str) -> Path:
+    if is_path(name):
         try:
             path = Path(name).expanduser()
             found = path.is_file()

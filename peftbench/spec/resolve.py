@@ -2,7 +2,7 @@
 
 The layers, each stronger than the one before: built-in defaults < what a known task brings < preset <
 workload < the workload's adjustments for the preset's method (but for keys the preset pins) < `--data`
-< `--set` < `--seed`.
+< a sweep's values < `--set` < `--seed`.
 """
 
 from __future__ import annotations
@@ -40,6 +40,15 @@ class Resolved:
     origins: dict[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Values by dotted key that a file sets above preset and workload, such as a sweep's; `origin` names who."""
+
+    origin: str
+    values: Mapping[str, Any]
+    path: Path | None = None
+
+
 class _Layers:
     """Nested tables laid over one another, with the last origin of every leaf."""
 
@@ -72,6 +81,7 @@ def resolve(
     workload: str = DEFAULT_WORKLOAD,
     *,
     data: Sequence[str] = (),
+    settings: Sequence[Settings] = (),
     overrides: Sequence[str] = (),
     seed: int | None = None,
 ) -> Resolved:
@@ -81,6 +91,7 @@ def resolve(
         preset: a shipped preset's name or a file's path.
         workload: likewise.
         data: folders for the workload's files: `"DIR"` for every task, `"TASK=DIR"` for one.
+        settings: values of a file beside them, the later ones stronger.
         overrides: `"key=value"`, the value as TOML, or as plain text where it is no TOML.
         seed: the run's seed.
 
@@ -97,10 +108,13 @@ def resolve(
     _adjust(layers, recipe, setting)
     for item in sorted(data, key=lambda item: _task_of(item, layers) is not None):  # a task's own folder wins
         _put_data(layers, item, setting)
+    files = {f"preset {recipe.name}": recipe.path, f"workload {setting.name}": setting.path}
+    for given in settings:
+        _put_settings(layers, given, files)
     _put_overrides(layers, overrides, seed)
     _drop_known_classes(layers)
     layers.tree |= {"preset": recipe.name, "workload": setting.name}
-    spec = _validate(layers, {f"preset {recipe.name}": recipe.path, f"workload {setting.name}": setting.path})
+    spec = _validate(layers, files)
     return Resolved(spec, _origins(spec, layers))
 
 
@@ -127,7 +141,7 @@ def changed(spec_json: str, origins: Mapping[str, str], overrides: Sequence[str]
 def _put_overrides(layers: _Layers, overrides: Sequence[str], seed: int | None) -> None:
     for item in overrides:
         key, value = _parse_override(item)
-        _check_task(item, key, layers)
+        _check_task(f"--set {clean(item)}", key, layers)
         layers.put(key, value, "--set")
     if seed is not None:
         layers.put("seed", seed, "--seed")
@@ -139,6 +153,14 @@ def _origins(spec: RunSpec, layers: _Layers) -> dict[str, str]:
         for key, _ in flatten(spec.model_dump(mode="json"))
         if key not in ("preset", "workload")
     }
+
+
+def _put_settings(layers: _Layers, given: Settings, files: dict[str, Path]) -> None:
+    if given.path is not None:
+        files[given.origin.split(",")[0]] = given.path
+    for key, value in given.values.items():
+        _check_task(f"{_said_where(given.origin, files)}: '{clean(key)}'", key, layers)
+        layers.put(key, value, given.origin)
 
 
 def _drop_known_classes(layers: _Layers) -> None:
@@ -197,18 +219,21 @@ def _put_data(layers: _Layers, item: str, setting: RecipeFile) -> None:
         layers.put(f"tasks.{task}.source.root", str(root.resolve()), "--data")
 
 
-def _check_task(item: str, key: str, layers: _Layers) -> None:
-    """See that a key below `tasks` is of a task that the workload has: a new one needs a workload file."""
+def _check_task(said: str, key: str, layers: _Layers) -> None:
+    """See that a key below `tasks` is of a task that the workload has: a new one needs a workload file.
+
+    `said` is where it was set, and what, for the error.
+    """
     tasks = layers.tree.get("tasks", {})
     top, _, rest = key.partition(".")
     name, _, below = rest.partition(".")
     if top == "tasks" and rest and name not in tasks:
         raise UsageError(
-            f"--set {clean(item)}: no task '{clean(name)}' in 'tasks.{clean(name)}'{did_you_mean(name, tasks)}",
+            f"{said}: no task '{clean(name)}' in 'tasks.{clean(name)}'{did_you_mean(name, tasks)}",
             f"tasks of the workload: {', '.join(tasks)}; a task of your own needs a workload file",
         )
     if top == "tasks" and below == "name":
-        raise UsageError(f"--set {clean(item)}: '{clean(key)}' cannot be set: the table's name is the task's")
+        raise UsageError(f"{said}: '{clean(key)}' cannot be set: the table's name is the task's")
 
 
 def _parse_override(item: str) -> tuple[str, object]:

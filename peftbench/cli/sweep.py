@@ -1,0 +1,114 @@
+"""`peftbench sweep`: many runs at once, queued in an order that is fair, or only planned."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from peftbench.cli.output import Database, Json, command, database, print_json, show
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from peftbench.analysis.forecast import Predicted
+    from peftbench.spec.sweep import SweepPlan
+
+
+def sweep(
+    name: Annotated[str, typer.Argument(metavar="SWEEP", help="A sweep, or a .toml file.")],
+    workload: Annotated[
+        str | None,
+        typer.Option("--workload", "-w", metavar="NAME", help="A workload; else the sweep's own, else quickstart."),
+    ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option("--data", metavar="[TASK=]DIR", help="The folder of the workload's files, for all tasks or one."),
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change one value in all runs, such as train.epochs=2."),
+    ] = None,
+    seeds: Annotated[
+        str | None,
+        typer.Option("--seeds", metavar="N", help="So many seeds from 0 on, or these: 0,4,7. Else the sweep's own."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Queue nothing: print the runs, their order and the time they will take.")
+    ] = False,
+    slots: Annotated[
+        int | None,
+        typer.Option("--slots", metavar="N", min=1, max=64, help="So many runs at once on this machine, from now on."),
+    ] = None,
+    as_json: Json = False,
+    db: Database = None,
+) -> None:
+    """Queue all runs of a sweep: every preset with every value of its grid and every seed.
+
+    Example: peftbench sweep study --seeds 3 --dry-run
+    """
+    from peftbench.spec.sweep import parse_seeds, plan, read_sweep
+
+    planned = plan(
+        read_sweep(name),
+        workload=workload,
+        data=data or (),
+        overrides=overrides or (),
+        seeds=None if seeds is None else parse_seeds(seeds),
+    )
+    where = database(db)
+    if dry_run:
+        _print_plan(planned, _predict(planned, where), as_json)
+    else:
+        _queue(planned, where, slots, as_json, db)
+
+
+def _predict(planned: SweepPlan, where: Path) -> list[Predicted]:
+    import platform
+
+    from peftbench.analysis.forecast import Wanted, forecast
+    from peftbench.store.reader import Reader
+
+    specs = [run.resolved.spec for run in planned.runs]
+    wanted = [Wanted(spec.group_hash(), spec.workload, spec.method.name, spec.train.epochs) for spec in specs]
+    with Reader(where) as reader:
+        return forecast(wanted, reader.runs(), platform.node())
+
+
+def _print_plan(planned: SweepPlan, predicted: list[Predicted], as_json: bool) -> None:
+    from peftbench.report.sweep import plan_json, plan_page
+
+    if as_json:
+        print_json(plan_json(planned, predicted))
+    else:
+        show(*plan_page(planned, predicted))
+
+
+def _queue(planned: SweepPlan, where: Path, slots: int | None, as_json: bool, db: Path | None) -> None:
+    from peftbench.analysis.forecast import total
+    from peftbench.jobs.queue import enqueue
+    from peftbench.report.sweep import notes, total_in_words
+
+    label = _label(planned.sweep.name)
+    time = total_in_words(total(_predict(planned, where)))  # before these runs are in the store themselves
+    ids = enqueue(where, [run.resolved for run in planned.runs], sweep=label, slots=slots)
+    if as_json:
+        print_json({"sweep": label, "ids": ids})
+        return
+    queued = f"{len(ids)} run{'s' * (len(ids) != 1)} queued"
+    show(
+        f"sweep {label}: {queued}, the first {ids[0]}, the last {ids[-1]}",
+        *notes(planned),
+        f"time: {time}",
+        f"next: {command('queue', db=db)}",
+    )
+
+
+def _label(name: str) -> str:
+    """Return a name for this sweep that an earlier one of the same file does not have: study-7kq2."""
+    import re
+    import secrets
+    import string
+
+    plain = re.sub("[^A-Za-z0-9._-]+", "-", name).strip("-") or "sweep"
+    return f"{plain}-{''.join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(4))}"
