@@ -1,0 +1,19 @@
+"""A chart's rows as rich's `Text`, a line each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from rich.text import Text
+
+from peftbench.plot.model import AXIS, CURSOR, LABEL, TITLE, Row
+
+STYLES = {AXIS: "dim", LABEL: "", TITLE: "bold", CURSOR: "dim"}
+
+
+def rich_lines(rows: Iterable[Row], styles: Mapping[str, str] = STYLES) -> list[Text]:
+    """Return a line for each row; a series' colour is taken for rich's style as it is."""
+    return [
+        Text.assemble(*((segment.text, styles.get(segment.style, segment.style)) for segment in row), no_wrap=True)
+        for row in rows
+    ]
