@@ -26,13 +26,14 @@ class _Pen:
         self._at = None
 
     def to(self, point: Point) -> None:
-        """Go on to a point; where the line begins there, set its dot."""
+        """Go on to a point; where the line begins there, set its dot. Points far apart are never in a gap."""
         start = point if self._at is None else self._at
         if self._phase is None:
             self.dots.segment(start, point)
         else:
             if self._at is None or abs(point[0] - start[0]) + abs(point[1] - start[1]) >= 2 * DASH:
-                self._phase = 0  # so that points far apart are never in a gap
+                self.dots.segment(point, point)
+                self._phase = 0
             self._phase += self.dots.segment(start, point, self._phase)
         self._at = point
 

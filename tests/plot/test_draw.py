@@ -172,6 +172,19 @@ def test_in_ascii_each_series_has_its_letter_and_the_dashed_twin_the_small_one()
     assert plot.count("D") == plot.count("C") > plot.count("d") > 10
 
 
+def test_of_equals_the_last_one_has_the_cell() -> None:
+    twins = tuple(Series(color, (0, 1), (0.5, 0.5), color) for color in ("red", "blue"))
+    rows = draw(Chart(twins, x=Range(0, 1), legend_rows=0), 41, 11)
+    assert {segment.style for row in rows for segment in row} & {"red", "blue"} == {"blue"}
+
+
+@pytest.mark.parametrize("ys", [[0.0, 0.4, 0.1, 0.9, 1.0], [1.0, 0.0, 1.0, 0.0, 1.0]])
+def test_points_far_apart_have_their_dots_on_a_dashed_line_too(ys: list[float]) -> None:
+    chart = one(ys, dashed=True)
+    frame = lay_out(chart, 100, 30, BRAILLE)
+    assert {frame.dot(x, y) for x, y in enumerate(ys, 1)} <= lit(chart, 100, 30)
+
+
 def test_markers_stand_on_points_and_keep_apart() -> None:
     ys = [0.5] * 200
     line = next(line for line in picture(one(ys, marker=1), 60, 10) if "▲" in line)
@@ -211,6 +224,16 @@ class TestLong:
         frame = lay_out(chart, 90, 25, BRAILLE)
         assert {frame.dot(x, y) for x, y in zip(xs.tolist(), ys.tolist(), strict=True)} <= lit(chart, 90, 25)
 
+    @pytest.mark.parametrize("steps", [1, 3, 7])
+    def test_a_steep_curve_of_many_points_is_unbroken(self, steps: int) -> None:
+        ys = [round(40 * math.sin(place / 40) / steps) * steps for place in range(1_000)]
+        shown = lit(one(ys), 100, 30)
+        for x, y in shown:
+            if x < max(shown)[0]:
+                below = {dy for dx, dy in shown if dx == x}
+                beside = {dy for dx, dy in shown if dx == x + 1}
+                assert any(abs(a - b) <= 1 for a in below for b in beside), (x, y)
+
     def test_a_single_peak_among_many_is_seen(self) -> None:
         ys = [0.0] * 100_000
         ys[54_321] = 1.0
@@ -249,6 +272,14 @@ class TestRanges:
         chart = one([1.0, 2.0, 3.0])
         frame = lay_out(chart, 60, 12, BRAILLE)
         assert [frame.cell(frame.x_at(column), 2.0)[0] for column in range(frame.columns)] == list(range(frame.columns))
+
+
+@settings(deadline=None)
+@given(ranges(), st.integers(1, 150), st.booleans())
+def test_labels_of_x_are_whole_and_apart(x: Range | None, width: int, whole: bool) -> None:
+    chart = Chart((), x=x, whole_x=whole)
+    frame = lay_out(chart, width, 12, BRAILLE)
+    assert picture(chart, width, 12)[-1].split() == [tick.label for _, tick in sorted(frame.x_ticks.items())]
 
 
 class TestLegend:

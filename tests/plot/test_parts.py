@@ -181,7 +181,8 @@ class TestCells:
 
 def test_drawing_needs_neither_rich_nor_textual_and_numpy_only_for_long_series() -> None:
     script = (
-        "import sys; from peftbench.plot import Chart, Series, draw; draw(Chart((Series('a', (1, 2), (3, 4)),)), 40, 10);"
+        "import sys; from peftbench.plot import Chart, Series, draw;"
+        "draw(Chart((Series('a', (1, 2), (3, 4)),)), 40, 10);"
         "print([m for m in ('rich', 'textual', 'numpy', 'pydantic') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
