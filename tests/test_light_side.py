@@ -35,6 +35,7 @@ def loaded_by(*arguments: str) -> list[str]:
         (),
         ("runs",),
         ("show",),
+        ("watch",),
         ("presets",),
         ("methods",),
         ("workloads", "paper"),

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from peftbench.cli import catalogue, compare, doctor, estimate, jobs, predict, run, runs, sweep
+from peftbench.cli import catalogue, compare, doctor, estimate, jobs, predict, run, runs, sweep, watch
 from peftbench.cli.output import print_error
 from peftbench.errors import EXIT_FAILED, EXIT_INTERRUPTED, PeftbenchError
 
@@ -32,6 +32,7 @@ app.command("log")(jobs.log)
 app.command("estimate")(estimate.estimate)
 app.command("runs")(runs.list_runs)
 app.command("show")(runs.show_run)
+app.command("watch")(watch.watch)
 app.command("compare")(compare.compare)
 app.command("predict")(predict.predict)
 app.command("delete")(runs.delete)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import cache
 
 DASH = 8  # dots of a dash and the gap behind it
-_ON = 5
+_ON = 4
 Point = tuple[float, float]  # in dots, from the left and from the top
 
 

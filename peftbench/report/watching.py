@@ -1,0 +1,145 @@
+"""A run as one picture for a terminal of a given size: curves, progress, meters, notes, other runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.cells import set_cell_size
+from rich.console import Console, Group
+from rich.text import Text
+
+from peftbench.analysis.quality import flags
+from peftbench.jobs.liveness import state_shown
+from peftbench.plot import BRAILLE, Chart, Glyphs, Range, Series, draw
+from peftbench.plot.rich_lines import rich_lines
+from peftbench.report import figures
+from peftbench.report.tables import run_title
+from peftbench.report.watching_lines import meter_line, progress_line, state_line
+from peftbench.store.rows import Progress, Run, RunRecord, SampleRow
+from peftbench.text import clean
+
+COLORS = ("cyan", "magenta", "yellow", "green", "blue", "red")
+_LOWEST_CHART = 6
+_NOTES = 3
+_OTHERS = 3
+_METRICS = {"accuracy": "accuracy", "pearson": "Pearson r"}
+_IN_ASCII = {"–": "-", "…": "~", "━": "=", "─": "-", "°": " "}
+
+
+def watch_view(
+    record: RunRecord,
+    progress: Progress | None,
+    width: int,
+    height: int,
+    *,
+    sample: SampleRow | None = None,
+    others: Sequence[Run] = (),
+    glyphs: Glyphs = BRAILLE,
+    now_s: float | None = None,
+) -> Group:
+    """Return a run's picture, at most so many cells wide and exactly so many rows high (more than a chart needs).
+
+    Args:
+        record: the run with its epochs.
+        progress: where it stands; None where nothing is known or it has ended.
+        sample: the latest second of its meters.
+        others: other runs to name below it.
+        glyphs: `ASCII` makes all of the picture ASCII, names included.
+        now_s: Unix time, for what has passed since; None leaves that out.
+    """
+    above = _title(record.run, width, 2 if height >= 16 else 1)
+    above += state_line(record, width, now_s)
+    below = [*progress_line(record, progress, width, now_s, glyphs), *meter_line(sample, width)]
+    room = height - len(above) - len(below) - max(_LOWEST_CHART, height // 2)
+    notes = _notes(record)[-max(min(_NOTES, room), 0) :] if room > 0 else []
+    named = watch_table(others, width, min(_OTHERS, room - len(notes) - 1))
+    below += [*notes, *named]
+    rows = height - len(above) - len(below)
+    chart = rich_lines(draw(curves(record, glyphs), width, rows, glyphs)) if rows > 0 else []
+    lines = [*above, *chart, *below][:height]
+    for line in lines:
+        line.no_wrap = True
+        line.truncate(width, overflow="ellipsis")
+    return Group(*([_in_ascii(line) for line in lines] if glyphs.letters else lines))
+
+
+def watch_table(runs: Sequence[Run], width: int = 80, most: int = _OTHERS) -> list[Text]:
+    """Return a line on each of at most so many other runs, below a heading that counts those left out; or nothing."""
+    if not runs or most < 1:
+        return []
+    left_out = len(runs) - most
+    heading = Text(f"other runs{f' (and {left_out} more)' if left_out > 0 else ''}", style="dim")
+    lines = []
+    for run in runs[:most]:
+        name = set_cell_size(clean(run.name), min(26, max(width - 36, 8)))
+        score = f"  dev avg {figures.score(run.dev_avg)}" if run.dev_avg is not None else ""
+        lines.append(Text(f"{name} {state_shown(run):<9} epoch {run.epochs_done}/{run.epochs_planned}{score}"))
+    return [heading, *lines]
+
+
+def curves(record: RunRecord, glyphs: Glyphs = BRAILLE) -> Chart:
+    """Return the chart of every task's metric by epoch: dev solid, train dashed, a colour and a marker a task."""
+    series = [_series(record, task, place) for place, task in enumerate(record.tasks)]
+    train, dev = [pair[0] for pair in series], [pair[1] for pair in series]
+    planned = max(record.run.epochs_planned, record.run.epochs_done, 1)
+    dashed, solid = ("small", "capital") if glyphs.letters else (glyphs.dashed, glyphs.solid)
+    return Chart(
+        (*train, *dev),
+        x=Range(1, planned) if planned > 1 else Range(0.5, 1.5),
+        title=f"{_metrics(record)}: {solid} dev, {dashed} train",
+        x_label="epoch",
+        whole_x=True,
+        legend_rows=2,
+        empty="no epoch has ended yet",
+    )
+
+
+def _series(record: RunRecord, task: str, place: int) -> tuple[Series, Series]:
+    """Return a task's train and dev curve; the legend has the dev one, with both splits' latest values."""
+    found: dict[str, tuple[list[int], list[float | None]]] = {}
+    for split in ("train", "dev"):
+        scores = sorted((s for s in record.scores if s.task == task and s.split == split), key=lambda s: s.epoch)
+        found[split] = [s.epoch for s in scores], [s.value for s in scores]
+    latest = [figures.score(ys[-1]) if ys else figures.NOTHING for _, ys in (found["dev"], found["train"])]
+    color = COLORS[place % len(COLORS)]
+    dev = Series(task, *found["dev"], color, marker=place, note="/".join(latest))
+    return Series("", *found["train"], color, dashed=True, marker=place), dev
+
+
+def _metrics(record: RunRecord) -> str:
+    """Return what the curves show: accuracy, or accuracy and the tasks that have another metric."""
+    of_task = {score.task: _METRICS.get(score.metric, clean(score.metric)) for score in record.scores}
+    tasks: dict[str, list[str]] = {}
+    for task in record.tasks:
+        if task in of_task:
+            tasks.setdefault(of_task[task], []).append(clean(task))
+    if not tasks:
+        return "scores"
+    usual = max(tasks, key=lambda metric: len(tasks[metric]))
+    return "; ".join([usual, *(f"{m} of {', '.join(of)}" for m, of in tasks.items() if m != usual)])
+
+
+def _title(run: Run, width: int, most: int) -> list[Text]:
+    lines = list(run_title(run).wrap(Console(width=width, color_system=None), width))
+    return lines if len(lines) <= most else [*lines[: most - 1], Text(" ").join(lines[most - 1 :])]
+
+
+def _notes(record: RunRecord) -> list[Text]:
+    """Return what a reader should know, the most pressing last: remarks, missing metrics, doubts about figures."""
+    told = [Text(f"{event.kind}: {clean(event.message)}") for event in record.events if event.kind != "state"]
+    told += [
+        Text(f"epoch {score.epoch}, {clean(score.task)} {clean(score.split)}: no {score.metric}: {clean(score.reason)}")
+        for score in record.scores
+        if score.value is None and score.epoch == record.run.epochs_done
+    ]
+    doubts = ", ".join(flag.name for flag in flags(record))
+    return [*told, Text(f"measured under: {doubts}", style="yellow")] if doubts else told
+
+
+def as_ascii(text: str) -> str:
+    """Return a text in ASCII, a character for each; one that has no likeness becomes a question mark."""
+    return "".join(c if c.isascii() else _IN_ASCII.get(c, "?") for c in text)
+
+
+def _in_ascii(line: Text) -> Text:
+    return Text(as_ascii(line.plain), style=line.style, no_wrap=True, spans=line.spans)
