@@ -12,14 +12,14 @@ from rich.live import Live
 from rich.text import Text
 
 from peftbench.cli.progress import Follower, end_line
-from peftbench.cli.watch import ENDED
 from peftbench.report.watching import as_ascii, watch_view
 from peftbench.store.reader import Reader
+from peftbench.store.rows import ACTIVE_STATES
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleDimensions
 
-    from peftbench.jobs.launch import Update
+    from peftbench.jobs.follow import Update
     from peftbench.plot import Glyphs
     from peftbench.store.rows import Run, RunRecord, SampleRow
 
@@ -43,7 +43,7 @@ class LiveFollower(Follower):
     def take(self, update: Update, first: bool) -> None:
         """Draw the run as it is now, where it is time to or where it has ended."""
         moment = time.monotonic()
-        ended = update.run.state in ENDED
+        ended = update.run.state not in ACTIVE_STATES
         if moment - self._drawn_at < self.interval_s and not ended and not update.epochs:
             return
         self._drawn_at = moment
@@ -86,7 +86,7 @@ class LiveFollower(Follower):
         if self._record is None or update.epochs or moment - self._looked_at >= _LOOK_EVERY_S:
             self._looked_at = moment
             self._record = self._reader.record(update.run)
-            active = [run for run in self._reader.runs() if run.state not in ENDED and run.id != update.run.id]
+            active = [run for run in self._reader.active() if run.id != update.run.id]
             self._others = [run for run in active if state_shown(run) != "lost"]
         return dataclasses.replace(self._record, run=update.run)
 

@@ -7,7 +7,6 @@ import os
 import shlex
 import signal
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,10 +20,9 @@ from peftbench.text import clean
 
 if TYPE_CHECKING:
     from peftbench.cli.progress import Follower
-    from peftbench.jobs.launch import Update
+    from peftbench.jobs.follow import Update
     from peftbench.store.rows import Run
 
-ENDED = ("finished", "failed", "interrupted")
 _POLL_S = 0.25
 
 
@@ -65,17 +63,16 @@ def _chosen(where: Path, reference: str | None) -> Run:
     """Return the run to watch.
 
     Raises:
-        MissingError: there is none, or none is going on and none was named.
+        MissingError: there is none, or none is going on or waits and none was named.
         UsageError: the name fits several.
     """
     from peftbench.errors import MissingError
-    from peftbench.jobs.liveness import state_shown
     from peftbench.store.reader import Reader
 
     with Reader(where) as reader:
         if reference is not None:
             return reader.find(reference)
-        active = [run for run in reader.runs() if run.state not in ENDED and state_shown(run) != "lost"]
+        active = reader.active()
     if not active:
         raise MissingError(
             f"no run is going on in {where}",
@@ -97,38 +94,18 @@ def _follower(where: Path, plain: bool, ascii_only: bool, interval_s: float) -> 
 
 
 def _follow_with(follower: Follower, where: Path, watched: Run) -> Update:
+    from peftbench.jobs.follow import follow
+
     last: Update | None = None
     try:
-        for update in _follow(where, watched.id):
+        for update in follow(where, watched.id, _POLL_S):
             follower.take(update, first=last is None)
             last = update
     finally:
         follower.close()
     assert last is not None
-    if last.run.state in ENDED:
-        follower.end(last)
+    follower.end(last)
     return last
-
-
-# To be replaced by `from peftbench.jobs.follow import follow as _follow`, in the body of `_follow_with`.
-def _follow(where: Path, run_id: str) -> Iterator[Update]:
-    """Yield what is new of a run several times a second until it has ended or its worker is lost."""
-    from peftbench.jobs.launch import Update
-    from peftbench.jobs.liveness import state_shown
-    from peftbench.store.reader import Reader
-
-    with Reader(where) as reader:
-        record, seen = reader.record(reader.run(run_id)), 0
-        while True:
-            run = reader.run(run_id)
-            if run.epochs_done > seen or run.state != record.run.state:
-                record = reader.record(run)
-            new = tuple(epoch for epoch in record.epochs if epoch.epoch > seen)
-            seen = max([seen, *(epoch.epoch for epoch in new)])
-            yield Update(run, reader.progress(run_id), new, record)
-            if run.state in ENDED or state_shown(run) == "lost":
-                return
-            time.sleep(_POLL_S)
 
 
 @contextmanager
@@ -150,14 +127,13 @@ def _leave_as(run: Run, db: Path | None) -> None:
     """Leave with the run's exit code.
 
     Raises:
-        PeftbenchError: the run failed, was interrupted or is lost; with its exit code.
+        PeftbenchError: the run failed, was stopped or is lost; with its exit code.
     """
     from peftbench.errors import PeftbenchError
 
     if run.state == "finished":
         return
-    state, reason = (run.state, run.reason) if run.state in ENDED else ("lost", "its worker died without a word")
     show = shlex.join(["peftbench", "show", clean(run.name), *(["--db", str(db)] if db else [])])
-    error = PeftbenchError(f"run {run.name} ({run.id}) {state}: {reason}", f"what it left: {show}")
+    error = PeftbenchError(f"run {run.name} ({run.id}) {run.state}: {run.reason}", f"what it left: {show}")
     error.exit_code = run.exit_code or EXIT_FAILED
     raise error

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from peftbench.jobs import control
-from peftbench.jobs.follow import Update, follow
+from peftbench.jobs.follow import POLL_S, Update, follow
 from peftbench.jobs.queue import enqueue
 from peftbench.paths import run_folder
 from peftbench.spec.resolve import Resolved
@@ -21,9 +21,9 @@ class Launched:
         self.log = run_folder(database, run_id) / "worker.log"
         self.stops_asked = self._stops_done = 0
 
-    def follow(self) -> Iterator[Update]:
+    def follow(self, poll_s: float = POLL_S) -> Iterator[Update]:
         """Yield what is new several times a second until the run has ended."""
-        for update in follow(self.database, self.run_id):
+        for update in follow(self.database, self.run_id, poll_s):
             yield update
             while self._stops_done < self.stops_asked:
                 self._stop(update)

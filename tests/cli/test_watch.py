@@ -22,8 +22,8 @@ import pytest
 from peftbench.jobs.liveness import this_process
 from peftbench.spec import resolve
 from peftbench.store.reader import Reader
-from peftbench.store.rows import Epoch, Progress, SampleRow, Score, now
-from peftbench.store.writer import Writer
+from peftbench.store.rows import Epoch, Progress, RunSettings, SampleRow, Score, now
+from tests.store.life import Life
 
 WATCH = [sys.executable, "-m", "peftbench", "watch"]
 SHOWN, HIDDEN = b"\x1b[?25h", b"\x1b[?25l"
@@ -34,7 +34,7 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.writer = Writer(path)
+        self.writer = Life(path)
 
     def start(self, name: str | None = None, claimed: bool = True) -> str:
         resolved = resolve("lora-r12", overrides=["train.epochs=3"])
@@ -44,6 +44,7 @@ class Store:
             group_hash=resolved.spec.group_hash(),
             origins=resolved.origins,
             name=name,
+            settings=RunSettings(resumes=0),
         )
         if claimed:
             self.writer.claim(run_id, this_process())
@@ -80,8 +81,8 @@ class Store:
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
     store = Store(tmp_path / "runs.db")
-    with store.writer:
-        yield store
+    yield store
+    store.writer.close()
 
 
 def watch(store: Store, *arguments: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
@@ -202,7 +203,7 @@ class TestPlain:
         assert process.returncode == 0
 
     @pytest.mark.parametrize(
-        ("state", "code", "left_with"), [("failed", 1, 1), ("failed", 3, 3), ("interrupted", 130, 130)]
+        ("state", "code", "left_with"), [("failed", 1, 1), ("failed", 3, 3), ("stopped", 130, 130)]
     )
     def test_the_exit_code_is_the_runs(self, store: Store, state: str, code: int, left_with: int) -> None:
         run_id = store.start()
@@ -211,12 +212,12 @@ class TestPlain:
         assert done.returncode == left_with
         said([f"run lora-r12-1 ({run_id}) {state}: out of memory", "peftbench show lora-r12-1"], done.stderr.decode())
 
-    def test_a_run_whose_worker_died_is_lost_and_not_waited_for(self, store: Store) -> None:
+    def test_a_run_whose_worker_died_is_lost(self, store: Store) -> None:
         run_id = store.start(claimed=False)
         store.writer.claim(run_id, dataclasses.replace(this_process(), started_at=1.0))
         done = watch(store, run_id, "--plain")
         assert done.returncode == 1
-        assert b"lost: its worker died" in done.stderr
+        assert b"lost: its worker is gone without a word" in done.stderr
         assert watch(store).returncode == 3, "and it is no run that is going on"
 
     def test_without_a_run_that_is_going_on_it_says_what_to_do(self, store: Store, tmp_path: Path) -> None:

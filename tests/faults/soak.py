@@ -24,16 +24,18 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from peftbench.jobs.launch import Launched, launch
 from peftbench.jobs.lock import RunnerLock
 from peftbench.spec import Resolved, resolve
-from peftbench.store.rows import RunSettings
+from peftbench.store.rows import Run, RunSettings
 from tests.faults.finals import differences, final, unsound
 from tests.tiny import tiny_encoder_into, tiny_overrides
 
 CHECKPOINT_MINUTES = 0.002  # 0.12 s: several within an epoch of a run this small
-EPOCHS, TRAIN = 4, 160  # 20 steps a task and epoch
+EPOCHS, TRAIN = 8, 160  # 20 steps a task and epoch
+IN_LOAD = 0.15  # of the kills; the others are in what follows
 RESUMES = 20
 
 # What is trained: each with another part of the state that has to come back.
@@ -68,7 +70,7 @@ class Soak:
     def __init__(self, folder: Path, seed: int, variants: Sequence[str]) -> None:
         self.folder, self.seed, self.variants = folder, seed, tuple(variants)
         self.encoder = tiny_encoder_into(folder / "encoder")
-        self.references: dict[str, tuple[dict[str, object], float]] = {}
+        self.references: dict[str, tuple[dict[str, Any], float, float]] = {}
         self.tally = Tally()
         self._lock = threading.Lock()
 
@@ -82,11 +84,14 @@ class Soak:
         for variant in self.variants:
             database = self.folder / "references.db"
             launched = launch(self.spec(variant), database, settings=RunSettings(CHECKPOINT_MINUTES))
-            began = None
-            for update in launched.follow():
+            began = worked = None
+            for update in launched.follow(0.05):
                 began = began or (time.monotonic() if update.run.state == "running" else None)
+                worked = worked or (time.monotonic() if update.progress is not None else None)
             assert update.run.state == "finished", launched.log.read_text()
-            self.references[variant] = final(database, launched.run_id), time.monotonic() - (began or 0.0)
+            assert began is not None and worked is not None
+            lives = worked - began, time.monotonic() - worked
+            self.references[variant] = final(database, launched.run_id), *lives
 
     def side(self, number: int, points: int) -> None:
         """Do some of the points, one after another."""
@@ -97,9 +102,12 @@ class Soak:
             self._point(variant, database, draw)
 
     def _point(self, variant: str, database: Path, draw: random.Random) -> None:
-        expected, life_s = self.references[variant]
+        expected, load_s, work_s = self.references[variant]
         launched = launch(self.spec(variant), database, settings=RunSettings(CHECKPOINT_MINUTES, RESUMES))
-        plan = [draw.uniform(0.0, life_s * 1.05) for _ in range(2 if draw.random() < 0.2 else 1)]
+        plan = [
+            ("load", draw.uniform(0, load_s)) if draw.random() < IN_LOAD else ("work", draw.uniform(0, work_s))
+            for _ in range(2 if draw.random() < 0.2 else 1)
+        ]
         with_runner = draw.random() < 0.2
         killed, last = self._kill_as_planned(launched, plan, with_runner)
         found = final(database, launched.run_id)
@@ -119,24 +127,29 @@ class Soak:
             print(f"{tally.points:>4} {variant:<24} killed in {', '.join(killed) or 'time to finish':<28} {state}")
             sys.stdout.flush()
 
-    def _kill_as_planned(self, launched: Launched, plan: list[float], with_runner: bool) -> tuple[list[str], object]:
-        """Follow a run to its end, killing its workers at the planned seconds after each began."""
+    def _kill_as_planned(
+        self, launched: Launched, plan: list[tuple[str, float]], with_runner: bool
+    ) -> tuple[list[str], Run]:
+        """Follow a run to its end, killing its workers at the planned seconds after they began to load, or to work."""
         killed: list[str] = []
-        session, began = 0, 0.0
-        for update in launched.follow():
+        session = 0
+        since: dict[str, float] = {}
+        for update in launched.follow(0.02):
             run = update.run
             if run.state != "running" or run.worker is None:
                 continue
             if run.session != session:
-                session, began = run.session, time.monotonic()
-            if len(killed) < len(plan) and len(killed) == session - 1:
-                left = began + plan[len(killed)] - time.monotonic()
-                if left < 0.25:
-                    time.sleep(max(0.0, left))
-                    if with_runner and not killed:
-                        _kill(RunnerLock(launched.database).holder())
-                    if _kill(run.worker.pid):
-                        killed.append(update.progress.phase if update.progress else "load")
+                session, since = run.session, {"load": time.monotonic()}
+            if update.progress is not None:
+                since.setdefault("work", time.monotonic())
+            if len(killed) == len(plan) or len(killed) != session - 1:
+                continue
+            where, seconds = plan[len(killed)]
+            if where in since and time.monotonic() >= since[where] + seconds:
+                if with_runner and not killed:
+                    _kill(RunnerLock(launched.database).holder())
+                if _kill(run.worker.pid):
+                    killed.append(update.progress.phase.split()[0] if update.progress else "load")
         return killed, update.run
 
 
