@@ -1,5 +1,6 @@
 # make demo   set up a fresh clone and run the main job, ending in the comparison table
 # make test   set up a fresh clone and run every test
+# make soak   the faults that take minutes, and 200 workers killed at random moments
 # make gpu-check   on an NVIDIA GPU: its tests, then one epoch of each method and the study's Table 2 of them
 PYTHON ?= python3
 VENV := .venv
@@ -11,7 +12,7 @@ EACH_METHOD := last-layer full lora-r12 dora-r12 loraplus-r12 delta-lora-r12 rsl
 HAS_GPU := import sys, torch; sys.exit(0 if torch.cuda.is_available() else \
   "gpu-check needs an NVIDIA GPU and a CUDA build of torch; this torch is " + torch.__version__)
 
-.PHONY: demo test lint bench gpu-check clean
+.PHONY: demo test lint bench soak gpu-check clean
 
 demo: $(READY)
 	$(BIN)/peftbench run --headless --db $(DEMO_DB) \
@@ -30,6 +31,12 @@ bench: $(READY)
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python -m benchmarks.throughput --quick
 	$(BIN)/python -m benchmarks.sampler
+	$(BIN)/python -m benchmarks.store_load
+	$(BIN)/python -m benchmarks.chart
+
+soak: $(READY)
+	$(BIN)/python -m pytest -m soak
+	$(BIN)/python -m tests.faults.soak
 
 gpu-check: $(READY)
 	@$(BIN)/python -c '$(HAS_GPU)' || { echo "gpu-check: skipped, nothing was run"; exit 0; }; \

@@ -168,16 +168,25 @@ def _run_energy(phases: Iterable[Phase]) -> tuple[float | None, float | None, fl
     """Return the run's Wh, the same less what the card would have used idle, and its idle watts."""
     rows = list(phases)
     idle_w = next((p.usage.power_w for p in rows if p.phase == "idle" and p.usage), None)
-    whole = next((p.usage for p in rows if p.phase == "run" and p.usage), None)
-    found = energy(whole) if whole else None
-    if whole is None or found is None:
+    whole = _whole(rows)
+    found = [energy(usage) for usage in whole]
+    joules = [each[0] for each in found if each is not None]
+    if not whole or len(joules) < len(whole):
         return None, None, idle_w
-    net = None if idle_w is None else (found[0] - idle_w * whole.window_s) / 3600
-    return found[0] / 3600, net, idle_w
+    net = None if idle_w is None else (sum(joules) - idle_w * sum(usage.window_s for usage in whole)) / 3600
+    return sum(joules) / 3600, net, idle_w
+
+
+def _whole(phases: Iterable[Phase]) -> list[Usage]:
+    """Return the usage of each of the run's workers; nothing where one was killed before it could say."""
+    rows = list(phases)
+    found = [phase.usage for phase in rows if phase.phase == "run" and phase.usage]
+    return found if len(found) == max((phase.session for phase in rows), default=0) else []
 
 
 def _of_whole(phases: Iterable[Phase], name: str) -> float | None:
-    return next((getattr(p.usage, name) for p in phases if p.phase == "run" and p.usage), None)
+    found = [getattr(usage, name) for usage in _whole(phases)]
+    return max(found) if found and None not in found else None
 
 
 def _by_task(of_task: dict[str, list[Phase]], figure: Callable[[list[Phase]], float | None]) -> dict[str, float]:

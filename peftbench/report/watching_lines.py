@@ -23,7 +23,7 @@ _COUNTED = {"train": "", "idle": " s"}
 def state_line(record: RunRecord, width: int, now_s: float | None) -> list[Text]:
     """Return the run's state, how long it has gone on, and its scores; of a run that went wrong the reason too."""
     run, state = record.run, state_shown(record.run)
-    best = f"best dev avg {figures.score(run.dev_avg)} (epoch {run.best_epoch})" if run.best_epoch else ""
+    best = f"best {figures.score(run.dev_avg)} (epoch {run.best_epoch})" if run.best_epoch else ""
     latest = f"dev avg {figures.score(record.epochs[-1].dev_avg)}" if record.epochs else ""
     trained = f"{figures.count(run.weights_trainable)} weights trained" if run.weights_trainable is not None else ""
     fields = [

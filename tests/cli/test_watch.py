@@ -94,6 +94,22 @@ def watch(store: Store, *arguments: str, **environment: str) -> subprocess.Compl
     )
 
 
+@pytest.fixture
+def spawn(store: Store) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start `peftbench watch` with pipes; one that is still there after the test is killed."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: str) -> subprocess.Popen[str]:
+        words = [*WATCH, *arguments, "--db", str(store.path)]
+        started.append(subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
 class Terminal:
     """`peftbench watch` on a pseudo-terminal of 80 x 24."""
 
@@ -165,7 +181,7 @@ def terminal(store: Store) -> Iterator[Callable[..., Terminal]]:
 
 
 def text_of(written: bytes) -> str:
-    return re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", written.decode())
+    return re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", written.decode(errors="ignore"))
 
 
 def said(words: Sequence[str], text: str) -> None:
@@ -186,11 +202,11 @@ class TestPlain:
         assert lines[4].startswith("lora-r12-1 finished: best epoch 3, dev avg 0.800")
         assert b"\x1b" not in done.stdout
 
-    def test_a_running_run_is_followed_to_its_end(self, store: Store) -> None:
+    def test_a_running_run_is_followed_to_its_end(self, store: Store, spawn) -> None:
         store.finished("over")
         run_id = store.start("at-work")
         store.epoch(run_id, 1)
-        process = subprocess.Popen([*WATCH, "--plain", "--db", str(store.path)], stdout=subprocess.PIPE, text=True)
+        process = spawn("--plain")
         assert process.stdout is not None
         assert process.stdout.readline().startswith(f"at-work ({run_id})")
         assert process.stdout.readline().startswith("epoch 1/3")
@@ -228,10 +244,10 @@ class TestPlain:
         assert watch(store, "nobody").returncode == 3
         assert not (tmp_path / "none.db").exists()
 
-    def test_a_running_one_is_taken_before_a_newer_one_that_waits(self, store: Store) -> None:
+    def test_a_running_one_is_taken_before_a_newer_one_that_waits(self, store: Store, spawn) -> None:
         run_id = store.start("at-work")
         store.start("waiting", claimed=False)
-        process = subprocess.Popen([*WATCH, "--db", str(store.path)], stdout=subprocess.PIPE, text=True)
+        process = spawn()
         assert process.stdout is not None
         assert process.stdout.readline().startswith("at-work (")
         store.writer.finish(run_id, "finished")
@@ -241,11 +257,9 @@ class TestPlain:
     def test_an_interval_that_makes_no_sense_is_refused(self, store: Store) -> None:
         assert watch(store, "--interval", "0").returncode == 2
 
-    def test_ctrl_c_leaves_the_run_alone_and_says_how_to_go_on(self, store: Store) -> None:
+    def test_ctrl_c_leaves_the_run_alone_and_says_how_to_go_on(self, store: Store, spawn) -> None:
         run_id = store.start("at-work")
-        process = subprocess.Popen(
-            [*WATCH, "--plain", "--db", str(store.path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+        process = spawn("--plain")
         assert process.stdout is not None
         process.stdout.readline()
         process.send_signal(signal.SIGINT)
@@ -262,16 +276,16 @@ class TestLive:
         store.start("next-one", claimed=False)
         store.progress(run_id, 5)
         screen = terminal()
-        said(["preset lora-r12", "running", "no epoch has ended yet", "5/50"], screen.until("512 MiB").decode())
+        said(["preset lora-r12", "running", "no epoch has ended yet", "5/50"], text_of(screen.until("512 MiB")))
         store.epoch(run_id, 1)
         screen.until("0.600/0.600")
-        said(["next-one", "●", "▲", "■", "╍ train"], screen.written.decode())
+        said(["next-one", "●", "▲", "■", "╍ train"], text_of(screen.written))
         store.epoch(run_id, 2)
         screen.until("0.700/0.700")
         store.writer.finish(run_id, "finished")
         assert screen.leave() == 0
         assert screen.restored()
-        last = screen.written[screen.written.rfind(b"preset lora-r12") :].decode()
+        last = text_of(screen.written[screen.written.rfind(b"preset lora-r12") :])
         said(["finished", "0.700/0.700", "lora-r12-1 finished: best epoch 2"], last)
         assert last.count("\n") <= 24, "the last picture and the end line are on the screen together"
 

@@ -104,6 +104,7 @@ def stopped_in_the_middle(tiny: Callable[..., Resolved], db: Path) -> Run:
     return run
 
 
+@pytest.mark.soak
 def test_killed_workers_and_runners_come_to_the_same_bits(tmp_path: Path) -> None:
     tally = soak(tmp_path, points=3, at_once=1, seed=5, variants=("lora, dropout",))
     assert (tally.points, tally.identical, tally.wrong) == (3, 3, [])
@@ -120,6 +121,7 @@ def test_what_drains_the_queue_is_killed_with_nobody_looking(db: Path, tiny: Cal
     assert unsound(db) == []
 
 
+@pytest.mark.soak
 def test_a_watcher_that_is_killed_and_hang_ups_touch_no_run(
     db: Path, tiny: Callable[..., Resolved], left_alone: dict[str, Any]
 ) -> None:
@@ -134,7 +136,10 @@ def test_a_watcher_that_is_killed_and_hang_ups_touch_no_run(
     assert differences(left_alone, final(db, launched.run_id)) == []
 
 
-@pytest.mark.parametrize("damage", ["cut", "altered", "all"])
+@pytest.mark.parametrize(
+    "damage",
+    ["cut", pytest.param("altered", marks=pytest.mark.soak), pytest.param("all", marks=pytest.mark.soak)],
+)
 def test_a_damaged_checkpoint_is_told_and_the_one_before_it_used(
     damage: str, db: Path, tiny: Callable[..., Resolved], left_alone: dict[str, Any]
 ) -> None:
@@ -183,6 +188,7 @@ def in_a_small_place(tmp_path: Path, script: str) -> subprocess.CompletedProcess
     )
 
 
+@pytest.mark.soak
 def test_a_full_disk_is_waited_for_and_nothing_is_lost(
     tmp_path: Path, tiny: Callable[..., Resolved], left_alone: dict[str, Any]
 ) -> None:
@@ -229,6 +235,7 @@ def tiny_sets(tiny: Callable[..., Resolved]) -> list[str]:
     return [*tiny_overrides(Path(resolved.spec.encoder.name)), *STEPS]
 
 
+@pytest.mark.soak
 def test_a_clock_that_jumps_a_day_confuses_nobody(
     tmp_path: Path,
     db: Path,

@@ -125,6 +125,11 @@ def test_without_colour_nothing_but_weight_is_sent() -> None:
     assert codes <= {"0", "1", "2"}, codes
 
 
+def test_a_line_that_is_cut_says_so() -> None:
+    text = seen(60, 24, going_on(state="failed", reason="out of memory " * 9))
+    assert [line for line in text.splitlines() if line.startswith("out of memory out") and line.endswith("…")]
+
+
 class TestCurves:
     def test_each_task_has_a_colour_with_a_solid_dev_and_a_dashed_train_curve(self) -> None:
         chart = curves(going_on(epochs=4))

@@ -44,6 +44,11 @@ METHODS = {
 }
 
 
+def soaked(method: str, *quick: str) -> object:
+    """Leave a method to `make soak`, unless it is one of the quick ones."""
+    return method if method in quick else pytest.param(method, marks=pytest.mark.soak)
+
+
 class Crash(BaseException):
     """A death that nobody can put in order."""
 
@@ -166,7 +171,7 @@ def assert_same_run(
     return parts, count
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [soaked(method, "lora-r12", "adalora-r12") for method in METHODS])
 def test_stopped_at_any_progress(
     method: str, tiny: Callable[..., Resolved], tmp_path: Path, ends: list[dict[str, Any]]
 ) -> None:
@@ -182,7 +187,9 @@ def test_stopped_at_any_progress(
     assert all("bits may differ" not in note for note in kept.notes)
 
 
-@pytest.mark.parametrize("method", ["full", "lora-r12", "delta-lora-r12", "adalora-r12"])
+@pytest.mark.parametrize(
+    "method", [soaked(method, "full") for method in ("full", "lora-r12", "delta-lora-r12", "adalora-r12")]
+)
 def test_dead_at_any_point_or_stopped(
     method: str, tiny: Callable[..., Resolved], tmp_path: Path, ends: list[dict[str, Any]]
 ) -> None:
