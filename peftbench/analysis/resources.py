@@ -186,7 +186,7 @@ def _whole(phases: Iterable[Phase]) -> list[Usage]:
 
 def _of_whole(phases: Iterable[Phase], name: str) -> float | None:
     found = [getattr(usage, name) for usage in _whole(phases)]
-    return max(found) if found and None not in found else None
+    return sum(found) if found and None not in found else None
 
 
 def _by_task(of_task: dict[str, list[Phase]], figure: Callable[[list[Phase]], float | None]) -> dict[str, float]:
