@@ -520,6 +520,7 @@ execute(spec, Kept(), Path(sys.argv[2]), settings=RunSettings(checkpoint_minutes
 """
 
 
+@pytest.mark.soak
 def test_killed_without_a_word(tiny: Callable[..., Resolved], tmp_path: Path, ends: list[dict[str, Any]]) -> None:
     """Another process, SIGKILL while it writes one snapshot after another, and this one to go on."""
     spec = tiny("adalora-r12", ["train.epochs=40", "encoder.dropout=0.1"]).spec
