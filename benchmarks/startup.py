@@ -81,9 +81,9 @@ def fill(database: Path, preset: str) -> str:
     labels = random.Random(0)
     with Writer(database) as writer:
         new = NewRun(spec.canonical_json(), spec.hash(), spec.group_hash(), resolved.origins)
-        (run_id,) = writer.create_runs([new])
-        writer.start(run_id, None)
-    with RunLog(database, run_id) as log:
+        writer.create_runs([new])
+        writer.start(new.id, None)
+    with RunLog(database, new.id) as log:
         log.claim(this_process())
         scores, predictions = [], []
         for task in spec.tasks:

@@ -96,12 +96,12 @@ def measure(writers: int, readers: int, rate: int, seconds: float) -> dict[str, 
 def create(database: Path, count: int) -> list[str]:
     resolved = resolve("lora-r12")
     spec = resolved.spec
-    new = NewRun(spec.canonical_json(), spec.hash(), spec.group_hash(), resolved.origins)
+    new = [NewRun(spec.canonical_json(), spec.hash(), spec.group_hash(), resolved.origins) for _ in range(count)]
     with Writer(database) as writer:
-        runs = writer.create_runs([new] * count)
-        for run_id in runs:
-            writer.start(run_id, None)
-    return runs
+        writer.create_runs(new)
+        for run in new:
+            writer.start(run.id, None)
+    return [run.id for run in new]
 
 
 def part(role: str, run_id: str, words: list[str]) -> subprocess.Popen[str]:

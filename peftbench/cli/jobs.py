@@ -150,7 +150,7 @@ def _follow(launched: Launched, detach: bool, db: Path | None) -> None:
         return
     ended = follow_one(launched, follower(False))
     if ended.state != "finished":
-        raise unfinished(ended, launched, db)
+        raise unfinished(ended, db)
     show(f"next: {command('show', ended.name, db=db)}")
 
 

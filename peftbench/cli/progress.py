@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 class Follower:
     """Follows a run to its end without a word."""
 
-    def follow(self, launched: Launched) -> Run:
-        """Follow a run and return it as it ended."""
+    def follow(self, updates: Iterable[Update]) -> Run:
+        """Follow a run's updates to their end and return the run as it ended."""
         last: Update | None = None
         try:
-            for update in launched.follow():
+            for update in updates:
                 self.take(update, first=last is None)
                 last = update
         finally:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from peftbench.cli.output import Database, Json, command, database, print_json, show
+from peftbench.cli.output import Database, Json, command, database, fresh_label, print_json, show
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -104,7 +104,7 @@ def run(
     ids = enqueue(
         where,
         resolved,
-        sweep=None if seeds is None else group_label("+".join(preset)),
+        sweep=None if seeds is None else fresh_label("+".join(preset)),
         name=name,
         meter_settings=MeterSettings(sample_ms, idle, lock_clocks, meter_gpu),
         settings=RunSettings(checkpoint_minutes, resumes),
@@ -122,14 +122,6 @@ def run(
             show("", f"again: {command('compare', *(run.name for run in runs), db=db)}")
         else:
             show(f"next: {command('show', runs[0].name, db=db)}")
-
-
-def group_label(name: str) -> str:
-    """Return a label for runs that are queued together, different each time: `dora-r12-7kq2`."""
-    import secrets
-
-    letters = "abcdefghjkmnpqrstvwxyz23456789"
-    return f"{name[:60]}-{''.join(secrets.choice(letters) for _ in range(4))}"
 
 
 def _say_queued(ids: list[str], as_json: bool, db: Path | None) -> None:
@@ -173,7 +165,7 @@ def _follow_all(launched: list[Launched], follower: Follower, db: Path | None) -
             break
     for run in ended:
         if run.state != "finished":
-            raise unfinished(run, launched[ended.index(run)], db)
+            raise unfinished(run, db)
     return ended
 
 
@@ -182,23 +174,21 @@ def follow_one(launched: Launched, follower: Follower) -> Run:
     from peftbench.cli.progress import stop_on_ctrl_c
 
     with stop_on_ctrl_c(launched):
-        return follower.follow(launched)
+        return follower.follow(launched.follow())
 
 
-def unfinished(run: Run, launched: Launched, db: Path | None) -> PeftbenchError:
+def unfinished(run: Run, db: Path | None) -> PeftbenchError:
     """Return the error that says how a run ended, with its exit code in the store."""
-    from peftbench.errors import Interrupted, PeftbenchError
+    from peftbench.errors import EXIT_FAILED, PeftbenchError
 
     if run.state == "stopped":
         hint = f"go on with it: {command('resume', run.name, db=db)}"
     elif run.epochs_done:
         hint = f"its {run.epochs_done} finished epochs are kept: {command('show', run.name, db=db)}"
     else:
-        hint = f"its log: {launched.log}"
-    error = (Interrupted if run.state == "stopped" else PeftbenchError)(
-        f"run {run.name} ({run.id}) {run.state}: {run.reason}", hint
-    )
-    error.exit_code = run.exit_code or error.exit_code
+        hint = f"its log: {command('log', run.name, db=db)}"
+    error = PeftbenchError(f"run {run.name} ({run.id}) {run.state}: {run.reason}", hint)
+    error.exit_code = run.exit_code or EXIT_FAILED
     return error
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from peftbench.cli.output import Database, Json, command, database, print_json, show
+from peftbench.cli.output import Database, Json, command, database, fresh_label, print_json, show
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -89,7 +89,7 @@ def _queue(planned: SweepPlan, where: Path, slots: int | None, as_json: bool, db
     from peftbench.jobs.queue import enqueue
     from peftbench.report.sweep import notes, total_in_words
 
-    label = _label(planned.sweep.name)
+    label = fresh_label(planned.sweep.name)
     time = total_in_words(total(_predict(planned, where)))  # before these runs are in the store themselves
     ids = enqueue(where, [run.resolved for run in planned.runs], sweep=label, slots=slots)
     if as_json:
@@ -102,13 +102,3 @@ def _queue(planned: SweepPlan, where: Path, slots: int | None, as_json: bool, db
         f"time: {time}",
         f"next: {command('queue', db=db)}",
     )
-
-
-def _label(name: str) -> str:
-    """Return a name for this sweep that an earlier one of the same file does not have: study-7kq2."""
-    import re
-    import secrets
-    import string
-
-    plain = re.sub("[^A-Za-z0-9._-]+", "-", name).strip("-") or "sweep"
-    return f"{plain}-{''.join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(4))}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import shlex
 import signal
 import sys
 from collections.abc import Iterator
@@ -14,13 +13,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from peftbench.cli.output import Database, console, database
-from peftbench.errors import EXIT_FAILED, EXIT_INTERRUPTED
+from peftbench.cli.output import Database, command, console, database
+from peftbench.errors import EXIT_INTERRUPTED
 from peftbench.text import clean
 
 if TYPE_CHECKING:
     from peftbench.cli.progress import Follower
-    from peftbench.jobs.follow import Update
     from peftbench.store.rows import Run
 
 _POLL_S = 0.25
@@ -42,21 +40,22 @@ def watch(
 
     Example: peftbench watch lora-r12-1
     """
+    from peftbench.cli.run import unfinished
+    from peftbench.jobs.follow import follow
+
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a name that the terminal's encoding lacks is no reason to stop
     where = database(db)
     watched = _chosen(where, run)
     try:
         with _leaving_on_signals():
-            last = _follow_with(_follower(where, plain, ascii_only, interval), where, watched)
+            ended = _follower(where, plain, ascii_only, interval).follow(follow(where, watched.id, _POLL_S))
     except KeyboardInterrupt:
-        again, stop = (
-            shlex.join(["peftbench", word, clean(watched.name), *(["--db", str(db)] if db else [])])
-            for word in ("watch", "stop")
-        )
+        again, stop = (clean(command(word, watched.name, db=db)) for word in ("watch", "stop"))
         print(f"the run goes on: {again}; stop it: {stop}", file=sys.stderr)
         raise typer.Exit(EXIT_INTERRUPTED) from None
-    _leave_as(last.run, db)
+    if ended.state != "finished":
+        raise unfinished(ended, db)
 
 
 def _chosen(where: Path, reference: str | None) -> Run:
@@ -93,21 +92,6 @@ def _follower(where: Path, plain: bool, ascii_only: bool, interval_s: float) -> 
     return LiveFollower(out, where, glyphs_for(out.encoding, os.environ.get("TERM"), ascii_only), interval_s)
 
 
-def _follow_with(follower: Follower, where: Path, watched: Run) -> Update:
-    from peftbench.jobs.follow import follow
-
-    last: Update | None = None
-    try:
-        for update in follow(where, watched.id, _POLL_S):
-            follower.take(update, first=last is None)
-            last = update
-    finally:
-        follower.close()
-    assert last is not None
-    follower.end(last)
-    return last
-
-
 @contextmanager
 def _leaving_on_signals() -> Iterator[None]:
     """Leave in order on SIGTERM and SIGHUP too, so that the terminal gets its cursor back."""
@@ -121,19 +105,3 @@ def _leaving_on_signals() -> Iterator[None]:
     finally:
         for number, handler in earlier.items():
             signal.signal(number, handler)
-
-
-def _leave_as(run: Run, db: Path | None) -> None:
-    """Leave with the run's exit code.
-
-    Raises:
-        PeftbenchError: the run failed, was stopped or is lost; with its exit code.
-    """
-    from peftbench.errors import PeftbenchError
-
-    if run.state == "finished":
-        return
-    show = shlex.join(["peftbench", "show", clean(run.name), *(["--db", str(db)] if db else [])])
-    error = PeftbenchError(f"run {run.name} ({run.id}) {run.state}: {run.reason}", f"what it left: {show}")
-    error.exit_code = run.exit_code or EXIT_FAILED
-    raise error

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from peftbench.errors import UsageError
+from peftbench.errors import MissingError, UsageError
 from peftbench.jobs.liveness import liveness, state_shown
 from peftbench.jobs.queue import enqueue, ensure_runner
 from peftbench.jobs.surroundings import keep
@@ -44,6 +44,7 @@ def resume(database: Path, run: Run) -> None:
 
     Raises:
         UsageError: it has not ended, is finished, would fail in the same way again, or somebody else was quicker.
+        MissingError: its folder cannot be written.
     """
     said = f"run {run.name} ({run.id}) is {state_shown(run)}"
     lost = state_shown(run) == "lost"
@@ -58,12 +59,13 @@ def resume(database: Path, run: Run) -> None:
             f"{said}, and would fail in the same way again: {run.reason}",
             f"change something: peftbench retry {run.name} --set KEY=VALUE",
         )
+    try:
+        keep(run_folder(database, run.id))  # before it is queued: it may be started at once
+    except OSError as error:
+        raise MissingError(f"run {run.name} ({run.id}): its folder cannot be written: {error}") from error
     with Writer(database) as writer:
         if not writer.back_to_queue(run, "resumed", first=False, by_itself=False):
             raise UsageError(f"run {run.name} ({run.id}) was resumed by somebody else at the same time")
-    folder = run_folder(database, run.id)
-    folder.mkdir(parents=True, exist_ok=True)
-    keep(folder)
     ensure_runner(database)
 
 

@@ -49,6 +49,11 @@ class RunnerLock:
             os.close(self._file)
             self._file = None
 
+    @property
+    def held(self) -> bool:
+        """Whether this process holds it through this object."""
+        return self._file is not None
+
     def holder(self) -> int | None:
         """Return the number of the process that holds it; None where nobody does."""
         try:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from peftbench.store.rows import Run
@@ -12,31 +13,31 @@ from peftbench.store.rows import Run
 Device = str | None  # a card's UUID; None: the CPU, or whatever the run's own variables say
 
 
-def next_place(
-    queued: Sequence[Run],
-    working: Sequence[Run],
-    allowed: Callable[[Run], Sequence[Device]],
-    slots: int,
-    cooling: Collection[Device] = (),
-) -> tuple[Run, Device] | None:
-    """Return the run that starts next and its device, or None where nothing can start now.
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a run can start now."""
 
-    The queue's order is kept: the first run waits rather than be overtaken.
+    device: Device
+
+
+def free_place(
+    run: Run, working: Sequence[Run], devices: Sequence[Device], slots: int, cooling: Collection[Device] = ()
+) -> Place | None:
+    """Return where the run whose turn it is can start now, or None: it waits rather than be overtaken.
 
     Args:
-        queued: in the queue's order.
+        run: the first of the queue.
         working: runs with a worker on this host.
-        allowed: the devices that a run may have.
+        devices: those that the run may have.
         slots: how many runs go at once.
         cooling: devices on which a run has just ended.
     """
-    if not queued or len(working) >= slots:
+    if len(working) >= slots:
         return None
-    run = queued[0]
-    on = {device: [other for other in working if other.device == device] for device in allowed(run)}
+    on = {device: [other for other in working if other.device == device] for device in devices}
     for device in sorted(on, key=lambda device: len(on[device])):
         if device not in cooling and _may_share(run, on[device]):
-            return run, device
+            return Place(device)
     return None
 
 

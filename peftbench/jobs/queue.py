@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import platform
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from peftbench.errors import EXIT_MISSING, MissingError
+from peftbench.errors import MissingError
 from peftbench.jobs.lock import RunnerLock
 from peftbench.jobs.surroundings import keep
 from peftbench.paths import run_folder, runs_folder
@@ -56,50 +57,55 @@ def enqueue(
             resolved.spec.hash(),
             resolved.spec.group_hash(),
             resolved.origins,
-            name,
-            sweep,
-            meter_settings or MeterSettings(),
-            settings or RunSettings(),
+            name=name,
+            sweep=sweep,
+            meter_settings=meter_settings or MeterSettings(),
+            settings=settings or RunSettings(),
         )
         for resolved in runs
     ]
     with Writer(database) as writer:
-        if slots is not None:
-            writer.set_queue(platform.node(), {"slots": str(slots)})
-        ids = writer.create_runs(new)
         try:
-            for run_id in ids:
-                folder = run_folder(database, run_id)
-                folder.mkdir(parents=True)
-                keep(folder)
-            ensure_runner(database)
-        except OSError as error:
-            reason = f"it could not be made ready to start: {error}"
-            for run_id in ids:
-                writer.end(run_id, "failed", reason, since=("queued",), failure="storage", exit_code=EXIT_MISSING)
-            raise MissingError(f"run {ids[0]}: {reason}") from error
-    return ids
+            for run in new:  # before anybody can see it: it may be started at once
+                keep(run_folder(database, run.id))
+            if slots is not None:
+                writer.set_queue(platform.node(), {"slots": str(slots)})
+            writer.create_runs(new)
+        except BaseException as error:
+            for run in new:
+                shutil.rmtree(run_folder(database, run.id), ignore_errors=True)
+            if isinstance(error, OSError):
+                raise MissingError(f"a run's folder beside {database} cannot be made: {error}") from error
+            raise
+    ensure_runner(database)
+    return [run.id for run in new]
 
 
 def ensure_runner(database: Path) -> bool:
     """Start what drains the queue of a database on this host, unless it is there; whether it was started.
 
     That two are started at once does no harm: the second finds the lock taken and goes.
+
+    Raises:
+        MissingError: it cannot be started.
     """
     _started[:] = [process for process in _started if process.poll() is None]
-    if RunnerLock(database).holder() is not None:
-        return False
     log = runner_log(database)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    fresh = log.exists() and log.stat().st_size > _LARGEST_LOG
-    with log.open("wb" if fresh else "ab") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "peftbench.jobs.runner", "--db", str(database.resolve())],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+    try:
+        if RunnerLock(database).holder() is not None:
+            return False
+        log.parent.mkdir(parents=True, exist_ok=True)
+        fresh = log.exists() and log.stat().st_size > _LARGEST_LOG
+        with log.open("wb" if fresh else "ab") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "peftbench.jobs.runner", "--db", str(database.resolve())],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+    except OSError as error:
+        raise MissingError(f"what drains the queue of {database} cannot be started: {error}") from error
     _started.append(process)
     return True
 

@@ -18,11 +18,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from peftbench.errors import EXIT_FAILED, EXIT_INTERRUPTED, PeftbenchError
+from peftbench.errors import EXIT_FAILED, EXIT_INTERRUPTED, MissingError, PeftbenchError
 from peftbench.jobs.liveness import GONE_S, SILENT_S, liveness, seconds_since, state_shown
 from peftbench.jobs.lock import RunnerLock
-from peftbench.jobs.places import Device, allowed_devices, cards_here, next_place, threads_each
-from peftbench.jobs.surroundings import kept
+from peftbench.jobs.places import Device, allowed_devices, cards_here, free_place, threads_each
+from peftbench.jobs.surroundings import Surroundings, kept
 from peftbench.jobs.worker import EXIT_UNWRITTEN
 from peftbench.paths import run_folder
 from peftbench.store.reader import Reader
@@ -55,41 +55,36 @@ class Runner:
         self._looked_at = -LOOK_AROUND_S
         self._kills_by_kernel = _kills_by_kernel()
 
-    def tick(self) -> bool:
+    def tick(self, reader: Reader, writer: Writer) -> bool:
         """Do what there is to do now; False where nothing is queued and no worker of this host is left."""
-        with Reader(self.database) as reader, Writer(self.database) as writer:
-            self._reap(reader, writer)
-            active = [run for run in reader.active() if run.worker is None or run.worker.host == self.host]
-            if time.monotonic() - self._looked_at >= LOOK_AROUND_S:
-                self._looked_at = time.monotonic()
-                for run in reader.active():
-                    self._look_at(run, writer)
-            for run in active:
-                if run.state == "stopping":
-                    self._press_stop(run, writer)
-            self._start_next(active, reader, writer)
-            return bool(active or self.children)
+        self._reap(reader, writer)
+        working = reader.working()
+        if time.monotonic() - self._looked_at >= LOOK_AROUND_S:
+            self._looked_at = time.monotonic()
+            for run in working:
+                self._look_at(run, writer)
+        here = [run for run in working if run.worker is None or run.worker.host == self.host]
+        for run in here:
+            if run.state == "stopping":
+                self._press_stop(run, writer)
+        first = reader.first_queued()
+        if first is not None:
+            self._start(first, here, reader, writer)
+        return bool(first or here or self.children)
 
-    def _start_next(self, active: Sequence[Run], reader: Reader, writer: Writer) -> None:
+    def _start(self, run: Run, working: Sequence[Run], reader: Reader, writer: Writer) -> None:
+        """Start the first run of the queue, if there is a place for it."""
         settings = reader.queue_settings(self.host)
         slots = int(settings.get("slots") or max(1, len(self.cards)))
         resting_s = float(settings.get("cooldown_s") or (COOLDOWN_GPU_S if self.cards else 0.0))
         moment = time.monotonic()
-        found = next_place(
-            [run for run in active if run.state == "queued"],
-            [run for run in active if run.state != "queued"],
-            lambda run: allowed_devices(self.cards, kept(run_folder(self.database, run.id)).variables),
-            slots,
-            {device for device, ended_at in self._cool_at.items() if moment - ended_at < resting_s},
-        )
-        if found is None:
-            return
-        run, device = found
-        if not writer.start(run.id, device):
-            return
+        cooling = {device for device, ended_at in self._cool_at.items() if moment - ended_at < resting_s}
         try:
-            self.children[run.id] = start_worker(self.database, run, device, slots)
-        except (OSError, PeftbenchError) as error:
+            surroundings = kept(run_folder(self.database, run.id))
+            place = free_place(run, working, allowed_devices(self.cards, surroundings.variables), slots, cooling)
+            if place is not None and writer.start(run.id, place.device):
+                self.children[run.id] = start_worker(self.database, run.id, surroundings, place.device, slots)
+        except (OSError, MissingError) as error:
             reason = f"its worker could not be started: {error}"
             writer.end(run.id, "failed", reason, failure="defect", exit_code=EXIT_FAILED)
 
@@ -168,22 +163,22 @@ class Runner:
             _signal(run.worker.pid, signal.SIGTERM)
 
 
-def start_worker(database: Path, run: Run, device: Device, slots: int) -> subprocess.Popen[bytes]:
+def start_worker(
+    database: Path, run_id: str, surroundings: Surroundings, device: Device, slots: int
+) -> subprocess.Popen[bytes]:
     """Start the worker of a run, in a session of its own, with its output in the run's log.
 
     Raises:
-        OSError, MissingError: it cannot be started.
+        OSError: it cannot be started.
     """
-    folder = run_folder(database, run.id)
-    surroundings = kept(folder)
     environment = surroundings.environment(os.environ)
     if device is not None:
         environment["CUDA_VISIBLE_DEVICES"] = device
     elif slots > 1:
         environment.setdefault("OMP_NUM_THREADS", str(threads_each(os.cpu_count() or 1, slots)))
-    with (folder / "worker.log").open("ab") as output:
+    with (run_folder(database, run_id) / "worker.log").open("ab") as output:
         return subprocess.Popen(
-            [surroundings.python, "-P", "-m", "peftbench.jobs.worker", run.id, "--db", str(database.resolve())],
+            [surroundings.python, "-P", "-m", "peftbench.jobs.worker", run_id, "--db", str(database.resolve())],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -198,33 +193,40 @@ def drain(database: Path) -> None:
     with RunnerLock(database) as lock:
         if not lock.take():
             return
-        runner = Runner(database, cards_here())
-        idle_since, troubles = time.monotonic(), 0
-        while database.exists():
+        runner, troubles = Runner(database, cards_here()), 0
+        while True:
             try:
-                busy = runner.tick()
-                troubles = 0
-            except PeftbenchError as error:
-                troubles += 1
-                print(f"{error.message}; tried again in {TROUBLE_S:.0f} s", file=sys.stderr, flush=True)
-                if troubles > TROUBLES:
-                    raise
-                time.sleep(TROUBLE_S)
-                continue
-            if busy:
-                idle_since = time.monotonic()
-            elif time.monotonic() - idle_since > IDLE_S:
+                _drain_while_busy(runner)
                 # Whoever queued a run before this moment saw the lock held, and counts on this look at the queue.
                 lock.release()
                 if not _waits(database) or not lock.take():
                     return
+                troubles = 0
+            except PeftbenchError as error:
+                troubles += 1
+                print(f"{error.message}; tried again in {TROUBLE_S:.0f} s", file=sys.stderr, flush=True)
+                if troubles > TROUBLES or not (lock.held or lock.take()):
+                    raise
+                time.sleep(TROUBLE_S)
+
+
+def _drain_while_busy(runner: Runner) -> None:
+    """Tick until there was nothing to do for a while, or the database is gone."""
+    if not runner.database.exists():
+        return
+    file, idle_since = runner.database.stat().st_ino, time.monotonic()
+    with Reader(runner.database) as reader, Writer(runner.database) as writer:
+        while runner.database.exists() and runner.database.stat().st_ino == file:
+            if runner.tick(reader, writer):
                 idle_since = time.monotonic()
+            elif time.monotonic() - idle_since > IDLE_S:
+                return
             time.sleep(POLL_S)
 
 
 def _waits(database: Path) -> bool:
     with Reader(database) as reader:
-        return bool(reader.active())
+        return reader.first_queued() is not None or bool(reader.working())
 
 
 def _signal(pid: int, number: signal.Signals) -> None:

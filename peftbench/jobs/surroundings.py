@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 from peftbench.errors import MissingError
 
@@ -40,12 +41,17 @@ class Surroundings:
 
 
 def keep(folder: Path) -> None:
-    """Write down the calling process's surroundings for the run of a folder."""
+    """Write down the calling process's surroundings for the run of a folder, which is made; whole or not at all.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
     variables = {name: value for name, value in os.environ.items() if _is_kept(name)}
     content = {"python": sys.executable, "folder": str(Path.cwd()), "variables": variables}
-    file = os.open(folder / _FILE, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(file, "w", encoding="utf-8", errors="surrogateescape") as out:
-        json.dump(content, out)
+    with NamedTemporaryFile("w", dir=folder, delete=False, encoding="utf-8", errors="surrogateescape") as out:
+        json.dump(content, out)  # for its owner's eyes only, as every temporary file
+    Path(out.name).replace(folder / _FILE)
 
 
 def kept(folder: Path) -> Surroundings:

@@ -19,6 +19,7 @@ from peftbench.errors import (
     Interrupted,
     PeftbenchError,
     StorageError,
+    TrainingError,
 )
 from peftbench.jobs.failures import is_out_of_memory, kind_of, out_of_memory, reason_of
 from peftbench.jobs.heartbeat import Heartbeat
@@ -77,6 +78,7 @@ def _end(log: RunLog, stops: Stops, run: Run, database: Path, heartbeat: Heartbe
             traceback.print_exc()
         return _failed(log, database, run, error)
     log.finish("finished", reason)
+    _remove_snapshots(database, run)
     return EXIT_OK
 
 
@@ -88,7 +90,16 @@ def _failed(log: RunLog, database: Path, run: Run, error: BaseException) -> int:
         reason = out_of_memory(error, RunSpec.model_validate_json(run.spec_json), progress, predicted)
     print(reason, file=sys.stderr)
     log.finish("failed", reason, code, kind_of(error))
+    if isinstance(error, TrainingError):
+        _remove_snapshots(database, run)
     return code
+
+
+def _remove_snapshots(database: Path, run: Run) -> None:
+    """Delete what the run could go on from, once the store says that it never will."""
+    from peftbench.training.snapshot import remove_all
+
+    remove_all(run_folder(database, run.id))
 
 
 def main() -> int:

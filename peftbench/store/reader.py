@@ -13,6 +13,7 @@ from peftbench.errors import MissingError, UsageError, did_you_mean
 from peftbench.store.connection import open_for_reading
 from peftbench.store.rows import (
     ACTIVE_STATES,
+    WORKING_STATES,
     Epoch,
     Event,
     MeterSettings,
@@ -142,6 +143,16 @@ class Reader:
         sql = f"SELECT * FROM runs WHERE state IN ({marks}) ORDER BY state = 'queued', place, rowid"
         return [_run(row) for row in self._rows(sql, *ACTIVE_STATES)]
 
+    def working(self) -> list[Run]:
+        """Return the runs that have a worker, or are to have one at any moment."""
+        marks = ", ".join("?" * len(_PLACED))
+        return [_run(row) for row in self._rows(f"SELECT * FROM runs WHERE state IN ({marks})", *_PLACED)]
+
+    def first_queued(self) -> Run | None:
+        """Return the run whose turn is next."""
+        sql = "SELECT * FROM runs WHERE state = 'queued' ORDER BY place, rowid LIMIT 1"
+        return next((_run(row) for row in self._rows(sql)), None)
+
     def queue_settings(self, host: str) -> dict[str, str]:
         """Return how a host's queue is to work, as it was said: `slots`, `cooldown_s`."""
         return dict(self._rows("SELECT name, value FROM queue_settings WHERE host = ?", host))  # type: ignore[arg-type]
@@ -184,6 +195,7 @@ class Reader:
         return [dict(row) for row in self._rows(sql, *values)]
 
 
+_PLACED = sorted({"starting", *WORKING_STATES})
 _USAGE_COLUMNS = tuple(field.name for field in fields(Usage))
 _NOT_IN_PHASE = ("id", "run_id", "sequence")
 

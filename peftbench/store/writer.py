@@ -35,6 +35,7 @@ class NewRun:
     spec_hash: str
     group_hash: str
     origins: Mapping[str, str]
+    id: str = field(default_factory=lambda: "".join(secrets.choice(_ID_LETTERS) for _ in range(8)))
     name: str | None = None
     sweep: str | None = None
     meter_settings: MeterSettings = field(default_factory=MeterSettings)
@@ -57,21 +58,19 @@ class Writer(Transactions):
                 f"database {self.path}: cannot be written: {error}", "make room, or look at: peftbench doctor"
             ) from error
 
-    def create_runs(self, runs: Collection[NewRun]) -> list[str]:
-        """Queue runs behind those that wait, all or none, and return their ids in the same order.
+    def create_runs(self, runs: Collection[NewRun]) -> None:
+        """Queue runs behind those that wait, all or none. From now on they may be started at any moment.
 
         Raises:
             UsageError: another run has a name that was given.
         """
-        ids = []
         with self._transaction(durable=True) as connection:
             taken = {row[0] for row in connection.execute("SELECT name FROM runs")}
             place = connection.execute("SELECT coalesce(max(place), 0) FROM runs").fetchone()[0]
             for number, run in enumerate(runs, start=1):
                 name = _free_name(run, taken)
                 taken.add(name)
-                ids.append(_insert(connection, run, name, place + number))
-        return ids
+                _insert(connection, run, name, place + number)
 
     def start(self, run_id: str, device: str | None) -> bool:
         """Give a queued run its place on a device; False where it is queued no longer."""
@@ -160,10 +159,10 @@ class Writer(Transactions):
             connection.execute("DELETE FROM runs WHERE id = ?", (run.id,))
 
 
-def _insert(connection: sqlite3.Connection, run: NewRun, name: str, place: int) -> str:
+def _insert(connection: sqlite3.Connection, run: NewRun, name: str, place: int) -> None:
     spec = json.loads(run.spec_json)
     values: dict[str, Any] = {
-        "id": "".join(secrets.choice(_ID_LETTERS) for _ in range(8)),
+        "id": run.id,
         "name": name,
         "state": "queued",
         "preset": spec["preset"],
@@ -186,7 +185,6 @@ def _insert(connection: sqlite3.Connection, run: NewRun, name: str, place: int) 
     marks = ", ".join("?" * len(values))
     connection.execute(f"INSERT INTO runs ({', '.join(values)}) VALUES ({marks})", tuple(values.values()))
     connection.execute("INSERT INTO events VALUES (?, 1, ?, 'state', 'queued')", (values["id"], moment))
-    return str(values["id"])
 
 
 def _free_name(run: NewRun, taken: Collection[str]) -> str:

@@ -14,7 +14,7 @@ import torch
 from peftbench.data.encode import EncodedSplit, encode_split
 from peftbench.data.load import SPLITS, SplitName, load_split
 from peftbench.encoder import EncoderFiles, find_encoder, load_encoder, load_tokenizer
-from peftbench.errors import PeftbenchError, TrainingError, UsageError
+from peftbench.errors import PeftbenchError, UsageError
 from peftbench.meters.conditions import measured_under
 from peftbench.meters.session import MeterSession
 from peftbench.methods.registry import method_info
@@ -41,7 +41,8 @@ def execute(
     """Load everything the spec names and train it, measured from beginning to end.
 
     Where the folder holds a snapshot of the same spec, the run goes on from there. Returns why it ended before the
-    epochs that the spec asks for, or None.
+    epochs that the spec asks for, or None. Snapshots stay until whoever called has written down that it ended
+    (`snapshot.remove_all`).
 
     Args:
         spec: all that determines the run.
@@ -73,14 +74,10 @@ def execute(
             recorder.describe(conditions={}, memory_predicted=_predicted_memory(trainer, recorder))
             reason = trainer.run()
             facts["memory_measured"] = _measured_memory(trainer, recorder)
-        except TrainingError:
-            snapshots.remove()  # from any of them it would come to the same
-            raise
         finally:
             recorder.closing()
             whole, conditions = meters.close()
             recorder.ending(whole, meters.rows(), conditions, **facts)
-    snapshots.remove()
     return reason
 
 

@@ -12,7 +12,7 @@ import io
 import random
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -72,7 +72,7 @@ class Snapshots:
         """Return the newest snapshot that can be used; tell of those that cannot."""
         remove_unfinished(self.folder, "snapshot-*")
         remove_unfinished(self.folder, "epoch-*")
-        paths = self._files()
+        paths = _files(self.folder)
         for path in reversed(paths):
             try:
                 found = Snapshot(path.stem, _read(path, self.spec_hash))
@@ -94,7 +94,7 @@ class Snapshots:
 
         One that cannot be written is told once, and those before it stay.
         """
-        number = max((_number(path) for path in self._files()), default=0) + 1
+        number = max((_number(path) for path in _files(self.folder)), default=0) + 1
         path = self.folder / f"snapshot-{number}.ckpt"
         try:
             write_whole(path, lambda file: _dump(state, self.spec_hash, file))
@@ -107,21 +107,23 @@ class Snapshots:
             self._tried_at = time.monotonic()
         self._is_failing = False
         self._good = [*self._good, path][-KEPT:]
-        self._remove(keep=self._good)
+        _remove(path for path in _files(self.folder) if path not in self._good)
         return True
 
-    def remove(self) -> None:
-        """Delete all of them: the run is over."""
-        self._remove(keep=[])
 
-    def _remove(self, keep: list[Path]) -> None:
-        for path in self._files():
-            if path not in keep:
-                with suppress(OSError):  # it only takes room
-                    path.unlink(missing_ok=True)
+def remove_all(folder: Path) -> None:
+    """Delete a run's snapshots: it is over, or would come to the same failure from each of them."""
+    _remove(_files(folder))
 
-    def _files(self) -> list[Path]:
-        return sorted((path for path in self.folder.glob("snapshot-*") if _NAME.fullmatch(path.name)), key=_number)
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        with suppress(OSError):  # it only takes room
+            path.unlink(missing_ok=True)
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted((path for path in folder.glob("snapshot-*") if _NAME.fullmatch(path.name)), key=_number)
 
 
 class _Unusable(Exception):

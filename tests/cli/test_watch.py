@@ -219,14 +219,20 @@ class TestPlain:
         assert process.returncode == 0
 
     @pytest.mark.parametrize(
-        ("state", "code", "left_with"), [("failed", 1, 1), ("failed", 3, 3), ("stopped", 130, 130)]
+        ("state", "code", "left_with", "next_step"),
+        [("failed", 1, 1, "log"), ("failed", 3, 3, "log"), ("stopped", 130, 130, "resume")],
     )
-    def test_the_exit_code_is_the_runs(self, store: Store, state: str, code: int, left_with: int) -> None:
+    def test_the_exit_code_is_the_runs(
+        self, store: Store, state: str, code: int, left_with: int, next_step: str
+    ) -> None:
         run_id = store.start()
         store.writer.finish(run_id, state, "out of memory", code)  # type: ignore[arg-type]
         done = watch(store, run_id, "--plain")
         assert done.returncode == left_with
-        said([f"run lora-r12-1 ({run_id}) {state}: out of memory", "peftbench show lora-r12-1"], done.stderr.decode())
+        said(
+            [f"run lora-r12-1 ({run_id}) {state}: out of memory", f"peftbench {next_step} lora-r12-1"],
+            done.stderr.decode(),
+        )
 
     def test_a_run_whose_worker_died_is_lost(self, store: Store) -> None:
         run_id = store.start(claimed=False)

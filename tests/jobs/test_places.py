@@ -9,56 +9,46 @@ from types import ModuleType
 import pytest
 
 from peftbench.jobs import places
-from peftbench.jobs.places import allowed_devices, next_place, threads_each
+from peftbench.jobs.places import allowed_devices, free_place, threads_each
 from peftbench.store.rows import MeterSettings, Run
 from tests.jobs.rows import run
 
 CARDS = ("GPU-aaaa", "GPU-bbbb")
 
 
-def anywhere(cards: tuple[str, ...]) -> object:
-    return lambda run: allowed_devices(cards, {})
-
-
-def start(queued: list[Run], working: list[Run], cards: tuple[str, ...] = CARDS, slots: int = 2, cooling=()) -> object:
-    found = next_place(queued, working, anywhere(cards), slots, cooling)
-    return None if found is None else (found[0].id, found[1])
+def start(first: Run, working: list[Run], cards: tuple[str, ...] = CARDS, slots: int = 2, cooling=()) -> object:
+    found = free_place(first, working, allowed_devices(cards, {}), slots, cooling)
+    return "waits" if found is None else found.device
 
 
 def test_one_run_at_a_time_without_a_card() -> None:
     first, second = run("a"), run("b")
-    assert start([first, second], [], (), 1) == ("a", None)
-    assert start([second], [first], (), 1) is None
-    assert start([second], [first], (), 2) == ("b", None)
-    assert start([], [], (), 1) is None
+    assert start(first, [], (), 1) is None
+    assert start(second, [first], (), 1) == "waits"
+    assert start(second, [first], (), 2) is None
 
 
 def test_one_run_on_each_card() -> None:
     a, b, c = run("a"), run("b", device=CARDS[0]), run("c", device=CARDS[1])
-    assert start([a], []) == ("a", CARDS[0])
-    assert start([a], [b]) == ("a", CARDS[1])
-    assert start([a], [b, c]) is None
-    assert start([a], [b, c], slots=3) == ("a", CARDS[0])
+    assert start(a, []) == CARDS[0]
+    assert start(a, [b]) == CARDS[1]
+    assert start(a, [b, c]) == "waits"
+    assert start(a, [b, c], slots=3) == CARDS[0]
 
 
 def test_a_card_rests_between_two_runs() -> None:
-    assert start([run("a")], [], cooling={CARDS[0]}) == ("a", CARDS[1])
-    assert start([run("a")], [], cooling=set(CARDS)) is None
-    assert start([run("a")], [], (), 1, cooling={None}) is None
+    assert start(run("a"), [], cooling={CARDS[0]}) == CARDS[1]
+    assert start(run("a"), [], cooling=set(CARDS)) == "waits"
+    assert start(run("a"), [], (), 1, cooling={None}) == "waits"
 
 
 def test_locked_clocks_take_the_whole_card() -> None:
     locked = MeterSettings(lock_clocks_mhz=1410)
     sharing = run("b", device=CARDS[0]), run("c", device=CARDS[1])
-    assert start([run("a", meter_settings=locked)], list(sharing), slots=8) is None
-    assert start([run("a", meter_settings=locked)], [sharing[0]], slots=8) == ("a", CARDS[1])
+    assert start(run("a", meter_settings=locked), list(sharing), slots=8) == "waits"
+    assert start(run("a", meter_settings=locked), [sharing[0]], slots=8) == CARDS[1]
     alone = run("b", device=CARDS[0], meter_settings=locked)
-    assert start([run("a")], [alone], (CARDS[0],), slots=8) is None
-
-
-def test_the_first_of_the_queue_is_not_overtaken() -> None:
-    locked = run("a", meter_settings=MeterSettings(lock_clocks_mhz=1410))
-    assert start([locked, run("z")], [run("b", device=CARDS[0])], (CARDS[0],), slots=8) is None
+    assert start(run("a"), [alone], (CARDS[0],), slots=8) == "waits"
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from peftbench.errors import MissingError, UsageError
+from peftbench.jobs import control
 from peftbench.jobs.follow import Update
 from peftbench.jobs.launch import Launched, launch
 from peftbench.jobs.liveness import liveness, state_shown, this_process
@@ -154,6 +155,17 @@ def test_a_defect_keeps_its_traceback_in_the_log(db: Path, tiny: Callable[..., R
     assert "KeyError" in last.run.reason
     assert "Traceback" in log_of(launched)
     assert last.run.failure == "defect"
+
+
+def test_a_run_that_diverged_says_so_and_has_nothing_to_go_on_from(db: Path, tiny: Callable[..., Resolved]) -> None:
+    """It would come to the same from each of its checkpoints."""
+    launched = launch(tiny("full", [*LONG, "train.lr=10.0", "train.weight_decay=1e9"]), db)
+    last = follow(launched)
+    assert (last.run.state, last.run.failure, last.run.exit_code) == ("failed", "nan", 1), log_of(launched)
+    assert "learning rate" in last.run.reason
+    assert not list(launched.log.parent.glob("snapshot-*"))
+    with pytest.raises(UsageError, match="would fail in the same way again"):
+        control.resume(db, last.run)
 
 
 def test_files_that_are_not_there_start_no_run(db: Path, tmp_path: Path) -> None:

@@ -27,8 +27,9 @@ class Life:
         self.writer.__exit__(None, None, None)
 
     def create_run(self, **facts: Any) -> str:
-        (run_id,) = self.writer.create_runs([NewRun(**{k: v for k, v in facts.items() if v is not None})])
-        return run_id
+        run = NewRun(**{k: v for k, v in facts.items() if v is not None})
+        self.writer.create_runs([run])
+        return run.id
 
     def worker(self, run_id: str, worker: Worker = WORKER) -> RunLog | None:
         """Start the run and return what its new worker writes with; None where it may not have it."""
