@@ -53,7 +53,8 @@ def main() -> None:
     show(figures)
     if arguments.json:
         arguments.json.write_text(json.dumps(figures, indent=2))
-    sys.exit(0 if figures["lost"] == figures["doubled"] == figures["errors"] == 0 else 1)
+    wrong = ("lost", "doubled", "errors", "disordered_runs", "unfinished_runs")
+    sys.exit(0 if figures["integrity"] == "ok" and not any(figures[name] for name in wrong) else 1)
 
 
 def measure(writers: int, readers: int, rate: int, seconds: float) -> dict[str, Any]:

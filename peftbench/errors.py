@@ -7,6 +7,7 @@ Anything else that is raised is a defect of the program and keeps its traceback 
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 EXIT_OK = 0
@@ -15,6 +16,7 @@ EXIT_USAGE = 2
 EXIT_MISSING = 3
 EXIT_REFUSED = 4
 EXIT_INTERRUPTED = 130
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)  # of an OSError: a full disk, a quota
 
 
 class PeftbenchError(Exception):

@@ -20,12 +20,13 @@ VOLATILE = frozenset({"tmpfs", "ramfs"})
 MOUNTINFO = Path("/proc/self/mountinfo")
 
 
-def system_under(path: PurePath) -> tuple[str, PurePath] | None:
-    """Return the kind of file system that a path lies on here, and where it is mounted; None where none can tell."""
-    try:
-        return file_system(MOUNTINFO.read_text("utf-8", "surrogateescape"), path)
-    except OSError:
-        return None
+def system_under(path: PurePath, mountinfo: Path = MOUNTINFO) -> tuple[str, PurePath] | None:
+    """Return the kind of file system that a path lies on here, and where it is mounted.
+
+    Raises:
+        OSError: the list of mounts cannot be read.
+    """
+    return file_system(mountinfo.read_text("utf-8", "surrogateescape"), path)
 
 
 def file_system(mountinfo: str, path: PurePath) -> tuple[str, PurePath] | None:

@@ -32,6 +32,11 @@ def run_folder(database: Path, run_id: str) -> Path:
     return runs_folder(database) / run_id
 
 
+def worker_log(database: Path, run_id: str) -> Path:
+    """Return the file that a run's workers print into."""
+    return run_folder(database, run_id) / "worker.log"
+
+
 def runs_folder(database: Path) -> Path:
     """Return the folder beside a database for what its runs leave in files."""
     database = database.resolve()

@@ -9,6 +9,7 @@ import typer
 
 from peftbench.cli.output import Database, Json, command, database, print_json, show
 from peftbench.cli.runs import RunName
+from peftbench.text import clean
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,7 +70,7 @@ def queue(
 def _settings_line(settings: dict[str, str]) -> str:
     words = []
     if "slots" in settings:
-        words.append(f"{settings['slots']} at once")
+        words.append(f"{clean(settings['slots'])} at once")
     if "cooldown_s" in settings:
         words.append(f"{float(settings['cooldown_s']):g} s of rest between two runs on a device")
     return f"on this machine: {', '.join(words)}"
@@ -92,7 +93,7 @@ def stop(
         for run in found:
             state = control.stop(where, run)
             if state is None:
-                show(f"{run.name} is {run.state} already")
+                show(f"{clean(run.name)} is {run.state} already")
             elif now:
                 control.kill(reader.run(run.id))
         for run in found:
@@ -100,7 +101,7 @@ def stop(
                 for _ in follow(where, run.id):
                     pass
             ended = reader.run(run.id)
-            show(f"{ended.name} is {ended.state}" + (f": {ended.reason}" if ended.reason else ""))
+            show(f"{clean(ended.name)} is {ended.state}" + (f": {clean(ended.reason)}" if ended.reason else ""))
 
 
 def resume(run: RunName = "latest", detach: Detach = False, db: Database = None) -> None:
@@ -163,30 +164,26 @@ def log(
     db: Database = None,
 ) -> None:
     """Print what a run's worker has printed."""
-    import time
-
-    from peftbench.paths import run_folder
+    from peftbench.jobs.follow import follow
+    from peftbench.paths import worker_log
     from peftbench.store.reader import Reader
-    from peftbench.store.rows import ACTIVE_STATES
 
     where = database(db)
     with Reader(where) as reader:
         found = reader.find(run)
-        path = run_folder(where, found.id) / "worker.log"
-        if not path.exists() and not following:
-            show(_no_log(found))
-            return
-        tail = _Tail(path, lines)
-        while True:
-            ended = reader.run(found.id).state not in ACTIVE_STATES
-            tail.print_new(last=ended or not following)
-            if ended or not following:
-                return
-            time.sleep(0.3)
+    path = worker_log(where, found.id)
+    if not path.exists() and not following:
+        show(_no_log(found))
+        return
+    tail = _Tail(path, lines)
+    if following:
+        for _ in follow(where, found.id):
+            tail.print_new(last=False)
+    tail.print_new(last=True)
 
 
 def _no_log(run: Run) -> str:
-    return f"{run.name} is {run.state}: no worker has printed anything yet"
+    return f"{clean(run.name)} is {run.state}: no worker has printed anything yet"
 
 
 class _Tail:
@@ -199,8 +196,6 @@ class _Tail:
 
     def print_new(self, last: bool) -> None:
         """Print the lines that are new; of a line without an end only when it is the `last` look."""
-        from peftbench.text import clean
-
         try:
             with self.path.open("rb") as file:
                 file.seek(self._at)

@@ -52,8 +52,8 @@ def show(*parts: RenderableType) -> None:
 
 
 def command(*words: str, db: Path | None) -> str:
-    """Return a command as the user would type it, on the same database."""
-    return shlex.join(["peftbench", *words, *(["--db", str(db)] if db else [])])
+    """Return a command as the user would type it, on the same database; names are cleaned."""
+    return clean(shlex.join(["peftbench", *words, *(["--db", str(db)] if db else [])]))
 
 
 def fresh_label(name: str) -> str:

@@ -158,7 +158,7 @@ def _follow_all(launched: list[Launched], follower: Follower, db: Path | None) -
     ended: list[Run] = []
     for number, each in enumerate(launched):
         ended.append(follow_one(each, follower))
-        if ended[-1].state == "stopped" and each.stops_asked:
+        if each.stops_asked:  # also where this one was quicker
             with Reader(each.database) as reader:
                 for later in launched[number + 1 :]:
                     stop(later.database, reader.run(later.run_id))

@@ -147,7 +147,7 @@ def delete(
     with Writer(where) as writer:
         for run in found.values():
             if state_shown(run) == "lost":
-                writer.end(run.id, "lost", "its worker is gone without a word", failure="signal", exit_code=EXIT_FAILED)
+                writer.end(run, "lost", "its worker is gone without a word", failure="signal", exit_code=EXIT_FAILED)
             elif run.state == "queued":
                 writer.request_stop(run.id, "deleted")
             writer.delete_run(run)

@@ -15,7 +15,6 @@ import typer
 
 from peftbench.cli.output import Database, command, console, database
 from peftbench.errors import EXIT_INTERRUPTED
-from peftbench.text import clean
 
 if TYPE_CHECKING:
     from peftbench.cli.progress import Follower
@@ -51,7 +50,7 @@ def watch(
         with _leaving_on_signals():
             ended = _follower(where, plain, ascii_only, interval).follow(follow(where, watched.id, _POLL_S))
     except KeyboardInterrupt:
-        again, stop = (clean(command(word, watched.name, db=db)) for word in ("watch", "stop"))
+        again, stop = (command(word, watched.name, db=db) for word in ("watch", "stop"))
         print(f"the run goes on: {again}; stop it: {stop}", file=sys.stderr)
         raise typer.Exit(EXIT_INTERRUPTED) from None
     if ended.state != "finished":

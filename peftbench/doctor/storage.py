@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from peftbench import mounts
 from peftbench.doctor.findings import Check, Finding, fail, ok, skip, warn
 from peftbench.doctor.options import Options
-from peftbench.mounts import NETWORK, VOLATILE, file_system
+from peftbench.mounts import MOUNTINFO, NETWORK, VOLATILE
 
 MIB, GIB = 2**20, 2**30
 LEAST_FREE_GIB, ENOUGH_FREE_GIB = 0.2, 5.0  # a small run's checkpoints; a sweep of full fine-tuning of BERT-base
 LARGE_WAL_MIB = 64.0
-MOUNTINFO = Path("/proc/self/mountinfo")
 _OTHER = "choose another with --db FILE, or PEFTBENCH_DB"
 _OTHER_CACHE = "choose another with PEFTBENCH_CACHE"
 
@@ -59,10 +59,9 @@ def writable(name: str, folder: Path, remedy: str, file: Path | None = None) -> 
 def system_under(database: Path, mountinfo: Path = MOUNTINFO) -> Finding:
     """Read the machine's mounts and judge the one under the database."""
     try:
-        text = mountinfo.read_text("utf-8", "surrogateescape")
+        return system_finding(mounts.system_under(existing(database).resolve(), mountinfo))
     except OSError as error:
         return skip("file system", f"{mountinfo} cannot be read: {error.strerror}")
-    return system_finding(file_system(text, existing(database).resolve()))
 
 
 def system_finding(found: tuple[str, os.PathLike[str]] | None) -> Finding:

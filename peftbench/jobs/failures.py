@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from peftbench.errors import DataError, MissingError, PeftbenchError, StorageError, TrainingError, UsageError
+from peftbench.errors import NO_ROOM, DataError, MissingError, PeftbenchError, StorageError, TrainingError, UsageError
 from peftbench.spec.model import RunSpec
 from peftbench.store.rows import Failure, Progress
 from peftbench.text import clean
@@ -27,6 +27,8 @@ def kind_of(error: BaseException) -> Failure:
     """Return the kind of a failure."""
     if is_out_of_memory(error):
         return "out-of-memory"
+    if isinstance(error, OSError) and error.errno in NO_ROOM:
+        return "storage"
     return next((kind for type_, kind in _KINDS if isinstance(error, type_)), "defect")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from peftbench.jobs import control
 from peftbench.jobs.follow import POLL_S, Update, follow
 from peftbench.jobs.queue import enqueue
-from peftbench.paths import run_folder
+from peftbench.paths import worker_log
 from peftbench.spec.resolve import Resolved
 from peftbench.store.rows import MeterSettings, RunSettings
 
@@ -18,7 +18,7 @@ class Launched:
 
     def __init__(self, run_id: str, database: Path) -> None:
         self.run_id, self.database = run_id, database
-        self.log = run_folder(database, run_id) / "worker.log"
+        self.log = worker_log(database, run_id)
         self.stops_asked = self._stops_done = 0
 
     def follow(self, poll_s: float = POLL_S) -> Iterator[Update]:

@@ -18,7 +18,7 @@ class RunnerLock:
 
     def __init__(self, database: Path) -> None:
         host = re.sub("[^A-Za-z0-9.-]", "_", platform.node()) or "host"
-        self.path = runs_folder(database) / f"runner-{host}.lock"
+        self.path = runs_folder(database) / f"runner-{database.name}-{host}.lock"  # two databases may share a folder
         self._file: int | None = None
 
     def __enter__(self) -> Self:

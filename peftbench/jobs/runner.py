@@ -18,13 +18,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from peftbench.errors import EXIT_FAILED, EXIT_INTERRUPTED, MissingError, PeftbenchError
-from peftbench.jobs.liveness import GONE_S, SILENT_S, liveness, seconds_since, state_shown
+from peftbench.errors import EXIT_FAILED, EXIT_INTERRUPTED, MissingError, PeftbenchError, StorageError
+from peftbench.jobs.liveness import GONE_S, SILENT_S, liveness, state_shown
 from peftbench.jobs.lock import RunnerLock
+from peftbench.jobs.logs import print_if_possible
 from peftbench.jobs.places import Device, allowed_devices, cards_here, free_place, threads_each
 from peftbench.jobs.surroundings import Surroundings, kept
 from peftbench.jobs.worker import EXIT_UNWRITTEN
-from peftbench.paths import run_folder
+from peftbench.paths import run_folder, worker_log
 from peftbench.store.reader import Reader
 from peftbench.store.rows import ACTIVE_STATES, Failure, Run
 from peftbench.store.writer import Writer
@@ -50,6 +51,7 @@ class Runner:
     def __init__(self, database: Path, cards: Sequence[str]) -> None:
         self.database, self.cards, self.host = database, tuple(cards), platform.node()
         self.children: dict[str, subprocess.Popen[bytes]] = {}
+        self._stopping_since: dict[tuple[str, int], float] = {}  # by run and session, on a clock that does not jump
         self._terminated: set[tuple[str, int]] = set()
         self._cool_at: dict[Device, float] = {}
         self._looked_at = -LOOK_AROUND_S
@@ -67,8 +69,11 @@ class Runner:
         for run in here:
             if run.state == "stopping":
                 self._press_stop(run, writer)
+        known = {run.id for run in here}
+        # a run may have ended whose process still is: until that is gone its device is not free
+        here += [gone for run_id in self.children if run_id not in known and (gone := reader.get(run_id)) is not None]
         first = reader.first_queued()
-        if first is not None:
+        if first is not None and first.id not in self.children:
             self._start(first, here, reader, writer)
         return bool(first or here or self.children)
 
@@ -82,11 +87,21 @@ class Runner:
         try:
             surroundings = kept(run_folder(self.database, run.id))
             place = free_place(run, working, allowed_devices(self.cards, surroundings.variables), slots, cooling)
-            if place is not None and writer.start(run.id, place.device):
-                self.children[run.id] = start_worker(self.database, run.id, surroundings, place.device, slots)
-        except (OSError, MissingError) as error:
-            reason = f"its worker could not be started: {error}"
-            writer.end(run.id, "failed", reason, failure="defect", exit_code=EXIT_FAILED)
+        except MissingError as error:
+            writer.end(run, "failed", f"it cannot be started: {error}", failure="defect", exit_code=EXIT_FAILED)
+            return
+        if place is None or not writer.start(run.id, place.device):
+            return
+        started = reader.run(run.id)
+        try:
+            self.children[run.id] = start_worker(self.database, run.id, surroundings, place.device, slots)
+        except (FileNotFoundError, PermissionError) as error:
+            reason = f"its worker cannot be started: {error}"
+            writer.end(started, "failed", reason, failure="defect", exit_code=EXIT_FAILED)
+        except OSError as error:  # no memory, no room: another time may do
+            reason = f"its worker could not be started yet: {error}"
+            writer.back_to_queue(started, reason, first=True, by_itself=False)
+            raise StorageError(f"run {run.name} ({run.id}): {reason}") from error
 
     def _reap(self, reader: Reader, writer: Writer) -> None:
         """See to children that have ended."""
@@ -97,47 +112,49 @@ class Runner:
             run = reader.get(run_id)
             if run is not None:
                 self._cool_at[run.device] = time.monotonic()
-                if run.state in ACTIVE_STATES and run.state != "queued":
+                its_own = run.worker is None or run.worker.pid == process.pid
+                if its_own and run.state in ACTIVE_STATES and run.state != "queued":
                     self._ended(run, code, writer)
             del self.children[run_id]
+        self._kills_by_kernel = _kills_by_kernel()
 
     def _ended(self, run: Run, code: int, writer: Writer) -> None:
         """Write the end of a worker that ended without a word."""
-        how = _said(code)
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
         if run.state == "stopping":
-            writer.end(run.id, "stopped", f"stopped, with {how}", exit_code=EXIT_INTERRUPTED)
+            writer.end(run, "stopped", f"stopped, with {how}", exit_code=EXIT_INTERRUPTED)
             return
         if code == EXIT_UNWRITTEN:
             reason = "the database could not be written any more (is the disk full?)"
-            writer.end(run.id, "failed", reason, failure="storage", exit_code=EXIT_FAILED)
+            writer.end(run, "failed", reason, failure="storage", exit_code=EXIT_FAILED)
             return
         reason = f"the worker ended with {how} and without a word"
         failure: Failure = "signal" if code < 0 else "defect"
         if code == -signal.SIGKILL and _kills_by_kernel() > self._kills_by_kernel:
-            self._kills_by_kernel = _kills_by_kernel()
             reason += "; the kernel has just killed a process for want of memory"
             failure = "out-of-memory"
-        log = run_folder(self.database, run.id) / "worker.log"
         if failure == "defect" or not self._resume(run, reason, writer):
-            writer.end(run.id, "failed", f"{reason}; its log: {log}", failure=failure, exit_code=EXIT_FAILED)
+            reason += f"; its log: {worker_log(self.database, run.id)}"
+            writer.end(run, "failed", reason, failure=failure, exit_code=EXIT_FAILED)
 
     def _look_at(self, run: Run, writer: Writer) -> None:
-        """See to a worker that is not its child: of a runner before it, or of another host."""
-        if run.id in self.children:
-            return
-        shown = state_shown(run)
+        """See to a worker that says nothing, or that is of a runner before this one, or of another host."""
+        shown, child = state_shown(run), self.children.get(run.id)
         if shown == "stalled" and run.state == "running":
             writer.stall(run.id, f"its worker lives and has said nothing for {SILENT_S:.0f} s")
         if shown != "lost":
             return
+        if child is not None:  # it never claimed its run, or ends at this moment
+            child.kill()
+            return
         if run.state == "stopping":
-            writer.end(run.id, "stopped", "stopped, without a word of its worker", exit_code=EXIT_INTERRUPTED)
+            writer.end(run, "stopped", "stopped, without a word of its worker", exit_code=EXIT_INTERRUPTED)
             return
         here = run.worker is None or run.worker.host == self.host
         reason = "its worker is gone without a word" if here else f"no word of its worker for {GONE_S / 60:.0f} minutes"
         failure: Failure = "signal" if here else "lost-host"
         if not (here and self._resume(run, reason, writer)):
-            writer.end(run.id, "lost", reason, failure=failure, exit_code=EXIT_FAILED)
+            writer.end(run, "lost", reason, failure=failure, exit_code=EXIT_FAILED)
 
     def _resume(self, run: Run, reason: str, writer: Writer) -> bool:
         """Queue a run again whose worker was killed, unless that was done too often."""
@@ -148,19 +165,19 @@ class Runner:
 
     def _press_stop(self, run: Run, writer: Writer) -> None:
         """Take the next step of a stop: after the flag in the store, SIGTERM, then SIGKILL."""
+        child, moment = self.children.get(run.id), time.monotonic()
+        waited_s = moment - self._stopping_since.setdefault((run.id, run.session), moment)
         if run.worker is None:
-            if run.id not in self.children:
-                writer.end(run.id, "stopped", "stopped before it began", exit_code=EXIT_INTERRUPTED)
-            return
-        waited_s = seconds_since(run.stop_requested_at)
-        key = (run.id, run.session)
-        if liveness(run.worker) != "alive":
-            return
-        if waited_s > STOP_GRACE_S:
-            _signal(run.worker.pid, signal.SIGKILL)
-        elif waited_s > STOP_HEARD_S and key not in self._terminated:
-            self._terminated.add(key)
-            _signal(run.worker.pid, signal.SIGTERM)
+            if child is None:
+                writer.end(run, "stopped", "stopped before it began", exit_code=EXIT_INTERRUPTED)
+            elif waited_s > STOP_HEARD_S:  # its claim would be refused
+                child.kill()
+        elif liveness(run.worker) == "alive":
+            if waited_s > STOP_GRACE_S:
+                _signal(run.worker.pid, signal.SIGKILL)
+            elif waited_s > STOP_HEARD_S and (run.id, run.session) not in self._terminated:
+                self._terminated.add((run.id, run.session))
+                _signal(run.worker.pid, signal.SIGTERM)
 
 
 def start_worker(
@@ -176,7 +193,7 @@ def start_worker(
         environment["CUDA_VISIBLE_DEVICES"] = device
     elif slots > 1:
         environment.setdefault("OMP_NUM_THREADS", str(threads_each(os.cpu_count() or 1, slots)))
-    with (run_folder(database, run_id) / "worker.log").open("ab") as output:
+    with worker_log(database, run_id).open("ab") as output:
         return subprocess.Popen(
             [surroundings.python, "-P", "-m", "peftbench.jobs.worker", run_id, "--db", str(database.resolve())],
             stdin=subprocess.DEVNULL,
@@ -234,10 +251,6 @@ def _signal(pid: int, number: signal.Signals) -> None:
         os.kill(pid, number)
 
 
-def _said(code: int) -> str:
-    return f"signal {-code}" if code < 0 else f"exit code {code}"
-
-
 def _kills_by_kernel() -> int:
     """Return how many processes the kernel has killed for want of memory; 0 where it does not say."""
     with suppress(OSError, ValueError):
@@ -251,6 +264,7 @@ def main() -> int:
     """Read the command line and drain."""
     parser = argparse.ArgumentParser(prog="python -m peftbench.jobs.runner", description=__doc__)
     parser.add_argument("--db", type=Path, required=True, help="the database")
+    print_if_possible()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:

@@ -24,6 +24,7 @@ from peftbench.errors import (
 from peftbench.jobs.failures import is_out_of_memory, kind_of, out_of_memory, reason_of
 from peftbench.jobs.heartbeat import Heartbeat
 from peftbench.jobs.liveness import this_process
+from peftbench.jobs.logs import print_if_possible
 from peftbench.jobs.recorder import Stops, StopSignal, StoreRecorder
 from peftbench.paths import run_folder
 from peftbench.spec.model import RunSpec
@@ -108,12 +109,13 @@ def main() -> int:
     parser.add_argument("run", help="the run's id")
     parser.add_argument("--db", type=Path, required=True, help="the database that holds it")
     arguments = parser.parse_args()
+    print_if_possible()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a terminal that closes is not its business
     try:
         return work(arguments.run, arguments.db)
     except PeftbenchError as error:
         print(error.message, file=sys.stderr)
-        return error.exit_code
+        return EXIT_UNWRITTEN  # it never began: the database cannot be read or written
 
 
 if __name__ == "__main__":

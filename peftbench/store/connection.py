@@ -69,7 +69,10 @@ def _refuse_networks(path: Path) -> None:
     Raises:
         MissingError: the file lies, or would lie, on a network file system.
     """
-    found = system_under(path.resolve())
+    try:
+        found = system_under(path.resolve())
+    except OSError:  # no /proc here: it cannot be told
+        return
     if found is not None and found[0] in NETWORK:
         raise MissingError(
             f"database {path}: it lies on {found[0]}, mounted at {found[1]}, a network file system, over which SQLite"

@@ -41,6 +41,7 @@ from peftbench.store.transactions import OUTSIDERS, Transactions, move
 SPOOL_BYTES = 16 * 2**20
 TRY_AGAIN_S = 1.0
 LAST_TRIES_S = 60.0
+TOLD_AT_EVERY_START = ("data", "runtime", "memory", "prefix")  # kinds of events
 
 _WAITED_FOR = frozenset(
     {
@@ -87,11 +88,22 @@ class RunLog(Transactions):
         self._said = self._measured = self._samples_before = 0
         self._spool: deque[_Waiting] = deque()
         self._spooled_bytes = 0
-        self._spooled_since: float | None = None
+        self._trouble_since: float | None = None
+        self._trouble_told = False
         self._tried_at = 0.0
 
     def claim(self, worker: Worker) -> bool:
-        """Take a starting run for this worker; False where another worker or an end came first."""
+        """Take a starting run for this worker; False where another worker or an end came first.
+
+        Raises:
+            StorageError: the database cannot be written now.
+        """
+        try:
+            return self._claim(worker)
+        except sqlite3.OperationalError as error:
+            raise StorageError(f"database {self.path}: cannot be written: {error}") from error
+
+    def _claim(self, worker: Worker) -> bool:
         identity = {
             "worker_pid": worker.pid,
             "worker_started_at": worker.started_at,
@@ -224,15 +236,15 @@ class RunLog(Transactions):
             self._write(lambda connection: self._insert("losses", rows, replace=True), rows, durable=True)
 
     def put_event(self, kind: str, message: str) -> None:
-        """Store something worth telling later; not what an earlier session has told in the same words."""
+        """Store something worth telling later; of what every worker says as it starts, not what one before it said."""
         self._said += 1
         row = (self.run_id, self.session * OUTSIDERS + self._said, now(), kind, message)
-        first = self.session * OUTSIDERS
+        before = self.session * OUTSIDERS if kind in TOLD_AT_EVERY_START else 0
         self._write(
             lambda connection: connection.execute(
                 "INSERT OR IGNORE INTO events SELECT ?1, ?2, ?3, ?4, ?5 WHERE NOT EXISTS ("
                 " SELECT 1 FROM events WHERE run_id = ?1 AND kind = ?4 AND message = ?5 AND sequence < ?6)",
-                (*row, first),
+                (*row, before),
             ),
             row,
         )
@@ -270,7 +282,10 @@ class RunLog(Transactions):
         def word(connection: sqlite3.Connection) -> None:
             move(connection, self.run_id, state, WORKING_STATES, reason, columns)
 
+        if self._spool:
+            self._tell_trouble()  # after its end a run says nothing any more
         self._write(word, (reason,), durable=True, bounded=False)
+        self._trouble_told = True
         until = time.monotonic() + LAST_TRIES_S
         while self._spool and time.monotonic() < until:
             time.sleep(TRY_AGAIN_S)
@@ -306,6 +321,7 @@ class RunLog(Transactions):
                 if content is None:
                     return
             else:
+                self._trouble_since = None
                 return
         elif content is None:
             return
@@ -338,12 +354,12 @@ class RunLog(Transactions):
         if (error.sqlite_errorcode & 0xFF) not in _WAITED_FOR:
             raise error
         self._tried_at = time.monotonic()
-        if self._spooled_since is None:
-            self._spooled_since = self._tried_at
+        if self._trouble_since is None:
+            self._trouble_since = self._tried_at
             print(f"storage: {self.path} cannot be written ({error}); what happens waits in memory", file=sys.stderr)
 
     def _empty_spool(self) -> None:
-        count = len(self._spool)
+        """Write what waits, as far as that is possible; last of all, or before the run's end, how long it waited."""
         while self._spool:
             waiting = self._spool[0]
             try:
@@ -352,10 +368,21 @@ class RunLog(Transactions):
                 self._must_be_waited_for(error)
                 return
             self._spooled_bytes -= self._spool.popleft().size
-        assert self._spooled_since is not None
-        waited, self._spooled_since = time.monotonic() - self._spooled_since, None
-        print(f"storage: written again after {waited:.0f} s", file=sys.stderr)
-        self.put_event("storage", f"the database could not be written for {waited:.0f} s; {count} records waited")
+            if not self._spool and not self._trouble_told:
+                self._tell_trouble()
+        self._trouble_since, self._trouble_told = None, False
+        print("storage: it is written again", file=sys.stderr)
+
+    def _tell_trouble(self) -> None:
+        """Let an event wait that says how long nothing could be written."""
+        assert self._trouble_since is not None
+        self._trouble_told = True
+        self._said += 1
+        waited = f"{time.monotonic() - self._trouble_since:.0f} s"
+        message = f"the database could not be written for {waited}; what happened waited in memory"
+        row = (self.run_id, self.session * OUTSIDERS + self._said, now(), "storage", message)
+        sql = "INSERT OR IGNORE INTO events VALUES (?, ?, ?, ?, ?)"
+        self._spool.append(_Waiting(lambda connection: connection.execute(sql, row), False, 0))
 
     def _describe(self, values: Mapping[str, Any]) -> None:
         self._db["runs"].update(self.run_id, dict(values))

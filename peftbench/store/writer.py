@@ -88,8 +88,7 @@ class Writer(Transactions):
             by_itself: the queue does it, nobody asked.
         """
         with self._transaction(durable=True) as connection:
-            session = connection.execute("SELECT session FROM runs WHERE id = ?", (run.id,)).fetchone()
-            if session is None or session[0] != run.session:
+            if not _is_as(connection, run):
                 return False
             edge, step = ("min", -1) if first else ("max", 1)
             sql = f"SELECT coalesce({edge}(place), 0) + ? FROM runs"
@@ -103,20 +102,13 @@ class Writer(Transactions):
                 connection.execute("UPDATE runs SET resumed = resumed + 1 WHERE id = ?", (run.id,))
             return moved
 
-    def end(
-        self,
-        run_id: str,
-        state: State,
-        reason: str,
-        *,
-        since: Collection[str] = ACTIVE_STATES,
-        failure: Failure | None = None,
-        exit_code: int = 0,
-    ) -> bool:
-        """End a run whose worker cannot do it; False where it had ended already (the first end stands)."""
+    def end(self, run: Run, state: State, reason: str, *, failure: Failure | None = None, exit_code: int = 0) -> bool:
+        """End a run whose worker cannot do it; False where it has ended, or is no longer as `run` says."""
         columns = {"exit_code": exit_code, "failure": failure}
+        if run.state not in ACTIVE_STATES:
+            return False
         with self._transaction(durable=True) as connection:
-            return move(connection, run_id, state, since, reason, columns)
+            return _is_as(connection, run) and move(connection, run.id, state, (run.state,), reason, columns)
 
     def stall(self, run_id: str, reason: str) -> bool:
         """Say that a running run gets nowhere."""
@@ -131,10 +123,10 @@ class Writer(Transactions):
         with self._transaction() as connection:
             if move(connection, run_id, "stopped", ("queued",), reason, {"exit_code": 130}):
                 return "stopped"
-            since = ("starting", *WORKING_STATES)
-            if move(connection, run_id, "stopping", since, reason, {"stop_requested_at": now()}):
-                return "stopping"
-            return None
+            since = {"starting", *WORKING_STATES} - {"stopping"}
+            move(connection, run_id, "stopping", since, reason, {"stop_requested_at": now()})
+            stopping = "SELECT 1 FROM runs WHERE id = ? AND state = 'stopping'"
+            return "stopping" if connection.execute(stopping, (run_id,)).fetchone() else None
 
     def set_queue(self, host: str, settings: Mapping[str, str]) -> None:
         """Say how a host's queue is to work: `slots`, `cooldown_s`."""
@@ -157,6 +149,12 @@ class Writer(Transactions):
                     f"run {run.name} ({run.id}) is {state[0]}", f"stop it first: peftbench stop {run.name}"
                 )
             connection.execute("DELETE FROM runs WHERE id = ?", (run.id,))
+
+
+def _is_as(connection: sqlite3.Connection, run: Run) -> bool:
+    """Tell whether a run is still in the state, and of the worker, in which it was read."""
+    row = connection.execute("SELECT state, session FROM runs WHERE id = ?", (run.id,)).fetchone()
+    return row is not None and tuple(row) == (run.state, run.session)
 
 
 def _insert(connection: sqlite3.Connection, run: NewRun, name: str, place: int) -> None:

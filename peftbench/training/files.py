@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
+
+from peftbench.errors import NO_ROOM, StorageError
+
+WAITED_S, AGAIN_S = 60.0, 0.5
 
 
 def write_whole(path: Path, fill: Callable[[IO[bytes]], object]) -> None:
@@ -31,6 +36,28 @@ def write_whole(path: Path, fill: Callable[[IO[bytes]], object]) -> None:
             Path(file.name).unlink(missing_ok=True)
             raise
     _sync_folder(path.parent)
+
+
+def when_there_is_room(write: Callable[[], object], note: Callable[[str, str], None]) -> None:
+    """Write what a run cannot do without; on a full disk, wait a while for room.
+
+    Raises:
+        StorageError: it could not be written.
+    """
+    until, told = time.monotonic() + WAITED_S, False
+    while True:
+        try:
+            write()
+            return
+        except OSError as error:
+            if error.errno not in NO_ROOM or time.monotonic() > until:
+                raise StorageError(
+                    f"the weights of the best epoch cannot be written: {error}", "make room, then resume the run"
+                ) from error
+            if not told:
+                note("storage", f"the weights of the best epoch wait for room on the disk: {error.strerror}")
+                told = True
+        time.sleep(AGAIN_S)
 
 
 def remove_unfinished(folder: Path, name: str) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from peftbench.tasks import TaskSpec
 from peftbench.training.batching import Batchers, TaskData, step_rows
 from peftbench.training.best import Best
 from peftbench.training.checkpoint import checkpoint_path, remove_others, save_weights
+from peftbench.training.files import when_there_is_room
 from peftbench.training.losses import LossCurve
 from peftbench.training.memory import StepMemory
 from peftbench.training.pace import ProgressTeller
@@ -225,14 +227,12 @@ class Trainer:
 
     def _save(self, epoch: int) -> Phase:
         """Write what this epoch is the best of, before the store says so."""
-        spec_hash = self.spec.hash()
+        tasks: list[str | None] = [task for task, best in self.best.tasks.items() if best.epoch == epoch]
         with self.meters.phase("checkpoint", epoch) as measured:
-            if self.best.epoch == epoch:
-                save_weights(self.model.saved(), checkpoint_path(self.folder, epoch), spec_hash)
-            for task, best in self.best.tasks.items():
-                if best.epoch == epoch:
-                    path = checkpoint_path(self.folder, epoch, task)
-                    save_weights(self.model.saved(task), path, spec_hash)
+            for task in [None, *tasks] if self.best.epoch == epoch else tasks:
+                path = checkpoint_path(self.folder, epoch, task)
+                write = partial(save_weights, self.model.saved(task), path, self.spec.hash())
+                when_there_is_room(write, self.recorder.note)
         return measured.row
 
     def _snapshot(self, epoch: int | None) -> Phase:

@@ -27,6 +27,7 @@ def test_one_holds_it_and_others_see_who(tmp_path: Path) -> None:
         assert RunnerLock(database).holder() == os.getpid()
         assert not RunnerLock(database).take()
         assert RunnerLock(tmp_path / "b.db").holder() is None
+        assert RunnerLock(tmp_path / "a.sqlite").holder() is None
     assert RunnerLock(database).holder() is None
     assert RunnerLock(database).take()
 

@@ -86,5 +86,5 @@ def test_a_run_that_cannot_be_started_fails_and_those_behind_it_go_on(
     with Reader(db) as reader:
         run = reader.run(broken)
     assert (run.state, run.failure, run.exit_code) == ("failed", "defect", 1)
-    assert "could not be started" in run.reason
+    assert "it cannot be started: " in run.reason
     assert not list(run_folder(db, good.run_id).glob("snapshot-*")), "a finished run has nothing to go on from"

@@ -19,7 +19,7 @@ from peftbench.errors import MissingError, UsageError
 from peftbench.jobs import control
 from peftbench.jobs.follow import Update
 from peftbench.jobs.launch import Launched, launch
-from peftbench.jobs.liveness import liveness, state_shown, this_process
+from peftbench.jobs.liveness import identity, liveness, state_shown, this_process
 from peftbench.spec import Resolved, resolve
 from peftbench.store.reader import Reader
 from peftbench.store.rows import Run, RunSettings
@@ -205,8 +205,11 @@ def test_liveness_tells_a_process_from_another_of_the_same_number() -> None:
 def test_a_zombie_is_dead_and_its_run_is_shown_as_lost(db: Path, tiny: Callable[..., Resolved]) -> None:
     import psutil
 
-    child = subprocess.Popen([sys.executable, "-c", "pass"])
-    worker = replace(this_process(), pid=child.pid, started_at=psutil.Process(child.pid).create_time())
+    child = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE)
+    worker = identity(child.pid)
+    assert liveness(worker) == "alive"
+    assert child.stdin is not None
+    child.stdin.close()
     while psutil.Process(child.pid).status() != psutil.STATUS_ZOMBIE:
         pass
     assert liveness(worker) == "dead"
@@ -257,14 +260,19 @@ def test_a_worker_imports_nothing_from_the_current_folder(
     assert follow(launched).run.state == "finished", log_of(launched)
 
 
-def test_a_run_stopped_twice_is_killed_at_once_and_still_stopped(db: Path, tiny: Callable[..., Resolved]) -> None:
+def test_a_run_stopped_twice_is_killed_at_once_and_still_stopped(
+    db: Path, tiny: Callable[..., Resolved], monkeypatch: pytest.MonkeyPatch
+) -> None:
     launched = launch(tiny("lora-r12", LONG), db)
+    killed = []
+    kill = control.kill
+    monkeypatch.setattr(control, "kill", lambda run: (killed.append(run.id), kill(run)))
 
     def stop_twice(update: Update) -> None:
-        if update.run.state == "running" and not launched.stops_asked:
+        if update.run.epochs_done and not launched.stops_asked:
             launched.stop()
             launched.stop()
 
     last = follow(launched, stop_twice)
+    assert killed == [launched.run_id]
     assert (last.run.state, last.run.exit_code) == ("stopped", 130)
-    assert last.run.reason in ("stopped, with signal 9", "asked to stop")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from peftbench.store.reader import Reader
 from peftbench.store.rows import Epoch, Worker
 from peftbench.store.run_log import RunLog
 from peftbench.store.writer import NewRun, Writer
@@ -46,6 +47,11 @@ class Life:
         found = self._logs.get(run_id) or self.worker(run_id)
         assert found is not None
         return found
+
+    def end(self, run_id: str, state: str, reason: str, **facts: Any) -> bool:
+        """End a run that is as it is now."""
+        with Reader(self.path) as reader:
+            return self.writer.end(reader.run(run_id), state, reason, **facts)
 
     def claim(self, run_id: str, worker: Worker = WORKER) -> bool:
         return self.worker(run_id, worker) is not None

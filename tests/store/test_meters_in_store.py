@@ -82,7 +82,7 @@ def test_what_is_known_at_the_end_is_stored_whole(path: Path, writer: Life) -> N
 def test_the_worker_of_a_run_that_was_deleted_writes_nothing_any_more(path: Path, writer: Life) -> None:
     run_id = create(writer)
     writer.claim(run_id)
-    writer.writer.end(run_id, "lost", "taken for dead")
+    writer.end(run_id, "lost", "taken for dead")
     with Reader(path) as reader:
         writer.delete_run(reader.run(run_id))
         with pytest.raises(TakenOver):

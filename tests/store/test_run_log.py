@@ -45,6 +45,12 @@ def reader(path: Path, life: Life) -> Iterator[Reader]:
         yield reader
 
 
+def _full() -> sqlite3.OperationalError:
+    error = sqlite3.OperationalError("database or disk is full")
+    error.sqlite_errorcode = sqlite3.SQLITE_FULL
+    return error
+
+
 def again(life: Life, reader: Reader, run_id: str) -> RunLog:
     """Take the run from its worker and give it another one."""
     assert life.writer.back_to_queue(reader.run(run_id), "its worker was killed", first=True, by_itself=True)
@@ -73,7 +79,7 @@ class TestSessions:
         self, life: Life, reader: Reader, run_id: str
     ) -> None:
         log = life.log(run_id)
-        assert life.writer.end(run_id, "lost", "no word", failure="signal", exit_code=1)
+        assert life.end(run_id, "lost", "no word", failure="signal", exit_code=1)
         assert reader.run(run_id).finished_at is not None
         log.put_event("data", "here I am")
         run = reader.run(run_id)
@@ -99,8 +105,14 @@ class TestSessions:
         second = again(life, reader, run_id)
         second.put_event("data", "2 rows left out")
         second.put_event("resume", "from epoch 2")
+        again(life, reader, run_id).put_event("resume", "from epoch 2")  # once more: that is news
         events = [(e.kind, e.message) for e in reader.record(reader.run(run_id)).events if e.kind != "state"]
-        assert events == [("data", "2 rows left out"), ("data", "2 rows left out"), ("resume", "from epoch 2")]
+        assert events == [
+            ("data", "2 rows left out"),
+            ("data", "2 rows left out"),
+            ("resume", "from epoch 2"),
+            ("resume", "from epoch 2"),
+        ]
 
     def test_losses_and_phases_told_again_replace_themselves(self, life: Life, reader: Reader, run_id: str) -> None:
         for value in (1.0, 2.0):
@@ -201,7 +213,7 @@ class TestDiskFull:
         run = reader.run(run_id)
         assert run.state == "finished"
         said = [(event.kind, event.message) for event in reader.record(run).events][3:]
-        assert said[0] == ("data", "while it was full")
+        assert [kind for kind, _ in said] == ["data", "storage", "state"]
         assert [kind for kind, _ in said].count("storage") == 1
         assert "cannot be written" in capfd.readouterr().err
 
@@ -241,6 +253,29 @@ class TestDiskFull:
         with pytest.raises(StorageError, match="the end of run"):
             log.finish("finished")
         assert reader.run(run_id).state == "running"
+
+    def test_an_end_that_had_to_wait_is_the_last_word(
+        self, life: Life, reader: Reader, run_id: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "TRY_AGAIN_S", 0.2)
+        log = life.log(run_id)
+        self.fill(log)
+        log.put_event("data", "while it was full")
+        monkeypatch.setattr(module.time, "sleep", lambda seconds: self.free(log))
+        log.finish("finished")
+        record = reader.record(reader.run(run_id))
+        assert record.run.state == "finished"
+        assert [event.kind for event in record.events][-3:] == ["data", "storage", "state"]
+
+    def test_trouble_that_nothing_waited_for_is_over_with_the_next_word(
+        self, life: Life, reader: Reader, run_id: str, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        log = life.log(run_id)
+        log._must_be_waited_for(_full())
+        log.put_event("data", "it is written again")
+        log._must_be_waited_for(_full())
+        assert capfd.readouterr().err.count("cannot be written") == 2
+        assert [event.kind for event in reader.record(reader.run(run_id)).events][-1] == "data"
 
     def test_a_mistake_of_ours_is_not_taken_for_a_full_disk(self, life: Life, run_id: str) -> None:
         log = life.log(run_id)

@@ -164,7 +164,7 @@ class TestLife:
 
     def test_a_run_that_ended_before_its_worker_came_is_not_claimed(self, writer: Life, reader: Reader) -> None:
         run_id = create(writer)
-        writer.writer.end(run_id, "failed", "its worker could not be started", exit_code=1, failure="defect")
+        writer.end(run_id, "failed", "its worker could not be started", exit_code=1, failure="defect")
         assert not writer.claim(run_id, WORKER)
         run = reader.run(run_id)
         assert (run.state, run.failure, run.exit_code) == ("failed", "defect", 1)
@@ -176,7 +176,7 @@ class TestLife:
         first = reader.run(run_id)
         with pytest.raises(TakenOver, match="is stopped already"):
             writer.finish(run_id, "finished")
-        assert not writer.writer.end(run_id, "failed", "late")
+        assert not writer.end(run_id, "failed", "late")
         assert reader.run(run_id) == first
         assert (first.state, first.reason, first.exit_code) == ("stopped", "asked to stop", 130)
         assert [event.message for event in reader.record(first).events][-1] == "stopped: asked to stop"
