@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from peftbench.errors import EXIT_FAILED, EXIT_INTERRUPTED, MissingError, PeftbenchError, StorageError
-from peftbench.jobs.liveness import GONE_S, SILENT_S, liveness, state_shown
+from peftbench.jobs.liveness import GONE_S, SILENT_S, STARTING_GRACE_S, liveness, state_shown
 from peftbench.jobs.lock import RunnerLock
 from peftbench.jobs.logs import print_if_possible
 from peftbench.jobs.places import Device, allowed_devices, cards_here, free_place, threads_each
@@ -53,6 +53,7 @@ class Runner:
         self.children: dict[str, subprocess.Popen[bytes]] = {}
         self._stopping_since: dict[tuple[str, int], float] = {}  # by run and session, on a clock that does not jump
         self._terminated: set[tuple[str, int]] = set()
+        self._heard: dict[str, tuple[tuple[str | None, str | None], float]] = {}
         self._cool_at: dict[Device, float] = {}
         self._looked_at = -LOOK_AROUND_S
         self._kills_by_kernel = _kills_by_kernel()
@@ -139,10 +140,13 @@ class Runner:
 
     def _look_at(self, run: Run, writer: Writer) -> None:
         """See to a worker that says nothing, or that is of a runner before this one, or of another host."""
-        shown, child = state_shown(run), self.children.get(run.id)
-        if shown == "stalled" and run.state == "running":
+        quiet_s, shown, child = self._quiet_s(run), state_shown(run), self.children.get(run.id)
+        if shown == "stalled" and run.state == "running" and quiet_s >= SILENT_S:
             writer.stall(run.id, f"its worker lives and has said nothing for {SILENT_S:.0f} s")
         if shown != "lost":
+            return
+        is_dead = run.worker is not None and liveness(run.worker) == "dead"
+        if not is_dead and quiet_s < (STARTING_GRACE_S if run.worker is None else GONE_S):
             return
         if child is not None:  # it never claimed its run, or ends at this moment
             child.kill()
@@ -155,6 +159,13 @@ class Runner:
         failure: Failure = "signal" if here else "lost-host"
         if not (here and self._resume(run, reason, writer)):
             writer.end(run, "lost", reason, failure=failure, exit_code=EXIT_FAILED)
+
+    def _quiet_s(self, run: Run) -> float:
+        """Return how long nothing of a run has changed, on a clock that does not jump."""
+        seen, moment = (run.state_at, run.heartbeat_at), time.monotonic()
+        if self._heard.get(run.id, (None, 0.0))[0] != seen:
+            self._heard[run.id] = seen, moment
+        return moment - self._heard[run.id][1]
 
     def _resume(self, run: Run, reason: str, writer: Writer) -> bool:
         """Queue a run again whose worker was killed, unless that was done too often."""

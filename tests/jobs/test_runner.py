@@ -131,10 +131,13 @@ def test_a_worker_is_killed_by_its_identity(machine: Machine) -> None:
 
 def test_a_worker_of_its_own_that_says_nothing_is_stalled(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("peftbench.jobs.liveness.SILENT_S", 0.0)
+    monkeypatch.setattr(module, "SILENT_S", 0.3)
     run_id = machine.queue()
     machine.tick()
     machine.claim(run_id)
-    time.sleep(0.01)
+    machine.tick()
+    assert machine.run(run_id).state == "running", "the wall clock alone says nothing"
+    time.sleep(0.4)
     machine.tick()
     assert machine.run(run_id).state == "stalled"
 
