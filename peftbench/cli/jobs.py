@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from peftbench.jobs.launch import Launched
-    from peftbench.store.rows import Run
+    from peftbench.store.rows import QueueSettings, Run
 
 RunNames = Annotated[list[str], typer.Argument(metavar="RUN...", help="Ids, names or unique prefixes.")]
 Detach = Annotated[bool, typer.Option("--detach", "-d", help="Do not follow it here.")]
@@ -34,46 +35,56 @@ def queue(
     db: Database = None,
 ) -> None:
     """Show what runs and what waits; see that the queue is drained."""
+    import dataclasses
     import platform
 
+    from peftbench.analysis.forecast import Wanted, forecast
     from peftbench.jobs.lock import RunnerLock
     from peftbench.jobs.queue import ensure_runner
     from peftbench.report import jsonable
-    from peftbench.report.queue import queue_table
+    from peftbench.report.queue import queue_page
     from peftbench.store.reader import Reader
+    from peftbench.store.rows import QueueSettings
     from peftbench.store.writer import Writer
 
     where = database(db)
-    said = {"slots": slots, "cooldown_s": cooldown}
-    if any(value is not None for value in said.values()):
+    said = QueueSettings(slots, cooldown)
+    if said != QueueSettings():
         with Writer(where) as writer:
-            writer.set_queue(platform.node(), {name: str(value) for name, value in said.items() if value is not None})
+            writer.set_queue(platform.node(), said)
     with Reader(where) as reader:
         active, settings = reader.active(), reader.queue_settings(platform.node())
         progress = {run.id: reader.progress(run.id) for run in active}
+        queued = [run for run in active if run.state == "queued"]
+        times = forecast([Wanted.of(run) for run in queued], reader.runs(), platform.node())
+        predicted = {run.id: time for run, time in zip(queued, times, strict=True)}
     if active:
         ensure_runner(where)
     if as_json:
         print_json(
             {
-                "settings": settings,
+                "settings": dataclasses.asdict(settings),
                 "runner_pid": RunnerLock(where).holder(),
-                "runs": [jsonable.run_summary(run) for run in active],
+                "runs": [
+                    {
+                        **jsonable.run_summary(run),
+                        "predicted_s": predicted[run.id].wall_s if run.id in predicted else None,
+                    }
+                    for run in active
+                ],
             }
         )
     elif active:
-        show(queue_table(active, progress), *([_settings_line(settings)] if settings else []))
+        show(*queue_page(active, progress, predicted), *_settings_lines(settings))
     else:
-        show("Nothing runs and nothing waits.", *([_settings_line(settings)] if settings else []))
+        show("Nothing runs and nothing waits.", *_settings_lines(settings))
 
 
-def _settings_line(settings: dict[str, str]) -> str:
-    words = []
-    if "slots" in settings:
-        words.append(f"{clean(settings['slots'])} at once")
-    if "cooldown_s" in settings:
-        words.append(f"{float(settings['cooldown_s']):g} s of rest between two runs on a device")
-    return f"on this machine: {', '.join(words)}"
+def _settings_lines(settings: QueueSettings) -> Iterator[str]:
+    if settings.slots is not None:
+        yield f"on this machine {settings.slots} at once"
+    if settings.cooldown_s is not None:
+        yield f"on this machine {settings.cooldown_s:g} s of rest between two runs on a device"
 
 
 def stop(

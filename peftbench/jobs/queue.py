@@ -15,7 +15,7 @@ from peftbench.jobs.surroundings import keep
 from peftbench.paths import run_folder, runs_folder
 from peftbench.spec.model import RunSpec
 from peftbench.spec.resolve import Resolved
-from peftbench.store.rows import MeterSettings, RunSettings
+from peftbench.store.rows import MeterSettings, QueueSettings, RunSettings
 from peftbench.store.writer import NewRun, Writer
 from peftbench.tasks import FilesSource
 
@@ -69,7 +69,7 @@ def enqueue(
             for run in new:  # before anybody can see it: it may be started at once
                 keep(run_folder(database, run.id))
             if slots is not None:
-                writer.set_queue(platform.node(), {"slots": str(slots)})
+                writer.set_queue(platform.node(), QueueSettings(slots=slots))
             writer.create_runs(new)
         except BaseException as error:
             for run in new:

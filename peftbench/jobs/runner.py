@@ -81,8 +81,8 @@ class Runner:
     def _start(self, run: Run, working: Sequence[Run], reader: Reader, writer: Writer) -> None:
         """Start the first run of the queue, if there is a place for it."""
         settings = reader.queue_settings(self.host)
-        slots = int(settings.get("slots") or max(1, len(self.cards)))
-        resting_s = float(settings.get("cooldown_s") or (COOLDOWN_GPU_S if self.cards else 0.0))
+        slots = settings.slots if settings.slots is not None else max(1, len(self.cards))
+        resting_s = settings.cooldown_s if settings.cooldown_s is not None else COOLDOWN_GPU_S if self.cards else 0.0
         moment = time.monotonic()
         cooling = {device for device, ended_at in self._cool_at.items() if moment - ended_at < resting_s}
         try:

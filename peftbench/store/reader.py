@@ -20,6 +20,7 @@ from peftbench.store.rows import (
     Phase,
     Prediction,
     Progress,
+    QueueSettings,
     Run,
     RunRecord,
     RunSettings,
@@ -153,9 +154,21 @@ class Reader:
         sql = "SELECT * FROM runs WHERE state = 'queued' ORDER BY place, rowid LIMIT 1"
         return next((_run(row) for row in self._rows(sql)), None)
 
-    def queue_settings(self, host: str) -> dict[str, str]:
-        """Return how a host's queue is to work, as it was said: `slots`, `cooldown_s`."""
-        return dict(self._rows("SELECT name, value FROM queue_settings WHERE host = ?", host))  # type: ignore[arg-type]
+    def queue_settings(self, host: str) -> QueueSettings:
+        """Return how a host's queue is to work.
+
+        Raises:
+            MissingError: what is stored of it is no number.
+        """
+        said = {row[0]: row[1] for row in self._rows("SELECT name, value FROM queue_settings WHERE host = ?", host)}
+        try:
+            slots, cooldown = said.get("slots"), said.get("cooldown_s")
+            return QueueSettings(None if slots is None else int(slots), None if cooldown is None else float(cooldown))
+        except ValueError as error:
+            raise MissingError(
+                f"database {self.path}: a setting of the queue cannot be read: {clean(error, 200)}",
+                "say it again: peftbench queue --slots N --cooldown S",
+            ) from error
 
     def progress(self, run_id: str) -> Progress | None:
         """Return where a running run stands; None before its first word and after its end."""

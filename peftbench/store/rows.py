@@ -56,6 +56,17 @@ class RunSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class QueueSettings:
+    """How a host's queue is to work, where somebody said so.
+
+    `slots`: so many runs at once. `cooldown_s`: a device rests so long between two runs.
+    """
+
+    slots: int | None = None
+    cooldown_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """One run: what it is, where it stands, and its best epoch."""
 

@@ -16,6 +16,7 @@ from peftbench.store.rows import (
     WORKING_STATES,
     Failure,
     MeterSettings,
+    QueueSettings,
     Run,
     RunSettings,
     State,
@@ -128,13 +129,11 @@ class Writer(Transactions):
             stopping = "SELECT 1 FROM runs WHERE id = ? AND state = 'stopping'"
             return "stopping" if connection.execute(stopping, (run_id,)).fetchone() else None
 
-    def set_queue(self, host: str, settings: Mapping[str, str]) -> None:
-        """Say how a host's queue is to work: `slots`, `cooldown_s`."""
+    def set_queue(self, host: str, settings: QueueSettings) -> None:
+        """Say how a host's queue is to work; what is None stays as it was."""
+        said = [(host, name, str(value)) for name, value in asdict(settings).items() if value is not None]
         with self._transaction() as connection:
-            connection.executemany(
-                "INSERT OR REPLACE INTO queue_settings VALUES (?, ?, ?)",
-                [(host, name, value) for name, value in settings.items()],
-            )
+            connection.executemany("INSERT OR REPLACE INTO queue_settings VALUES (?, ?, ?)", said)
 
     def delete_run(self, run: Run) -> None:
         """Delete a run and all its rows.

@@ -17,6 +17,7 @@ from peftbench.jobs.queue import enqueue
 from peftbench.paths import run_folder, runs_folder
 from peftbench.spec import Resolved
 from peftbench.store.reader import Reader
+from peftbench.store.rows import QueueSettings
 from peftbench.store.writer import Writer
 from tests.store.life import Life
 
@@ -64,7 +65,7 @@ def test_runs_wait_in_the_order_in_which_they_were_queued(
         assert [run.id for run in reader.active()] == [*first, *then]
         assert reader.first_queued().id == first[0]
         assert [run.sweep for run in reader.active()] == ["two", "two", None]
-        assert reader.queue_settings(platform.node()) == {"slots": "3"}
+        assert reader.queue_settings(platform.node()) == QueueSettings(slots=3)
     with closing(Life(db)) as life, Reader(db) as reader:
         life.log(first[0])
         life.log(first[1])
