@@ -16,8 +16,16 @@ from peftbench.store.rows import RunRecord
 # Spec keys whose difference makes a comparison of methods unfair; below them counts too.
 _UNFAIR_IN_SPEC = (
     *("encoder", "tasks", "train.batch_size", "train.batching", "train.epochs", "eval", "head"),
-    *("runtime", "precision", "train.prefix_cache"),
+    *("runtime", "precision", "train.prefix_cache", "train.accumulation_steps", "train.gradient_checkpointing"),
+    *("train.max_steps", "train.limit_examples", "train.patience"),
 )
+# What a spec means by a key that it is too old to have, where that is not None.
+MEANT_BEFORE = {
+    "train.accumulation_steps": 1,
+    "train.schedule": "constant",
+    "train.warmup_ratio": 0.0,
+    "train.gradient_checkpointing": False,
+}
 _REGULARISES = ("encoder.dropout",)  # a setting to choose for each method, as the learning rate is
 _UNFAIR_CONDITIONS = ("device", "device_type", "path", "threads", "malloc", "torch", "encoder_sha256")
 _UNFAIR_OF_CARD = ("name", "uuid", "power_limit_w", "persistence", "driver", "power_source")
@@ -133,7 +141,7 @@ def _differing(sides: Sequence[Mapping[str, Any]]) -> list[tuple[str, tuple[Any,
 def _flat_spec(record: RunRecord) -> dict[str, Any]:
     tree = json.loads(record.run.spec_json)
     tree["tasks"] = {task["name"]: task for task in tree["tasks"]}
-    flat: dict[str, Any] = {}
+    flat: dict[str, Any] = dict(MEANT_BEFORE)
 
     def walk(prefix: str, value: Any) -> None:
         if isinstance(value, dict):

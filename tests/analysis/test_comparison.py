@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from peftbench.analysis.comparison import Comparison, compare
+from peftbench.analysis.comparison import MEANT_BEFORE, Comparison, compare
 from peftbench.analysis.resources import cost
 from peftbench.spec import resolve
 from peftbench.store.rows import Phase, Prediction, Run, RunRecord, Score
@@ -91,6 +92,20 @@ def test_two_equal_runs_do_not_differ() -> None:
     assert {row.verdict for row in result.against[0]} == {"no detectable difference"}
 
 
+def test_a_spec_of_before_a_key_was_there_means_its_default() -> None:
+    from peftbench.spec import TrainSpec
+    from peftbench.spec.model import _YOUNGER_THAN_HASHES
+
+    defaults = {f"train.{key}": TrainSpec.model_fields[key].default for key in _YOUNGER_THAN_HASHES}
+    assert {key: value for key, value in defaults.items() if value is not None} == MEANT_BEFORE
+    old = record()
+    spec = json.loads(old.run.spec_json)
+    for key in _YOUNGER_THAN_HASHES:
+        del spec["train"][key]
+    old = replace(old, run=replace(old.run, spec_json=json.dumps(spec)))
+    assert compare([old, record()]).differences == ()
+
+
 def test_the_method_under_comparison_is_no_unfair_difference() -> None:
     found = differing(compare([record("lora-r12"), record("dora-r4", seed=3)]))
     assert found["method.name"] is False
@@ -106,6 +121,7 @@ def test_the_method_under_comparison_is_no_unfair_difference() -> None:
     [
         *("train.batch_size=4", "train.epochs=9", "encoder.name=other", "encoder.max_length=64", "head.dropout=0.5"),
         *("tasks.sst.source.train=50", "tasks.sts.high=4", "eval.train_examples=9", "encoder.pair_encoding=separate"),
+        *("train.accumulation_steps=2", "train.max_steps=5", "train.limit_examples=9", "train.patience=1"),
     ],
 )
 def test_what_the_spec_makes_unfair_is_named_with_its_values(override: str) -> None:
