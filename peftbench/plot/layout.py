@@ -58,11 +58,6 @@ class Frame:
         column, row = self.dot(x, y)
         return column // self.dots_wide, row // self.dots_high
 
-    def x_at(self, column: int) -> float:
-        """Return the x in the middle of a column of the plot's cells."""
-        share = ((column + 0.5) * self.dots_wide - 0.5) / max(self.columns * self.dots_wide - 1, 1)
-        return self.x.low + min(max(share, 0.0), 1.0) * (self.x.high - self.x.low)
-
 
 def lay_out(chart: Chart, cells_wide: int, cells_high: int, glyphs: Glyphs) -> Frame:
     """Return the frame of a chart of so many cells.

@@ -268,11 +268,6 @@ class TestRanges:
         with pytest.raises(ValueError, match="a cell at least"):
             draw(Chart(()), 0, 5)
 
-    def test_the_middle_of_a_column_is_an_x_of_that_column(self) -> None:
-        chart = one([1.0, 2.0, 3.0])
-        frame = lay_out(chart, 60, 12, BRAILLE)
-        assert [frame.cell(frame.x_at(column), 2.0)[0] for column in range(frame.columns)] == list(range(frame.columns))
-
 
 @settings(deadline=None)
 @given(ranges(), st.integers(1, 150), st.booleans())
