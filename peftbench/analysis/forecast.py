@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from statistics import median
 
+from peftbench.analysis.elapsed import elapsed_s
 from peftbench.store.rows import Run
 
 NOTHING_YET = "no run of this workload yet to judge by"
@@ -70,14 +70,7 @@ def wall_s(run: Run) -> float | None:
     """
     if run.state != "finished" or run.epochs_done < 1 or run.session > 1:
         return None
-    if run.started_at is None or run.finished_at is None:
-        return None
-    try:
-        started, finished = datetime.fromisoformat(run.started_at), datetime.fromisoformat(run.finished_at)
-        took = (finished - started).total_seconds()
-    except (ValueError, TypeError):  # no time, or one without a zone
-        return None
-    return took if took > 0 else None  # a clock may have been set back
+    return elapsed_s(run)
 
 
 def forecast(wanted: Sequence[Wanted], runs: Iterable[Run], host: str | None = None) -> list[Predicted]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Literal
 
+from peftbench.analysis.elapsed import elapsed_s
 from peftbench.store.rows import INTEGRATED_INSTEAD, Phase, RunRecord, Usage
 
 EnergySource = Literal["counter", "integrated"]
@@ -139,7 +140,12 @@ def reach(record: RunRecord, target: float, task: str | None = None) -> Reached 
 
 
 def _since_training_began(record: RunRecord, epoch: int) -> tuple[float | None, float | None]:
-    """Return the joules and seconds from the end of the last phase before the first epoch to the end of an epoch."""
+    """Return the joules and seconds from the end of the last phase before the first epoch to the end of an epoch.
+
+    Of a run that was resumed, those of the phases of these epochs: the time that it lay still is not in them.
+    """
+    if record.run.session > 1:
+        return _of_epochs([phase for phase in record.phases if phase.epoch is not None and phase.epoch <= epoch])
     before = takewhile(lambda phase: phase.epoch is None, record.phases)
     start = next((phase.usage for phase in reversed(list(before))), None)
     end = next((p.usage for p in reversed(record.phases) if p.epoch == epoch), None)
@@ -149,6 +155,15 @@ def _since_training_began(record: RunRecord, epoch: int) -> tuple[float | None, 
     if start.energy_so_far_j is not None and end.energy_so_far_j is not None:
         joules = end.energy_so_far_j - start.energy_so_far_j
     return joules, end.started_s + end.window_s - start.started_s - start.window_s
+
+
+def _of_epochs(phases: Sequence[Phase]) -> tuple[float | None, float | None]:
+    """Return the joules and seconds of phases; None where one of them does not know its own."""
+    usages = [phase.usage for phase in phases]
+    known = [found[0] for usage in usages if usage and (found := energy(usage))]
+    seconds = [usage.window_s for usage in usages if usage]
+    whole = len(seconds) == len(phases)
+    return sum(known) if len(known) == len(phases) else None, sum(seconds) if whole else None
 
 
 def _vram(phases: Iterable[Phase]) -> tuple[float | None, VramSource | None]:
@@ -217,9 +232,5 @@ def _median(values: list[float]) -> float | None:
 
 
 def _run_s(record: RunRecord) -> float | None:
-    from datetime import datetime
-
-    run = record.run
-    if run.started_at is None or run.finished_at is None:
-        return None
-    return (datetime.fromisoformat(run.finished_at) - datetime.fromisoformat(run.started_at)).total_seconds()
+    """Return how long a run took; of one that was resumed, how long its workers were at it, where each could say."""
+    return elapsed_s(record.run) if record.run.session <= 1 else _of_whole(record.phases, "window_s")

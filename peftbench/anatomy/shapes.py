@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Sequence
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
 
 from peftbench.anatomy import lengths
 from peftbench.anatomy.parts import BatchShape
-from peftbench.data.batches import bucketed_batches, random_batches
 from peftbench.errors import UsageError
-from peftbench.seeds import derive_seed, generator
+from peftbench.seeds import derive_seed
 from peftbench.spec.model import RunSpec
 from peftbench.tasks import FilesSource, QuickstartSource, TaskSpec
-from peftbench.training.choice import limited_rows
+from peftbench.training.choice import limited_rows, step_rows
 from peftbench.training.plan import Plan
 
 EPOCHS_SEEN = 10  # whose batches are looked at: more would hardly be larger
@@ -39,8 +38,8 @@ def largest_rows(parts: Sequence[np.ndarray], spec: RunSpec, task: TaskSpec, *, 
     best, most = np.arange(1), 0
     plan = Plan.of(spec.train, {task.name: len(parts[0])})
     for epoch in range(1, min(plan.epochs, EPOCHS_SEEN) + 1):
-        trained = plan.steps(task.name, epoch) * spec.train.accumulation_steps
-        batches = list(islice(_batches(np.asarray(sum(parts)), spec, task, epoch), trained))
+        steps = step_rows(spec, epoch, task.name, np.asarray(sum(parts)))
+        batches = list(chain.from_iterable(islice(steps, plan.steps(task.name, epoch))))
         order = np.concatenate(batches)
         sizes = np.array([len(batch) for batch in batches])
         starts = np.cumsum(sizes) - sizes
@@ -52,13 +51,6 @@ def largest_rows(parts: Sequence[np.ndarray], spec: RunSpec, task: TaskSpec, *, 
         if tokens.max() > most:
             best, most = batches[int(tokens.argmax())], int(tokens.max())
     return best
-
-
-def _batches(whole: np.ndarray, spec: RunSpec, task: TaskSpec, epoch: int) -> Iterator[np.ndarray]:
-    order = generator(spec.seed, "order", epoch, task.name)
-    if spec.train.batching == "bucketed":
-        return bucketed_batches(whole, spec.train.batch_size, order)
-    return random_batches(len(whole), spec.train.batch_size, order)
 
 
 def has_data(task: TaskSpec) -> bool:

@@ -100,6 +100,10 @@ class StoreRecorder:
         """Store what is known only at the end."""
         self.log.put_ending(phase, samples, conditions, facts)
 
+    def from_the_beginning(self) -> None:
+        """Take away what an earlier worker told of epochs."""
+        self.log.clear_epochs()
+
     def note(self, kind: str, message: str) -> None:
         """Store an event, and print it into the log."""
         print(f"{kind}: {message}", flush=True)

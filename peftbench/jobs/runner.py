@@ -29,6 +29,7 @@ from peftbench.paths import run_folder, worker_log
 from peftbench.store.reader import Reader
 from peftbench.store.rows import ACTIVE_STATES, Failure, Run
 from peftbench.store.writer import Writer
+from peftbench.training.files import remove_snapshots
 
 POLL_S = 0.25
 LOOK_AROUND_S = 2.0  # between two looks at workers that are not its children
@@ -37,7 +38,7 @@ TROUBLE_S = 5.0  # until it tries again where the database cannot be read or wri
 TROUBLES = 120
 COOLDOWN_GPU_S = 10.0
 STOP_HEARD_S = 1.5  # after a stop was asked for, until SIGTERM
-STOP_GRACE_S = 20.0  # and until SIGKILL
+STOP_GRACE_S = 60.0  # and until SIGKILL: a checkpoint of a large model takes a while on a slow disk
 
 
 class Runner:
@@ -116,6 +117,8 @@ class Runner:
                 its_own = run.worker is None or run.worker.pid == process.pid
                 if its_own and run.state in ACTIVE_STATES and run.state != "queued":
                     self._ended(run, code, writer)
+                elif run.state == "finished":  # its worker may have been killed before it tidied up
+                    remove_snapshots(run_folder(self.database, run_id))
             del self.children[run_id]
         self._kills_by_kernel = _kills_by_kernel()
 

@@ -31,6 +31,7 @@ from peftbench.spec.model import RunSpec
 from peftbench.store.reader import Reader
 from peftbench.store.rows import Run
 from peftbench.store.run_log import RunLog, TakenOver
+from peftbench.training.files import remove_snapshots
 
 EXIT_UNWRITTEN = 75  # the end of the run could not be written: whoever started the worker has to
 
@@ -79,7 +80,7 @@ def _end(log: RunLog, stops: Stops, run: Run, database: Path, heartbeat: Heartbe
             traceback.print_exc()
         return _failed(log, database, run, error)
     log.finish("finished", reason)
-    _remove_snapshots(database, run)
+    remove_snapshots(run_folder(database, run.id))
     return EXIT_OK
 
 
@@ -92,15 +93,8 @@ def _failed(log: RunLog, database: Path, run: Run, error: BaseException) -> int:
     print(reason, file=sys.stderr)
     log.finish("failed", reason, code, kind_of(error))
     if isinstance(error, TrainingError):
-        _remove_snapshots(database, run)
+        remove_snapshots(run_folder(database, run.id))
     return code
-
-
-def _remove_snapshots(database: Path, run: Run) -> None:
-    """Delete what the run could go on from, once the store says that it never will."""
-    from peftbench.training.snapshot import remove_all
-
-    remove_all(run_folder(database, run.id))
 
 
 def main() -> int:

@@ -58,6 +58,11 @@ class Method(ABC, Generic[Options]):
     def after_step(self, task: str) -> None:
         """Take note of an optimiser step; the gradients are still there."""
 
+    @property
+    def hears_steps(self) -> bool:
+        """Whether `after_step` does anything. In fp16 that costs a wait for the device at each step."""
+        return type(self).after_step is not Method.after_step
+
     def state(self) -> dict[str, Any]:
         """Return what a next step depends on beside trained weights, the buffers that `mark` names, and the optimiser.
 

@@ -138,6 +138,11 @@ class ThroughPeft(Method[o.MethodOptions]):
                 terms.append(torch.linalg.matrix_norm(gram - torch.eye(len(gram), device=gram.device)))
         return self.options.orthogonal * torch.stack(terms).mean()
 
+    @property
+    def hears_steps(self) -> bool:
+        """Whether there are ranks to allocate: AdaLoRA's."""
+        return bool(self.allocators)
+
     def after_step(self, task: str) -> None:
         """AdaLoRA: score the ranks and keep the best, as PEFT's `update_and_allocate` does for its one adapter."""
         allocator = self.allocators.get(task)

@@ -11,7 +11,7 @@ from peftbench.jobs.liveness import state_shown
 from peftbench.plot import Glyphs
 from peftbench.report import figures
 from peftbench.report.tables import STATE_STYLE
-from peftbench.store.rows import THROTTLING, Phase, Progress, RunRecord, SampleRow, reasons
+from peftbench.store.rows import THROTTLING, Progress, RunRecord, SampleRow, reasons
 from peftbench.text import clean
 
 Field = tuple[str, str]  # a text and its style
@@ -90,16 +90,13 @@ def time_left_s(record: RunRecord, progress: Progress) -> float | None:
     """Return about how many seconds a run still takes: by its finished epochs, before that by its pace; or None."""
     if not progress.total:
         return None
-    left = 1 - progress.done / progress.total
-    epochs = {epoch.epoch: _wall_s(record.phases, epoch.epoch) for epoch in record.epochs}
-    taken = [wall_s for wall_s in epochs.values() if wall_s > 0]
-    if taken:
-        return left * record.run.epochs_planned * sum(taken) / len(taken)
-    return (progress.total - progress.done) / progress.its if progress.its else None
-
-
-def _wall_s(phases: Sequence[Phase], epoch: int) -> float:
-    return sum(phase.wall_s for phase in phases if phase.epoch == epoch)
+    ended = {epoch.epoch for epoch in record.epochs}
+    phases = [phase for phase in record.phases if phase.epoch in ended]
+    steps = sum(phase.steps or 0 for phase in phases if phase.phase in ("warmup", "train"))
+    left = progress.total - progress.done
+    if steps:
+        return left * sum(phase.wall_s for phase in phases) / steps
+    return left / progress.its if progress.its else None
 
 
 def _gone_on(record: RunRecord, now_s: float | None) -> str:

@@ -212,6 +212,22 @@ class RunLog(Transactions):
 
         self._write(word, (epoch, scores, measured, task_bests, predicted), durable=True)
 
+    def clear_epochs(self) -> None:
+        """Take away what earlier workers told of epochs: this one begins with the first, perhaps on other data."""
+        if self.session == 1:
+            return
+
+        def word(connection: sqlite3.Connection) -> None:
+            for table in ("scores", "predictions", "epochs", "losses", "task_bests"):
+                connection.execute(f"DELETE FROM {table} WHERE run_id = ?", (self.run_id,))
+            connection.execute("DELETE FROM phases WHERE run_id = ? AND epoch IS NOT NULL", (self.run_id,))
+            connection.execute(
+                "UPDATE runs SET epochs_done = 0, best_epoch = NULL, dev_avg = NULL, leaderboard = NULL WHERE id = ?",
+                (self.run_id,),
+            )
+
+        self._write(word, (), durable=True)
+
     def put_phases(self, phases: Sequence[Phase]) -> None:
         """Store measured phases outside an epoch (load, say)."""
         rows = self._numbered(phases)

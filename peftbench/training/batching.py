@@ -1,18 +1,13 @@
-"""Which rows make a step, and what makes batches of them: with the prefix that is kept, and the phase of making it."""
+"""What makes batches of a split's rows: with the prefix that is kept, and the phase of making it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 
-import numpy as np
-
-from peftbench.data.batches import Batcher, MakeBatch, bucketed_batches, random_batches
+from peftbench.data.batches import Batcher, MakeBatch
 from peftbench.data.encode import EncodedSplit
 from peftbench.meters.session import MeterSession
 from peftbench.model import MultitaskModel
-from peftbench.seeds import generator
 from peftbench.spec.model import RunSpec
 from peftbench.store.rows import Phase
 from peftbench.training.pace import ProgressTeller
@@ -26,18 +21,6 @@ class TaskData:
 
     train: EncodedSplit
     dev: EncodedSplit
-
-
-def step_rows(spec: RunSpec, epoch: int, task: str, split: EncodedSplit) -> Iterator[list[np.ndarray]]:
-    """Yield the rows of each optimiser step of an epoch, batch by batch: the run's seed determines all of it."""
-    size, order = spec.train.batch_size, generator(spec.seed, "order", epoch, task)
-    batches = (
-        bucketed_batches(split.lengths, size, order)
-        if spec.train.batching == "bucketed"
-        else random_batches(len(split), size, order)
-    )
-    while step := list(islice(batches, spec.train.accumulation_steps)):
-        yield step
 
 
 class Batchers:

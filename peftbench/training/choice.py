@@ -1,11 +1,16 @@
-"""A fixed random choice of rows: the same one in every run, whatever its seed."""
+"""Which rows: a step's, by the run's seed; and fixed random choices, the same in every run whatever its seed."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
 
 import numpy as np
 import torch
 
+from peftbench.data.batches import bucketed_batches, random_batches
 from peftbench.seeds import generator
+from peftbench.spec.model import RunSpec
 
 
 def fixed_rows(use: str, task: str, count: int, size: int | None) -> np.ndarray:
@@ -21,6 +26,25 @@ def fixed_rows(use: str, task: str, count: int, size: int | None) -> np.ndarray:
         return np.arange(count)
     order = torch.randperm(count, generator=generator(0, use, task)).numpy()
     return np.sort(order[:size])
+
+
+def step_rows(spec: RunSpec, epoch: int, task: str, lengths: np.ndarray) -> Iterator[list[np.ndarray]]:
+    """Yield the rows of each optimiser step of an epoch, batch by batch: the run's seed determines all of it.
+
+    Args:
+        spec: the run's.
+        epoch: counted from 1.
+        task: whose rows.
+        lengths: of its training examples in tokens, `[examples]`.
+    """
+    size, order = spec.train.batch_size, generator(spec.seed, "order", epoch, task)
+    batches = (
+        bucketed_batches(lengths, size, order)
+        if spec.train.batching == "bucketed"
+        else random_batches(len(lengths), size, order)
+    )
+    while step := list(islice(batches, spec.train.accumulation_steps)):
+        yield step
 
 
 def limited_rows(task: str, count: int, limit: int | None) -> np.ndarray:

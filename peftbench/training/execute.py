@@ -42,7 +42,7 @@ def execute(
 
     Where the folder holds a snapshot of the same spec, the run goes on from there. Returns why it ended before the
     epochs that the spec asks for, or None. Snapshots stay until whoever called has written down that it ended
-    (`snapshot.remove_all`).
+    (`files.remove_snapshots`).
 
     Args:
         spec: all that determines the run.
@@ -62,6 +62,8 @@ def execute(
     if found is not None:
         _set_threads(found, recorder)
     with MeterSession(device, meter_settings or MeterSettings()) as meters:
+        if found is not None:
+            meters.meter.energy_before_j = found.state["energy_j"]
         recorder.describe(conditions=meters.facts())
         facts: dict[str, Any] = {}
         try:
@@ -70,6 +72,7 @@ def execute(
                 recorder.phases([idle])
             with meters.phase("load") as load:
                 trainer = _load(spec, recorder, folder, device, meters, snapshots, found)
+            del found  # it holds a copy of all that is trained
             recorder.phases([load.row])
             recorder.describe(conditions={}, memory_predicted=_predicted_memory(trainer, recorder))
             reason = trainer.run()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -58,6 +58,14 @@ def when_there_is_room(write: Callable[[], object], note: Callable[[str, str], N
                 note("storage", f"the weights of the best epoch wait for room on the disk: {error.strerror}")
                 told = True
         time.sleep(AGAIN_S)
+
+
+def remove_snapshots(folder: Path, keep: Collection[Path] = ()) -> None:
+    """Delete a run's snapshots: all of them once it is over, or would come to the same failure from each."""
+    for path in folder.glob("snapshot-*.ckpt"):
+        if path not in keep:
+            with suppress(OSError):  # it only takes room
+                path.unlink(missing_ok=True)
 
 
 def remove_unfinished(folder: Path, name: str) -> None:

@@ -30,9 +30,10 @@ from peftbench.seeds import derive_seed
 from peftbench.spec.model import RunSpec
 from peftbench.store.rows import Phase
 from peftbench.tasks import TaskSpec
-from peftbench.training.batching import Batchers, TaskData, step_rows
+from peftbench.training.batching import Batchers, TaskData
 from peftbench.training.best import Best
 from peftbench.training.checkpoint import checkpoint_path, remove_others, save_weights
+from peftbench.training.choice import step_rows
 from peftbench.training.files import when_there_is_room
 from peftbench.training.losses import LossCurve
 from peftbench.training.memory import StepMemory
@@ -138,12 +139,8 @@ class Trainer:
         """
         if not self.steps_here:
             return None
-        prefixes = self.batchers.prefixes
-        batchers = {
-            name: prefixes.batcher(f"{name} train", each.train, training=True)[0] for name, each in self.data.items()
-        }
         peak = None if self._peak_mib is None else round(self._peak_mib * 2**20)
-        return self.memory.measured(self.stepper.optimizer, batchers, peak)
+        return self.memory.measured(self.stepper.optimizer, self.batchers.prefixes, peak)
 
     def _train_epoch(self) -> None:
         epoch = self.position.epoch
@@ -165,7 +162,7 @@ class Trainer:
         if self.position.step == 0 or self.losses is None:
             torch.manual_seed(derive_seed(self.spec.seed, "dropout", epoch, task.name))
             self.losses = LossCurve(task.name, self.spec, self.stepper.rates)
-        rows = islice(step_rows(self.spec, epoch, task.name, split), self.position.step, steps)
+        rows = islice(step_rows(self.spec, epoch, task.name, split.lengths), self.position.step, steps)
         while self.position.step < steps:
             self._steps(task, rows, steps, batcher, self.losses)
             if self.snapshots.is_due():
@@ -263,11 +260,14 @@ class Trainer:
     def _resume(self) -> None:
         """Go on from the snapshot that was found, if it is of the same data and weights."""
         if self._found is None:
+            self.recorder.from_the_beginning()
             return
         name, state = self._found.name, self._found.state
         self._found = None
         if (why := self._why_unfit(state)) is not None:
+            self.meters.meter.energy_before_j = 0.0
             self.recorder.note("resume", f"from the beginning: {name} cannot be used: {why}")
+            self.recorder.from_the_beginning()
             return
         for key, weight in self.model.saved().items():
             weight.data.copy_(state["weights"][key])
@@ -280,7 +280,6 @@ class Trainer:
             self.losses = LossCurve.from_state(state["losses"], self.spec, self.stepper.rates, device)
         self.phases = phases_from(state["phases"])
         self.position, self._peak_mib = Position(*state["position"]), state["peak_mib"]
-        self.meters.meter.energy_before_j = state["energy_j"]
         restore_random(state["random"])
         self.recorder.note("resume", f"from {self._place()} ({name})")
         if (here := _surroundings(self.model)) != state["made_with"]:

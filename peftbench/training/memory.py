@@ -12,10 +12,10 @@ from peftbench.anatomy.measure import activation_bytes, measured
 from peftbench.anatomy.parts import Anatomy, BatchShape
 from peftbench.anatomy.predict import predict_for
 from peftbench.anatomy.shapes import largest_rows
-from peftbench.data.batches import MakeBatch
 from peftbench.data.encode import EncodedSplit
 from peftbench.model import MultitaskModel
 from peftbench.spec.model import RunSpec
+from peftbench.training.prefix import Prefixes
 
 
 class StepMemory:
@@ -50,20 +50,20 @@ class StepMemory:
         found = predict_for(self.model.encoder.config, self.spec, shapes, "cuda" if on_gpu else "cpu")
         return {**found.as_dict(), "tokens": {task: shape.tokens for task, shape in shapes.items()}}
 
-    def measured(
-        self, optimizer: torch.optim.Optimizer, batchers: Mapping[str, MakeBatch], peak_bytes: int | None
-    ) -> dict[str, Any]:
+    def measured(self, optimizer: torch.optim.Optimizer, prefixes: Prefixes, peak_bytes: int | None) -> dict[str, Any]:
         """Return the anatomy of the model as it is after training, in bytes by part.
 
         Args:
             optimizer: with the state of every task.
-            batchers: make each task's batches as training had them.
+            prefixes: make batches as training had them; of what is measured alone, for not every process has them all.
             peak_bytes: the peak of torch's allocator while training, where it keeps books.
         """
         largest = 0
         for task in self.spec.tasks:
             self.model.switch_mode(task.name)
-            batch = batchers[task.name](self.train[task.name], self.rows[task.name])
+            split = self.train[task.name].take(self.rows[task.name])
+            batcher, _ = prefixes.batcher(f"{task.name} largest batch", split, training=True)
+            batch = batcher(split, np.arange(len(split)))
             largest = max(largest, activation_bytes(self.model, task, batch))
         found: Anatomy = measured(self.model, optimizer, largest, peak_bytes)
         return found.as_dict()

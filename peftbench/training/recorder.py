@@ -30,6 +30,9 @@ class Recorder(Protocol):
     def ending(self, phase: Phase, samples: Sequence[SampleRow], conditions: dict[str, Any], **facts: Any) -> None:
         """Take what is known only at the end, however the run ended: its one window, the last samples, facts."""
 
+    def from_the_beginning(self) -> None:
+        """Hear that training begins with the first epoch: whatever was told of epochs before is void."""
+
     def note(self, kind: str, message: str) -> None:
         """Take something worth telling: rows left out, inputs cut."""
 

@@ -12,8 +12,7 @@ import io
 import random
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
@@ -23,7 +22,7 @@ import torch
 
 from peftbench.store.rows import Phase, Usage
 from peftbench.text import clean
-from peftbench.training.files import remove_unfinished, write_whole
+from peftbench.training.files import remove_snapshots, remove_unfinished, write_whole
 
 VERSION = 1
 KEPT = 2  # the newest, and one before it in case that cannot be read
@@ -107,19 +106,8 @@ class Snapshots:
             self._tried_at = time.monotonic()
         self._is_failing = False
         self._good = [*self._good, path][-KEPT:]
-        _remove(path for path in _files(self.folder) if path not in self._good)
+        remove_snapshots(self.folder, keep=self._good)
         return True
-
-
-def remove_all(folder: Path) -> None:
-    """Delete a run's snapshots: it is over, or would come to the same failure from each of them."""
-    _remove(_files(folder))
-
-
-def _remove(paths: Iterable[Path]) -> None:
-    for path in paths:
-        with suppress(OSError):  # it only takes room
-            path.unlink(missing_ok=True)
 
 
 def _files(folder: Path) -> list[Path]:

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from peftbench.data.batches import Batch
-from peftbench.methods.base import Method
 from peftbench.model import MultitaskModel
 from peftbench.spec.model import RunSpec, TrainSpec
 from peftbench.tasks import TaskSpec
@@ -69,6 +68,8 @@ class Stepper:
         self.scaler = torch.amp.GradScaler(device) if spec.precision == "fp16" else None
         self.done = dict.fromkeys(plan.per_epoch, 0)
         model.method.plan({task: plan.total_of(task) for task in plan.per_epoch})
+        self._method_hears = model.method.hears_steps
+        self._scale = self.scaler.get_scale() if self.scaler is not None and self._method_hears else None
 
     @property
     def steps_done(self) -> int:
@@ -117,16 +118,14 @@ class Stepper:
             self._clip()
             self.optimizer.step()
             return True
-        before = self.scaler.get_scale() if self._method_listens else None  # to read it is to wait for a GPU
         self.scaler.unscale_(self.optimizer)
         self._clip()
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        return before is None or self.scaler.get_scale() >= before
-
-    @property
-    def _method_listens(self) -> bool:
-        return type(self.model.method).after_step is not Method.after_step
+        if not self._method_hears:
+            return True
+        before, self._scale = self._scale, self.scaler.get_scale()  # to read it is to wait for a GPU
+        return before is None or self._scale >= before
 
     def _clip(self) -> None:
         if self.train.clip_norm is None:
@@ -151,4 +150,5 @@ class Stepper:
         self.optimizer.load_state_dict(state["optimizer"])
         if self.scaler is not None:
             self.scaler.load_state_dict(state["scaler"])
+            self._scale = self.scaler.get_scale() if self._method_hears else None
         self.done = dict(state["done"])

@@ -48,7 +48,34 @@ def names(record: RunRecord) -> list[str]:
     return [flag.name for flag in flags(record)]
 
 
+def resumed(**of: Any) -> RunRecord:
+    """Return a run of two workers, with a day between them."""
+    base = on_a_card()
+    day = 86_400.0
+    phases = (
+        phase("load", 3.0, epoch=None, energy_j=400.0),
+        phase("train", 10.0, "sst", energy_j=1000.0),
+        phase("run", 50.0, epoch=None, energy_j=3600.0),
+        replace(phase("load", 3.0, epoch=None, started_s=day), session=2),
+        replace(phase("train", 10.0, "sst", started_s=day, energy_j=1000.0), session=2),
+        replace(phase("eval", 2.0, "sst", started_s=day, energy_j=1000.0), session=2),
+        replace(phase("run", 40.0, epoch=None, started_s=day, energy_j=7200.0), session=2),
+    )
+    left = phases if of.get("both", True) else (*phases[:2], *phases[3:])
+    run = replace(base.run, session=2, started_at="2026-01-01T00:00:00Z", finished_at="2026-01-02T00:00:00Z")
+    return replace(base, run=run, phases=left)
+
+
 class TestCost:
+    def test_what_a_resumed_run_cost_is_what_its_workers_cost_together(self) -> None:
+        spent = cost(resumed())
+        assert spent.run_s == 90.0, "not the day between them"
+        assert spent.run_wh == pytest.approx((3600 + 7200) / 3600)
+
+    def test_what_a_worker_that_was_killed_cost_is_not_known(self) -> None:
+        spent = cost(resumed(both=False))
+        assert (spent.run_s, spent.run_wh) == (None, None)
+
     def test_the_columns_of_the_studys_table(self) -> None:
         spent = cost(on_a_card())
         assert (spent.vram_mib, spent.vram_source) == (1200, "process")
@@ -113,6 +140,12 @@ class TestReach:
         assert (found.epoch, found.value, found.energy_j) == (1, 0.4, 4000.0)
         assert found.seconds == pytest.approx(82 - 35)
         assert reach(self.record(), 0.65).energy_j == 8400.0
+
+    def test_of_a_resumed_run_the_time_it_lay_still_is_not_in_it(self) -> None:
+        """Stopped within epoch 1 and resumed hours later: what its epochs' phases took counts, in both workers."""
+        base = resumed()
+        found = reach(replace(self.record(), run=base.run, phases=base.phases), 0.4, "sst")
+        assert (found.seconds, found.energy_j) == (10.0 + 10.0 + 2.0, 3 * 1000.0)
 
     def test_a_score_that_was_never_reached_has_no_cost(self) -> None:
         assert reach(self.record(), 0.51, "sst") is None

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from peftbench.jobs.launch import Launched, launch
+from peftbench.jobs.liveness import liveness
 from peftbench.jobs.lock import RunnerLock
 from peftbench.spec import Resolved, resolve
 from peftbench.store.rows import Run, RunSettings
@@ -110,7 +111,11 @@ class Soak:
         ]
         with_runner = draw.random() < 0.2
         killed, last = self._kill_as_planned(launched, plan, with_runner)
-        found = final(database, launched.run_id)
+        until = time.monotonic() + 5.0
+        while liveness(last.worker) == "alive" or (
+            (found := final(database, launched.run_id))["left over"] and time.monotonic() < until
+        ):
+            time.sleep(0.05)  # a worker that was killed just after its last word is tidied up after
         wrong = differences(expected, found) + unsound(database)
         with self._lock:
             tally = self.tally

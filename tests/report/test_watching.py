@@ -44,7 +44,7 @@ def going_on(epochs: int = 3, tasks: tuple[str, ...] = TASKS, **changed: Any) ->
     """Return a run of ten epochs that has ended some of them."""
     whole = record(tasks=tasks, epochs=epochs, **{**GOING_ON, "epochs_done": epochs, **changed})
     run = dataclasses.replace(whole.run, epochs_planned=changed.get("epochs_planned", 10))
-    walls = tuple(Phase("train", epoch.epoch, "sst", None, 10.0 * epoch.epoch) for epoch in whole.epochs)
+    walls = tuple(Phase("train", epoch.epoch, "sst", None, 10.0 * epoch.epoch, steps=120) for epoch in whole.epochs)
     return dataclasses.replace(whole, run=run, phases=walls)
 
 

@@ -12,7 +12,7 @@ import pytest
 from peftbench.errors import StorageError
 from peftbench.store import run_log as module
 from peftbench.store.reader import Reader
-from peftbench.store.rows import Epoch, Phase, Progress, SampleRow, Score, Worker
+from peftbench.store.rows import Epoch, Phase, Prediction, Progress, SampleRow, Score, TaskBest, Worker
 from peftbench.store.run_log import RunLog, TakenOver
 from tests.store.life import WORKER, Life
 
@@ -135,6 +135,39 @@ class TestSessions:
         ]
         with closing(sqlite3.connect(life.path)) as connection:
             assert connection.execute("SELECT step, loss FROM losses").fetchall() == [(20, 2.0), (30, 2.0)]
+
+    def test_a_worker_that_begins_anew_takes_away_what_was_told_of_epochs_and_nothing_else(
+        self, life: Life, reader: Reader, run_id: str
+    ) -> None:
+        """The data may have changed: later epochs of the other data must not stay."""
+
+        def tell(log: RunLog, epochs: int) -> None:
+            for number in range(1, epochs + 1):
+                log.put_losses(number, "sst", [(number * 20, 20, 1.0)])
+                log.put_epoch(
+                    Epoch(number, 0.5, 0.5, None, "t"),
+                    [Score(number, "sst", "dev", "accuracy", 0.5, None, 1.0, 9)],
+                    [Phase("train", number, "sst", "train", 1.0)],
+                    best_epoch=number,
+                    task_bests=[TaskBest("sst", number, 0.5)],
+                    predictions=[Prediction("sst", number, "x", 1.0, 1.0)],
+                )
+
+        first = life.log(run_id)
+        first.clear_epochs()
+        first.put_phases([Phase("load", None, None, None, 1.0)])
+        first.put_event("data", "2 rows left out")
+        tell(first, 3)
+        second = again(life, reader, run_id)
+        second.clear_epochs()
+        run = reader.run(run_id)
+        record = reader.record(run, predictions=True)
+        assert (run.epochs_done, run.best_epoch, run.dev_avg, run.leaderboard) == (0, None, None, None)
+        assert (record.epochs, record.scores, record.task_bests, record.predictions) == ((), (), (), {})
+        assert [phase.phase for phase in record.phases] == ["load"]
+        assert "2 rows left out" in [event.message for event in record.events]
+        tell(second, 1)
+        assert [epoch.epoch for epoch in reader.record(reader.run(run_id)).epochs] == [1]
 
     def test_two_resumes_at_once_and_one_wins(self, life: Life, reader: Reader, run_id: str) -> None:
         life.log(run_id).finish("stopped", "asked to stop", 130)

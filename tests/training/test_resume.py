@@ -23,6 +23,7 @@ from peftbench.spec import Resolved, RunSpec
 from peftbench.store.rows import Progress, RunSettings
 from peftbench.training import loop, pace, snapshot, stepper
 from peftbench.training.execute import KEPT_SAFE, execute
+from peftbench.training.files import remove_snapshots
 from tests.training.test_training import Memory
 
 EVERYTHING = (
@@ -137,9 +138,13 @@ def same(one: Any, other: Any) -> bool:
     return one == other
 
 
+def left_by(folder: Path) -> dict[str, bytes]:
+    """Return all that a run leaves, once its worker has deleted what it could go on from."""
+    remove_snapshots(folder)
+    return files(folder)
+
+
 def files(folder: Path) -> dict[str, bytes]:
-    """Return all that a run leaves once its worker has deleted what it could go on from."""
-    snapshot.remove_all(folder)
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
@@ -167,7 +172,7 @@ def assert_same_run(
     found, count = run_in_parts(spec, tmp_path / "parts", parts, next_end, **more)
     assert found == reason
     assert whole.rows == parts.rows
-    assert files(tmp_path / "whole") == files(tmp_path / "parts")
+    assert left_by(tmp_path / "whole") == left_by(tmp_path / "parts")
     for key in ("weights", "stepper", "method", "best", "position"):
         assert same(ends[0][key], ends[1][key]), key
     return parts, count
@@ -258,7 +263,7 @@ class TestSnapshots:
         assert len(names(tmp_path)) == 2
         execute(spec, Kept(), tmp_path)
         assert len(names(tmp_path)) == 2, "the store does not say yet that the run is over"
-        assert {Path(name).suffix for name in files(tmp_path)} == {".safetensors"}
+        assert {Path(name).suffix for name in left_by(tmp_path)} == {".safetensors"}
 
     def test_where_it_goes_on_is_told(self, tiny: Callable[..., Resolved], tmp_path: Path) -> None:
         spec = tiny("lora-r12").spec
@@ -350,6 +355,7 @@ class TestSnapshots:
         spec = tiny("lora-r12").spec
         stopped(spec, tmp_path, after=5)
         before = files(tmp_path)
+        assert any(name.endswith(".ckpt") for name in before)
         plain = snapshot._Payload
 
         class Filling:
@@ -380,11 +386,21 @@ class TestSnapshots:
     ) -> None:
         averages = iter((0.1, 0.2, 0.3, 0.4))
         monkeypatch.setattr("peftbench.training.scoring.dev_average", lambda values: next(averages))
-        stopped(tiny("full", ["train.epochs=4"]).spec, tmp_path, after=4 * 15 - 10)
+        kept = Kept()
+        ended = kept.epoch
+
+        def dead_after_two(epoch: Any, *rows: Any, **more: Any) -> None:
+            if epoch.epoch == 3:
+                raise Crash
+            ended(epoch, *rows, **more)
+
+        monkeypatch.setattr(kept, "epoch", dead_after_two)
+        with pytest.raises(Crash):
+            execute(tiny("full", ["train.epochs=4"]).spec, kept, tmp_path)
         states = [
             snapshot._read(path, tiny("full", ["train.epochs=4"]).spec.hash()) for path in tmp_path.glob("*.ckpt")
         ]
-        assert len(states) == 2
+        assert {state["best"]["epoch"] for state in states} == {1, 2}
         for state in states:
             assert (tmp_path / f"epoch-{state['best']['epoch']}.safetensors").is_file()
 
@@ -504,6 +520,7 @@ import sys
 from pathlib import Path
 from peftbench.spec.model import RunSpec
 from peftbench.store.rows import RunSettings
+from peftbench.training.files import remove_snapshots
 from peftbench.training.execute import execute
 from tests.training.test_resume import Kept
 spec = RunSpec.model_validate_json(Path(sys.argv[1]).read_text())
@@ -531,6 +548,6 @@ def test_killed_without_a_word(tiny: Callable[..., Resolved], tmp_path: Path, en
     assert any(note.startswith("resume: from epoch") for note in kept.notes), kept.notes
     execute(spec, whole, tmp_path / "whole")
     assert all(whole.rows[key] == row for key, row in kept.rows.items())
-    assert files(tmp_path / "whole") == files(folder)
+    assert left_by(tmp_path / "whole") == left_by(folder)
     for key in ("weights", "stepper", "method", "best"):
         assert same(ends[0][key], ends[1][key]), key

@@ -20,6 +20,7 @@ from peftbench.training import loop, stepper
 from peftbench.training.checkpoint import checkpoint_path
 from peftbench.training.evaluation import train_sample
 from peftbench.training.execute import execute
+from peftbench.training.files import remove_snapshots
 from peftbench.training.predictor import predict
 
 
@@ -60,6 +61,9 @@ class Memory:
         self.phases([phase])
         self.samples(samples)
         self.describe(conditions=conditions, **facts)
+
+    def from_the_beginning(self) -> None:
+        self.notes.append("from the beginning")
 
     def note(self, kind: str, message: str) -> None:
         self.notes.append(f"{kind}: {message}")
@@ -171,6 +175,7 @@ def test_superseded_checkpoints_are_removed(tiny: Callable[..., Resolved], tmp_p
     memory = train(tiny("lora-r12", ["train.epochs=4"]).spec, tmp_path)
     kept = {checkpoint_path(tmp_path, memory.best_epoch)}
     kept |= {checkpoint_path(tmp_path, best.epoch, best.task) for best in memory.task_bests}
+    remove_snapshots(tmp_path)  # as a worker does at its end
     assert set(tmp_path.glob("*")) == kept
 
 
