@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from peftbench.analysis.resources import energy, peak
@@ -37,7 +38,16 @@ def flags(record: RunRecord) -> list[Flag]:
     measured = [phase for phase in record.phases if phase.usage is not None]
     if not measured:
         return []
-    return [*_device(record), *_card(record, measured), *_power(record, measured), *_host(record, measured)]
+    views = (_device(record), _card(record, measured), _power(record, measured), _host(record, measured))
+    return [*_sessions(record, measured), *chain.from_iterable(views)]
+
+
+def _sessions(record: RunRecord, measured: list[Phase]) -> Iterator[Flag]:
+    workers = record.run.session
+    if workers > 1:
+        silent = workers - len({phase.session for phase in measured if phase.phase == "run"})
+        lost = f"; {silent} ended without a word, so the whole run's time and energy are not known" if silent else ""
+        yield Flag("resumed", f"{workers} workers had it one after another{lost}")
 
 
 def throttled(usage: Usage) -> list[str]:

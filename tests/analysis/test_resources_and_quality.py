@@ -76,6 +76,13 @@ class TestCost:
         spent = cost(resumed(both=False))
         assert (spent.run_s, spent.run_wh) == (None, None)
 
+    def test_a_resumed_run_says_so_and_what_is_not_known(self) -> None:
+        said = {flag.name: flag.message for flag in flags(resumed())}
+        assert said["resumed"] == "2 workers had it one after another"
+        said = {flag.name: flag.message for flag in flags(resumed(both=False))}
+        assert said["resumed"].endswith("1 ended without a word, so the whole run's time and energy are not known")
+        assert "resumed" not in names(on_a_card())
+
     def test_the_columns_of_the_studys_table(self) -> None:
         spent = cost(on_a_card())
         assert (spent.vram_mib, spent.vram_source) == (1200, "process")
