@@ -122,7 +122,7 @@ def _measured_memory(trainer: Trainer, recorder: Recorder) -> dict[str, Any] | N
         recorder.note("memory", f"not measured: {type(error).__name__}: {error}")
         return None
     if found is None:
-        recorder.note("memory", "not measured: this process took no training step")
+        recorder.note("resume", "memory is not measured: this process took no training step")
         return None
     recorder.phases([measured.row])
     return found
