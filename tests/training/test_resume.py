@@ -512,7 +512,7 @@ class TestProcesses:
         execute(spec, kept, tmp_path)
         assert any(note.startswith("resume: from the end of epoch 2") for note in kept.notes)
         assert kept.facts["memory_measured"] is None
-        assert "memory: not measured: this process took no training step" in kept.notes
+        assert "resume: memory is not measured: this process took no training step" in kept.notes
 
 
 KILLED = """
