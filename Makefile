@@ -18,8 +18,9 @@ demo: $(READY)
 	$(BIN)/peftbench run --headless --db $(DEMO_DB) \
 	  --preset last-layer --preset full --preset lora-r12 --preset dora-r12
 
+# Tests run side by side, with a thread each: threads of two torch processes on the same cores wait for each other.
 test: $(READY)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -33,6 +34,7 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.sampler
 	$(BIN)/python -m benchmarks.store_load
 	$(BIN)/python -m benchmarks.chart
+	$(BIN)/python -m benchmarks.dashboard
 
 soak: $(READY)
 	$(BIN)/python -m pytest -m soak

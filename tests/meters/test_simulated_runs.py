@@ -166,7 +166,10 @@ def test_a_counter_that_falls_back_costs_no_joule(machine: Machine, how: str) ->
     assert record.run.state == "stopped", machine.log
     whole = phase(record, "run")
     assert whole.usage.counter_resets >= 1
-    assert whole.usage.energy_j == pytest.approx(true_j(scenario, whole), rel=0.02)
+    # The counter is up to a tick of 0.1 s behind at the start, at the end and where it fell.
+    assert whole.usage.energy_j == pytest.approx(
+        true_j(scenario, whole), abs=(2 + whole.usage.counter_resets) * 0.1 * 200
+    )
     assert "counter_reset" in names(record)
     assert "lost" not in names(record)
 
