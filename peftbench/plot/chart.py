@@ -8,9 +8,9 @@ from peftbench.plot.cells import fit, printable, width
 from peftbench.plot.decimate import known
 from peftbench.plot.dots import Dots
 from peftbench.plot.glyphs import BRAILLE, BRAILLE_CELLS, Glyphs
-from peftbench.plot.layout import Frame, label_place, lay_out
+from peftbench.plot.layout import Frame, end_places, label_place, lay_out
 from peftbench.plot.legend import legend_rows, sign
-from peftbench.plot.model import AXIS, BLANK, CURSOR, LABEL, TITLE, Chart, Row, Segment
+from peftbench.plot.model import AXIS, BLANK, CURSOR, LABEL, TITLE, Chart, Row, Segment, Series
 from peftbench.plot.trace import marked, trace
 
 Cell = tuple[str, str]  # a character and its style
@@ -27,7 +27,10 @@ def draw(chart: Chart, cells_wide: int, cells_high: int, glyphs: Glyphs = BRAILL
     rows: list[Row] = []
     if frame.top:
         rows.append((Segment(fit(printable(chart.title), cells_wide), TITLE),))
-    rows += [_plot_row(frame, number, cells, glyphs) for number, cells in enumerate(plot)]
+    ends = end_places(chart, frame) if frame.right else {}
+    for number, cells in enumerate(plot):
+        row = _plot_row(frame, number, cells, glyphs)
+        rows.append((*row, _end(ends[number], frame)) if number in ends else row)
     if frame.axis_rows:
         rows += [_axis(frame, glyphs), _labels(chart, frame)]
     rows += legend_rows(chart.series, cells_wide, frame.legend_rows, glyphs)
@@ -111,6 +114,10 @@ def _plot_row(frame: Frame, number: int, cells: list[Cell], glyphs: Glyphs) -> R
     for style, run in groupby(cells, key=lambda cell: cell[1]):
         segments.append(Segment("".join(character for character, _ in run), style))
     return tuple(segments)
+
+
+def _end(series: Series, frame: Frame) -> Segment:
+    return Segment(" " + fit(printable(series.end), frame.right - 1), series.color)
 
 
 def _axis(frame: Frame, glyphs: Glyphs) -> Row:

@@ -6,7 +6,8 @@ import math
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 
-from peftbench.plot.decimate import summaries
+from peftbench.plot.cells import printable, width
+from peftbench.plot.decimate import known, summaries
 from peftbench.plot.glyphs import Glyphs
 from peftbench.plot.legend import legend_rows
 from peftbench.plot.model import Chart, Range, Series
@@ -18,14 +19,16 @@ _LARGEST = 8e307  # a range from minus this to this is still a finite one
 _AIR = 0.05
 _FAR = 1e9  # heights of the plot; from farther away a line is as good as straight up
 _ROWS_A_TICK = 3
+_WIDE_ENOUGH = 48  # cells of a plot that still has so many beside what stands at the ends of curves
+_LONGEST_END = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
     """The plot's cells within a chart, its ranges, and its ticks by row and by column of the plot.
 
-    `left` cells hold the labels and the axis of y (none where the chart is too narrow), `top` rows the title;
-    `axis_rows` (0 or 2) and `legend_rows` lie below the plot.
+    `left` cells hold the labels and the axis of y (none where the chart is too narrow), `right` ones what stands at the
+    ends of curves, `top` rows the title; `axis_rows` (0 or 2) and `legend_rows` lie below the plot.
     """
 
     left: int
@@ -34,6 +37,7 @@ class Frame:
     rows: int
     axis_rows: int
     legend_rows: int
+    right: int
     dots_wide: int
     dots_high: int
     x: Range
@@ -75,7 +79,9 @@ def lay_out(chart: Chart, cells_wide: int, cells_high: int, glyphs: Glyphs) -> F
     left = max((len(tick.label) for tick in y_found), default=0) + 2
     if cells_wide - left < _NARROWEST_PLOT:
         left, y_found = 0, ()
-    frame = Frame(left, title, cells_wide - left, rows, axis, legend, glyphs.dots_wide, glyphs.dots_high, x, y, {}, {})
+    right = _right(chart, cells_wide - left)
+    columns = cells_wide - left - right
+    frame = Frame(left, title, columns, rows, axis, legend, right, glyphs.dots_wide, glyphs.dots_high, x, y, {}, {})
     for tick in y_found:
         frame.y_ticks.setdefault(frame.cell(x.low, tick.value)[1], tick)
     frame.x_ticks.update(_x_ticks(frame, chart.whole_x))
@@ -109,14 +115,20 @@ def visible(series: Series, x: Range) -> tuple[int, int]:
     return bisect_left(series.xs, x.low), bisect_right(series.xs, x.high)
 
 
-def _rows_of_parts(chart: Chart, width: int, height: int, glyphs: Glyphs) -> tuple[int, int, int]:
+def _rows_of_parts(chart: Chart, cells_wide: int, height: int, glyphs: Glyphs) -> tuple[int, int, int]:
     """Return the rows of title, x axis (0 or 2) and legend: each as far as the plot keeps its own."""
     spare = max(height - _LOWEST_PLOT, 0)
     axis = 2 if spare >= 2 else 0
     spare -= axis
-    legend = len(legend_rows(chart.series, width, min(chart.legend_rows, spare), glyphs))
+    legend = len(legend_rows(chart.series, cells_wide, min(chart.legend_rows, spare), glyphs))
     title = 1 if chart.title and spare > legend else 0
     return title, axis, legend
+
+
+def _right(chart: Chart, room: int) -> int:
+    """Return the cells to the right of the plot: for the longest text at an end of a curve, and a blank before it."""
+    longest = max((min(width(printable(one.end)), _LONGEST_END) for one in chart.series if one.end), default=0)
+    return longest + 1 if longest and room - longest - 1 >= _WIDE_ENOUGH else 0
 
 
 def _x_ticks(frame: Frame, whole: bool) -> dict[int, Tick]:
@@ -136,6 +148,24 @@ def label_place(frame: Frame, column: int, tick: Tick) -> int:
     """Return the cell, from the chart's left edge, at which the label of an x tick begins."""
     middle = frame.left + column - (len(tick.label) - 1) // 2
     return max(0, min(middle, frame.left + frame.columns - len(tick.label)))
+
+
+def end_places(chart: Chart, frame: Frame) -> dict[int, Series]:
+    """Return which series' end stands in which row: that of its last visible point, or the nearest that is free."""
+    wanted: list[tuple[int, Series]] = []
+    for one in chart.series:
+        begin, end = visible(one, frame.x)
+        last = next((place for place in range(end - 1, begin - 1, -1) if known(one.ys[place]) is not None), None)
+        if one.end and last is not None and frame.y.low <= (one.ys[last] or 0.0) <= frame.y.high:
+            wanted.append((frame.cell(one.xs[last], one.ys[last] or 0.0)[1], one))
+    found: dict[int, Series] = {}
+    for row, one in sorted(wanted, key=lambda each: each[0]):
+        free = min(
+            (r for r in range(frame.rows) if r not in found), key=lambda r: (abs(r - row), r < row), default=None
+        )
+        if free is not None:
+            found[free] = one
+    return found
 
 
 def _near(share: float) -> float:

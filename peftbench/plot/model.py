@@ -47,7 +47,7 @@ class Series:
 
     `marker` is a place in the glyphs' sets of markers, drawn on the points (as far apart as they need to be told);
     two series of one thing, one of them dashed, share it. `note` stands behind the name in the legend; a series
-    without a name is not in it.
+    without a name is not in it. `end` stands beside its last visible point where the chart is wide enough.
 
     Raises:
         ValueError: xs and ys are not as many, or the xs are not finite and ascending.
@@ -60,6 +60,7 @@ class Series:
     dashed: bool = False
     marker: int | None = None
     note: str = ""
+    end: str = ""
 
     def __post_init__(self) -> None:
         if len(self.xs) != len(self.ys):
