@@ -135,11 +135,11 @@ def reach(record: RunRecord, target: float, task: str | None = None) -> Reached 
         score = record.score(task, "dev", epoch.epoch) if task else None
         value = epoch.dev_avg if task is None else score.value if score else None
         if value is not None and value >= target:
-            return Reached(epoch.epoch, value, *_since_training_began(record, epoch.epoch))
+            return Reached(epoch.epoch, value, *since_training_began(record, epoch.epoch))
     return None
 
 
-def _since_training_began(record: RunRecord, epoch: int) -> tuple[float | None, float | None]:
+def since_training_began(record: RunRecord, epoch: int) -> tuple[float | None, float | None]:
     """Return the joules and seconds from the end of the last phase before the first epoch to the end of an epoch.
 
     Of a run that was resumed, those of the phases of these epochs: the time that it lay still is not in them.

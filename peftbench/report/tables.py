@@ -78,7 +78,7 @@ def run_page(record: RunRecord) -> Group:
         parts += [*_epochs(record), Text(""), *_best_lines(record), Text("")]
     parts += [_facts(run, spent), Text(""), resources([record], [spent]), *flag_lines(record)]
     if notes := [event for event in record.events if event.kind != "state"]:
-        parts += [Text(""), *(Text(f"{event.kind}: {clean(event.message)}") for event in notes)]
+        parts += [Text(""), *(Text(f"{clean(event.kind)}: {clean(event.message)}") for event in notes)]
     return Group(*parts)
 
 

@@ -126,7 +126,7 @@ def _title(run: Run, width: int, most: int) -> list[Text]:
 
 def _notes(record: RunRecord) -> list[Text]:
     """Return what a reader should know, the most pressing last: remarks, missing metrics, doubts about figures."""
-    told = [Text(f"{event.kind}: {clean(event.message)}") for event in record.events if event.kind != "state"]
+    told = [Text(f"{clean(event.kind)}: {clean(event.message)}") for event in record.events if event.kind != "state"]
     told += [
         Text(f"epoch {score.epoch}, {clean(score.task)} {clean(score.split)}: no {score.metric}: {clean(score.reason)}")
         for score in record.scores

@@ -67,7 +67,7 @@ def meter_line(sample: SampleRow | None, width: int) -> list[Text]:
     """Return what the meters saw last: of the card where one is read, of the process always."""
     if sample is None:
         return []
-    vram = sample.process_vram_mib if sample.process_vram_mib is not None else sample.reserved_mib
+    vram = sample.vram_mib
     slowed = ", ".join(reasons((sample.event_reasons or 0) & THROTTLING))
     fields = [
         (_measured("VRAM", figures.mib(vram), "MiB", vram), ""),

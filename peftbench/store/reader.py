@@ -36,6 +36,8 @@ from peftbench.text import clean
 class Reader:
     """Reads runs; holds no transaction open between calls. An absent database reads as an empty one.
 
+    `empty`: there was none, or nothing in it, when it was opened; what comes to be later needs another reader.
+
     Raises:
         MissingError: the file is there but cannot be read as ours.
     """
@@ -43,7 +45,7 @@ class Reader:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._connection = open_for_reading(path) or sqlite3.connect(":memory:")
-        self._empty = not self._connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+        self.empty = not self._connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
         self._connection.row_factory = sqlite3.Row
 
     def __enter__(self) -> Reader:
@@ -179,11 +181,30 @@ class Reader:
             return Progress(**row)
         return None
 
-    def samples(self, run_id: str, after: int = 0) -> list[SampleRow]:
-        """Return a run's thinned samples, those after a sequence number."""
-        columns = ", ".join(field.name for field in fields(SampleRow))
-        sql = f"SELECT {columns} FROM samples WHERE run_id = ? AND sequence > ? ORDER BY sequence"
-        return [SampleRow(**row) for row in self._dicts(sql, run_id, after)]
+    def marks(self) -> dict[str, tuple[object, ...]]:
+        """Return every run's id, the newest first, with what is another as soon as anything of its row is."""
+        sql = f"SELECT id, {', '.join(_MARK)} FROM runs ORDER BY created_at DESC, rowid DESC"
+        return {row[0]: tuple(row)[1:] for row in self._rows(sql)}
+
+    def samples(self, run_id: str, after: int = 0, last: int | None = None) -> list[SampleRow]:
+        """Return a run's thinned samples, those after a sequence number; of them only so many of the last."""
+        sql = f"SELECT {_SAMPLE_COLUMNS} FROM samples WHERE run_id = ? AND sequence > ? ORDER BY sequence DESC LIMIT ?"
+        rows = self._dicts(sql, run_id, after, -1 if last is None else last)
+        return [SampleRow(**row) for row in reversed(rows)]
+
+    def sample_summary(self, run_id: str, most: int) -> list[SampleRow]:
+        """Return all of a run's samples summed up in at most so many rows, of as many samples each.
+
+        Of every column but the sequence and the time, which are those of a row's last sample, it is the highest value.
+        """
+        sql = "SELECT min(sequence), max(sequence) FROM samples WHERE run_id = ?"
+        low, high = next(iter(self._rows(sql, run_id)), (None, None))
+        if low is None:
+            return []
+        size = max(1, -(-(high - low + 1) // most))
+        columns = ", ".join(f"max({field.name}) AS {field.name}" for field in fields(SampleRow))
+        sql = f"SELECT {columns} FROM samples WHERE run_id = ? GROUP BY (sequence - ?) / ? ORDER BY sequence"
+        return [SampleRow(**row) for row in self._dicts(sql, run_id, low, size)]
 
     def _predictions(self, run: Run) -> dict[str, tuple[Prediction, ...]]:
         found: dict[str, list[Prediction]] = {}
@@ -197,7 +218,7 @@ class Reader:
         return {task: tuple(rows) for task, rows in found.items()}
 
     def _rows(self, sql: str, *values: object) -> list[sqlite3.Row]:
-        if self._empty:
+        if self.empty:
             return []
         try:
             return self._connection.execute(sql, values).fetchall()
@@ -210,6 +231,8 @@ class Reader:
 
 _PLACED = sorted({"starting", *WORKING_STATES})
 _USAGE_COLUMNS = tuple(field.name for field in fields(Usage))
+_SAMPLE_COLUMNS = ", ".join(field.name for field in fields(SampleRow))
+_MARK = ("state", "state_at", "heartbeat_at", "epochs_done", "stop_requested_at", "finished_at", "session", "place")
 _NOT_IN_PHASE = ("id", "run_id", "sequence")
 
 

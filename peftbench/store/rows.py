@@ -225,6 +225,16 @@ class SampleRow:
     cpu_pct: float | None = None  # of one core
     others_cpu_pct: float | None = None
 
+    @property
+    def vram_mib(self) -> float | None:
+        """What the process held on the card: as the driver counts it, else as torch does."""
+        return self.process_vram_mib if self.process_vram_mib is not None else self.reserved_mib
+
+    @property
+    def throttled(self) -> bool:
+        """Whether the card was slowed down by heat or by its own protection."""
+        return bool((self.event_reasons or 0) & THROTTLING)
+
 
 @dataclass(frozen=True, slots=True)
 class Phase:

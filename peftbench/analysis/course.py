@@ -1,0 +1,74 @@
+"""How far a run had come at the end of each epoch: in epochs, optimiser steps, seconds, joules."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from peftbench.analysis.resources import since_training_began
+from peftbench.analysis.scores import dev_average
+from peftbench.store.rows import RunRecord
+
+Axis = Literal["epoch", "step", "time", "energy"]
+AXES: tuple[Axis, ...] = ("epoch", "step", "time", "energy")
+AVERAGE = "Dev Avg"  # for a task's name: the plain mean of all tasks' metrics
+
+Points = tuple[list[float], list[float | None]]
+
+
+def positions(record: RunRecord, axis: Axis) -> dict[int, float]:
+    """Return where each finished epoch lies on an axis: its number, or steps, seconds or joules since training began.
+
+    An epoch of which that is not known is left out, as all are of `energy` on a card that does not tell. Time and
+    energy are those of `peftbench show --reach`.
+    """
+    epochs = [epoch.epoch for epoch in record.epochs]
+    if axis == "epoch":
+        return {epoch: float(epoch) for epoch in epochs}
+    if axis == "step":
+        return _steps(record, epochs)
+    place = 0 if axis == "energy" else 1
+    found = {epoch: since_training_began(record, epoch)[place] for epoch in epochs}
+    return {epoch: value for epoch, value in found.items() if value is not None}
+
+
+def curve(record: RunRecord, task: str, split: str, at: dict[int, float]) -> Points:
+    """Return a task's metric, or `AVERAGE`, after each epoch: where that lies, ascending, and the values."""
+    values = _averages(record, split) if task == AVERAGE else _values(record, task, split)
+    points = sorted((at[epoch], value) for epoch, value in values.items() if epoch in at)
+    return [x for x, _ in points], [y for _, y in points]
+
+
+def gap(record: RunRecord, epoch: int | None = None) -> float | None:
+    """Return train less dev, of the mean of the tasks' metrics, at an epoch (the best one where none is given)."""
+    wanted = record.run.best_epoch if epoch is None else epoch
+    if wanted is None:
+        return None
+    train, dev = _averages(record, "train").get(wanted), _averages(record, "dev").get(wanted)
+    return None if train is None or dev is None else train - dev
+
+
+def _steps(record: RunRecord, epochs: list[int]) -> dict[int, float]:
+    of_epoch = dict.fromkeys(epochs, 0)
+    for phase in record.phases:
+        if phase.phase in ("warmup", "train") and phase.epoch in of_epoch:
+            of_epoch[phase.epoch] += phase.steps or 0
+    found, steps = {}, 0
+    for epoch in epochs:
+        steps += of_epoch[epoch]
+        found[epoch] = float(steps)
+    return found
+
+
+def _values(record: RunRecord, task: str, split: str) -> dict[int, float | None]:
+    return {s.epoch: s.value for s in record.scores if s.task == task and s.split == split}
+
+
+def _averages(record: RunRecord, split: str) -> dict[int, float | None]:
+    if split == "dev":
+        return {epoch.epoch: epoch.dev_avg for epoch in record.epochs}
+    of_epoch: dict[int, list[float | None]] = {}
+    for score in record.scores:
+        if score.split == split:
+            of_epoch.setdefault(score.epoch, []).append(score.value)
+    whole = len(record.tasks)
+    return {epoch: dev_average(values) if len(values) == whole else None for epoch, values in of_epoch.items()}

@@ -1,0 +1,115 @@
+"""Meters over time, a small chart each: memory, power and clocks of the card, or the process and host without one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from peftbench.plot import Chart, Range, Series
+from peftbench.report.overlay import Pinned
+from peftbench.store.rows import ACTIVE_STATES, SampleRow
+
+SLOWED = "red"  # the colour of a stretch in which the card was throttled
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """One meter: what it is called, its unit, and its value in a sample (None: not known)."""
+
+    name: str
+    unit: str
+    value: Callable[[SampleRow], float | None]
+    of_card: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """A run with the samples that are drawn."""
+
+    of: Pinned
+    samples: Sequence[SampleRow]
+
+
+def _gib(mib: float | None) -> float | None:
+    return None if mib is None else mib / 1024
+
+
+CARD_STRIPS = (
+    Strip("VRAM", "GiB", lambda sample: _gib(sample.vram_mib)),
+    Strip("power", "W", lambda sample: sample.power_w),
+    Strip("SM clock", "MHz", lambda sample: sample.sm_clock_mhz),
+)
+HOST_STRIPS = (
+    Strip("memory (RSS)", "GiB", lambda sample: _gib(sample.rss_mib), of_card=False),
+    Strip("CPU", "% of a core", lambda sample: sample.cpu_pct, of_card=False),
+    Strip("others' CPU", "% of a core", lambda sample: sample.others_cpu_pct, of_card=False),
+)
+
+
+def strips_for(runs: Iterable[Sampled]) -> tuple[Strip, ...]:
+    """Return the card's meters where a run was measured on one, else the host's."""
+    seen = (sample for run in runs for sample in run.samples)
+    return (
+        CARD_STRIPS
+        if any(sample.power_w is not None or sample.vram_mib is not None for sample in seen)
+        else HOST_STRIPS
+    )
+
+
+def strip_chart(strip: Strip, runs: Sequence[Sampled], now_s: float, window_s: int | None) -> Chart:
+    """Return a meter's chart over the seconds before now, or, of runs that have ended, before their end.
+
+    Throttled stretches are drawn over the curve, in red. `window_s` None: as far as the longest run reaches.
+    """
+    curves: list[Series] = []
+    slowed: list[Series] = []
+    going_on = any(run.of.record.run.state in ACTIVE_STATES for run in runs)
+    for run in runs:
+        end_s = _end_s(run, now_s, going_on)
+        xs = [sample.at_s - end_s for sample in run.samples]
+        ys = [strip.value(sample) for sample in run.samples]
+        name, color = run.of.record.run.name, run.of.color
+        last = next((y for y in reversed(ys) if y is not None), None)
+        curves.append(Series(name, *_ascending(xs, ys), color, end="" if last is None else _short(last)))
+        if strip.of_card and any(sample.throttled for sample in run.samples):
+            throttled = [y if s.throttled else None for y, s in zip(ys, run.samples, strict=True)]
+            slowed.append(Series("", *_ascending(xs, throttled), SLOWED))
+    shown = [curve for curve in curves if len(curve.xs)]
+    oldest = min((curve.xs[0] for curve in shown), default=-60.0)
+    return Chart(
+        (*shown, *slowed),
+        x=Range(max(-float(window_s or 1e12), min(oldest, -10.0)), 0.0),
+        y=_from_zero(shown),
+        title=f"{strip.name}, {strip.unit}" + (" (red: throttled)" if slowed else ""),
+        x_label="s" if going_on else "s to its end",
+        whole_x=True,
+        legend_rows=0,
+        empty="not measured",
+    )
+
+
+def _short(value: float) -> str:
+    """Return a value in whole units from 100 on, else in three digits."""
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _end_s(run: Sampled, now_s: float, going_on: bool) -> float:
+    """Return what is 0 on the axis: now where any run goes on, else the run's own last sample."""
+    if going_on or not run.samples:
+        return now_s
+    return run.samples[-1].at_s
+
+
+def _ascending(xs: list[float], ys: list[float | None]) -> tuple[list[float], list[float | None]]:
+    """Return points in the order of time: a host's clock may have been put back between two."""
+    if all(a <= b for a, b in pairwise(xs)):
+        return xs, ys
+    pairs = sorted(zip(xs, ys, strict=True), key=lambda pair: pair[0])
+    return [x for x, _ in pairs], [y for _, y in pairs]
+
+
+def _from_zero(curves: Sequence[Series]) -> Range | None:
+    """Return a range from 0 to a little more than the highest value: a meter's level counts, not only its change."""
+    highest = max((y for curve in curves for y in curve.ys if y is not None), default=0.0)
+    return Range(0.0, highest * 1.1) if highest > 0 else Range(0.0, 1.0)
