@@ -176,6 +176,7 @@ def log(
 ) -> None:
     """Print what a run's worker has printed."""
     from peftbench.jobs.follow import follow
+    from peftbench.jobs.tail import Tail
     from peftbench.paths import worker_log
     from peftbench.store.reader import Reader
 
@@ -186,40 +187,16 @@ def log(
     if not path.exists() and not following:
         show(_no_log(found))
         return
-    tail = _Tail(path, lines)
+    tail = Tail(path, lines)
     if following:
         for _ in follow(where, found.id):
-            tail.print_new(last=False)
-    tail.print_new(last=True)
+            _print_lines(tail.new())
+    _print_lines(tail.new(last=True))
+
+
+def _print_lines(lines: list[str]) -> None:
+    print("".join(f"{line}\n" for line in lines), end="", flush=True)
 
 
 def _no_log(run: Run) -> str:
     return f"{clean(run.name)} is {run.state}: no worker has printed anything yet"
-
-
-class _Tail:
-    """Prints the lines of a file as they come; what a terminal would act on is cleaned away."""
-
-    def __init__(self, path: Path, lines: int | None) -> None:
-        self.path, self.lines = path, lines
-        self._at = 0
-        self._rest = b""
-
-    def print_new(self, last: bool) -> None:
-        """Print the lines that are new; of a line without an end only when it is the `last` look."""
-        try:
-            with self.path.open("rb") as file:
-                file.seek(self._at)
-                content = self._rest + file.read()
-                self._at = file.tell()
-        except FileNotFoundError:
-            return
-        *whole, self._rest = content.split(b"\n")
-        if last and self._rest:
-            whole, self._rest = [*whole, self._rest], b""
-        if self.lines is not None:
-            whole, self.lines = whole[len(whole) - self.lines :] if self.lines < len(whole) else whole, None
-        for line in whole:
-            text = line.decode("utf-8", "replace").expandtabs(4)
-            print(" " * (len(text) - len(text.lstrip(" "))) + clean(text, 4000))
-        sys.stdout.flush()

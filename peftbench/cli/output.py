@@ -56,16 +56,6 @@ def command(*words: str, db: Path | None) -> str:
     return clean(shlex.join(["peftbench", *words, *(["--db", str(db)] if db else [])]))
 
 
-def fresh_label(name: str) -> str:
-    """Return a label for runs that are queued together, which those of an earlier time do not have: `study-7kq2`."""
-    import re
-    import secrets
-    import string
-
-    plain = re.sub("[^A-Za-z0-9._+-]+", "-", name).strip("-")[:60] or "sweep"
-    return f"{plain}-{''.join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(4))}"
-
-
 def print_json(value: Any) -> None:
     """Print a value as indented JSON; characters that a terminal would act on stay escaped."""
     print(json.dumps(value, indent=2))

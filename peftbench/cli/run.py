@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from peftbench.cli.output import Database, Json, command, database, fresh_label, print_json, show
+from peftbench.cli.output import Database, Json, command, database, print_json, show
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,6 +56,10 @@ def run(
         str | None,
         typer.Option("--meter-gpu", metavar="CARD", help="Read this card (index or UUID), not the one computed on."),
     ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option("--device", metavar="CARD", help="Run on this card (index or UUID) only, or on the cpu."),
+    ] = None,
     seeds: Annotated[
         int | None,
         typer.Option("--seeds", metavar="N", min=1, max=1000, help="A group of N runs, seeds from --seed (or 0) on."),
@@ -83,7 +87,8 @@ def run(
     """
     from peftbench.errors import UsageError
     from peftbench.jobs.launch import Launched
-    from peftbench.jobs.queue import enqueue
+    from peftbench.jobs.places import device_named
+    from peftbench.jobs.queue import enqueue, fresh_label
     from peftbench.meters.nvml_library import check_card
     from peftbench.report import jsonable
     from peftbench.spec import resolve
@@ -108,6 +113,7 @@ def run(
         name=name,
         meter_settings=MeterSettings(sample_ms, idle, lock_clocks, meter_gpu),
         settings=RunSettings(checkpoint_minutes, resumes),
+        device=device_named(device),
     )
     if detach:
         _say_queued(ids, as_json, db)

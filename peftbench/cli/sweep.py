@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from peftbench.cli.output import Database, Json, command, database, fresh_label, print_json, show
+from peftbench.cli.output import Database, Json, command, database, print_json, show
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,7 +86,7 @@ def _print_plan(planned: SweepPlan, predicted: list[Predicted], as_json: bool) -
 
 def _queue(planned: SweepPlan, where: Path, slots: int | None, as_json: bool, db: Path | None) -> None:
     from peftbench.analysis.forecast import total
-    from peftbench.jobs.queue import enqueue
+    from peftbench.jobs.queue import enqueue, fresh_label
     from peftbench.report.sweep import notes, total_in_words
 
     label = fresh_label(planned.sweep.name)

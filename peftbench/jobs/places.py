@@ -8,7 +8,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from peftbench.errors import MissingError
 from peftbench.store.rows import Run
+from peftbench.text import clean
 
 Device = str | None  # a card's UUID; None: the CPU, or whatever the run's own variables say
 
@@ -80,6 +82,29 @@ def cards_here() -> tuple[str, ...]:
         nvml.close()
     sliced = {card.parent for card in known if card.is_mig}
     return tuple(card.uuid for card in known if card.is_mig or card.handle not in sliced)
+
+
+def device_named(name: str | None) -> str | None:
+    """Return what `enqueue` takes for a card by index or UUID, for `cpu`, or (None) for any.
+
+    Raises:
+        MissingError: there is no such card, or no card that torch can compute on.
+    """
+    if name is None or name.lower() == "cpu":
+        return None if name is None else ""
+    if not torch_has_cuda():
+        raise MissingError(f"--device {clean(name, 80)}: the installed torch computes on the CPU only", "leave it out")
+    from peftbench.meters.nvml_library import card_of, open_nvml
+
+    nvml, why = open_nvml()
+    if nvml is None:
+        raise MissingError(
+            f"--device {clean(name, 80)}: there is no NVIDIA card here: {why}", "peftbench doctor says more"
+        )
+    try:
+        return card_of(nvml, name).uuid
+    finally:
+        nvml.close()
 
 
 def torch_has_cuda() -> bool:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import platform
+import re
+import secrets
 import shutil
+import string
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -33,6 +36,7 @@ def enqueue(
     meter_settings: MeterSettings | None = None,
     settings: RunSettings | None = None,
     slots: int | None = None,
+    device: str | None = None,
 ) -> list[str]:
     """Queue runs, all or none, start what drains the queue where nobody does yet, and return their ids.
 
@@ -44,6 +48,7 @@ def enqueue(
         meter_settings: how they are measured.
         settings: how they are kept safe.
         slots: how many runs go at once on this host from now on; None: as it was said before.
+        device: the UUID of the card that they are to run on, or "" for the CPU; None: wherever there is a place.
 
     Raises:
         MissingError: a file of a workload is not there, or the database cannot be written.
@@ -67,7 +72,7 @@ def enqueue(
     with Writer(database) as writer:
         try:
             for run in new:  # before anybody can see it: it may be started at once
-                keep(run_folder(database, run.id))
+                keep(run_folder(database, run.id), device)
             if slots is not None:
                 writer.set_queue(platform.node(), QueueSettings(slots=slots))
             writer.create_runs(new)
@@ -108,6 +113,12 @@ def ensure_runner(database: Path) -> bool:
         raise MissingError(f"what drains the queue of {database} cannot be started: {error}") from error
     _started.append(process)
     return True
+
+
+def fresh_label(name: str) -> str:
+    """Return a label for runs that are queued together, which those of an earlier time do not have: `study-7kq2`."""
+    plain = re.sub("[^A-Za-z0-9._+-]+", "-", name).strip("-")[:60] or "sweep"
+    return f"{plain}-{''.join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(4))}"
 
 
 def runner_log(database: Path) -> Path:

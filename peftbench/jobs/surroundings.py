@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -40,8 +41,12 @@ class Surroundings:
         return {**{name: value for name, value in of_starter.items() if not _is_kept(name)}, **self.variables}
 
 
-def keep(folder: Path) -> None:
+def keep(folder: Path, device: str | None = None) -> None:
     """Write down the calling process's surroundings for the run of a folder, which is made; whole or not at all.
+
+    Args:
+        folder: the run's.
+        device: the card's UUID that it is to run on, or "" for the CPU; None: as it was said before, else any.
 
     Raises:
         OSError: it cannot be written.
@@ -49,6 +54,10 @@ def keep(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     variables = {name: value for name, value in os.environ.items() if _is_kept(name)}
     content = {"python": sys.executable, "folder": str(Path.cwd()), "variables": variables}
+    device = _device_before(folder) if device is None else device
+    if device is not None:
+        content["device"] = device
+        variables["CUDA_VISIBLE_DEVICES"] = device
     with NamedTemporaryFile("w", dir=folder, delete=False, encoding="utf-8", errors="surrogateescape") as out:
         json.dump(content, out)  # for its owner's eyes only, as every temporary file
     Path(out.name).replace(folder / _FILE)
@@ -69,6 +78,13 @@ def kept(folder: Path) -> Surroundings:
             f"{folder / _FILE}: what the run is to be started with cannot be read: {error}",
             "retry the run: peftbench retry RUN",
         ) from error
+
+
+def _device_before(folder: Path) -> str | None:
+    with suppress(OSError, ValueError, TypeError, AttributeError):
+        device = json.loads((folder / _FILE).read_text("utf-8", "surrogateescape")).get("device")
+        return None if device is None else str(device)
+    return None
 
 
 def _is_kept(name: str) -> bool:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import platform
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -55,9 +53,7 @@ def queued(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         calls.append({"database": database, "runs": list(runs), "sweep": sweep, "slots": slots})
         return [f"run{place:05}" for place in range(len(runs))]
 
-    module = ModuleType("peftbench.jobs.queue")
-    module.enqueue = enqueue  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "peftbench.jobs.queue", module)
+    monkeypatch.setattr("peftbench.jobs.queue.enqueue", enqueue)
     return calls
 
 

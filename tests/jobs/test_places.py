@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from peftbench.errors import MissingError
 from peftbench.jobs import places
 from peftbench.jobs.places import allowed_devices, free_place, threads_each
 from peftbench.store.rows import MeterSettings, Run
 from tests.jobs.rows import run
+from tests.sim.library import environment
+from tests.sim.scenario import two_cards
 
 CARDS = ("GPU-aaaa", "GPU-bbbb")
 
@@ -106,3 +112,41 @@ def test_a_sliced_card_counts_by_its_slices(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_workers_side_by_side_share_the_cores() -> None:
     assert [threads_each(8, slots) for slots in (1, 2, 3, 16)] == [8, 4, 2, 1]
+
+
+class TestDeviceNamed:
+    def test_any_and_the_cpu(self) -> None:
+        assert places.device_named(None) is None
+        assert places.device_named("cpu") == ""
+        assert allowed_devices(CARDS, {"CUDA_VISIBLE_DEVICES": ""}) == (None,)
+
+    def test_a_card_where_torch_has_none(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(places, "torch_has_cuda", lambda: False)
+        with pytest.raises(MissingError, match="--device 0: the installed torch computes on the CPU only"):
+            places.device_named("0")
+
+    def test_a_card_without_a_driver(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(places, "torch_has_cuda", lambda: True)
+        monkeypatch.setattr("peftbench.meters.nvml_library.open_nvml", lambda: (None, "no driver"))
+        with pytest.raises(MissingError, match="there is no NVIDIA card here: no driver"):
+            places.device_named("0")
+
+    def test_a_card_by_its_index(self, nvml_library: Path, tmp_path: Path) -> None:
+        scenario = two_cards(time.time())
+        scenario.write(tmp_path / "cards.scenario")
+        code = (
+            "from peftbench.jobs import places; places.torch_has_cuda = lambda: True;"
+            "print(places.device_named('1')); places.device_named('7')"
+        )
+        told = subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, **environment(nvml_library, tmp_path / "cards.scenario")},
+            capture_output=True,
+            text=True,
+        )
+        assert told.stdout.strip() == scenario.cards[1].uuid
+        assert "no such card" in told.stderr
+
+
+def test_a_run_on_the_cpu_by_its_users_word_is_not_put_on_a_card() -> None:
+    assert free_place(run("a"), [], allowed_devices(CARDS, {"CUDA_VISIBLE_DEVICES": ""}), 1) == places.Place(None)

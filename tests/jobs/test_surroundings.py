@@ -53,3 +53,21 @@ def test_what_cannot_be_read_is_an_error(content: str | None, tmp_path: Path) ->
     if content is None:
         (tmp_path / "surroundings.json").write_text(json.dumps({"python": "p", "folder": "f", "variables": {}}))
         assert kept(tmp_path).python == "p"
+
+
+def test_the_device_that_was_asked_for_stays_when_the_run_is_queued_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    for device in ("GPU-aaaa", ""):
+        keep(tmp_path, device)
+        assert kept(tmp_path).variables["CUDA_VISIBLE_DEVICES"] == device
+        keep(tmp_path)  # resumed, from wherever
+        assert kept(tmp_path).variables["CUDA_VISIBLE_DEVICES"] == device
+
+
+def test_no_device_leaves_the_choice_to_the_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    keep(tmp_path)
+    keep(tmp_path)
+    assert kept(tmp_path).variables["CUDA_VISIBLE_DEVICES"] == "1"
