@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
-from peftbench.cli import catalogue, compare, doctor, estimate, jobs, predict, run, runs, sweep, watch
-from peftbench.cli.output import print_error
-from peftbench.errors import EXIT_FAILED, EXIT_INTERRUPTED, PeftbenchError
+from peftbench.cli import catalogue, compare, dashboard, doctor, estimate, jobs, predict, run, runs, sweep, watch
+from peftbench.cli.dashboard import Ascii, Theme
+from peftbench.cli.output import Database, print_error
+from peftbench.errors import EXIT_FAILED, EXIT_INTERRUPTED, PeftbenchError, UsageError
 
 app = typer.Typer(
     name="peftbench",
@@ -41,21 +42,34 @@ app.command("workloads")(catalogue.workloads)
 app.command("sweeps")(catalogue.sweeps)
 app.command("methods")(catalogue.methods)
 app.command("doctor")(doctor.doctor)
+app.command("serve")(dashboard.serve)
+app.command("replay")(dashboard.replay)
 
 
 @app.callback(invoke_without_command=True)
 def root(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,
+    theme: Theme = None,
+    ascii_only: Ascii = False,
+    db: Database = None,
 ) -> None:
-    """Which fine-tuning method, at which cost? Train variants of an encoder on sentence tasks and compare them."""
+    """Which fine-tuning method, at which cost? Train variants of an encoder on sentence tasks and compare them.
+
+    Alone it opens the dashboard, in which runs are started, watched and compared.
+    """
     if version:
         from peftbench.version import __version__
 
         print(f"peftbench {__version__}")
         raise typer.Exit
     if context.invoked_subcommand is None:
-        runs.overview()
+        dashboard.dashboard(db, theme, ascii_only)
+    elif db is not None or theme is not None or ascii_only:
+        raise UsageError(
+            f"options of the dashboard before the command '{context.invoked_subcommand}'",
+            f"put --db behind it: peftbench {context.invoked_subcommand} --db FILE",
+        )
 
 
 def main() -> None:

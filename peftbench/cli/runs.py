@@ -1,4 +1,4 @@
-"""`peftbench runs`, `show`, `delete`, and `peftbench` alone."""
+"""`peftbench runs`, `show` and `delete`."""
 
 from __future__ import annotations
 
@@ -14,26 +14,6 @@ if TYPE_CHECKING:
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="An id, a name, a unique prefix, or latest.")]
 
 
-def overview() -> None:
-    """Print the newest runs, or how to start one."""
-    from peftbench.report import tables
-    from peftbench.store.reader import Reader
-
-    where = database(None)
-    with Reader(where) as reader:
-        newest = reader.runs()[:10]
-    if newest:
-        show(tables.run_list(newest), "", "peftbench show RUN | compare RUN RUN | run --preset NAME | --help")
-    else:
-        show(
-            f"No runs yet in {where}.",
-            "",
-            "Start one (about a minute, no download):  peftbench run --preset lora-r12 --headless",
-            "See what there is to run:                 peftbench presets",
-            "All commands:                             peftbench --help",
-        )
-
-
 def list_runs(as_json: Json = False, db: Database = None) -> None:
     """List the runs, the newest first."""
     from peftbench.report import jsonable, tables
@@ -47,7 +27,12 @@ def list_runs(as_json: Json = False, db: Database = None) -> None:
     elif found:
         show(tables.run_list(found))
     else:
-        show(f"No runs yet in {where}.")
+        show(
+            f"No runs yet in {where}.",
+            "",
+            "Start one (about a minute, no download):  peftbench run --preset lora-r12 --headless",
+            "See what there is to run:                 peftbench presets",
+        )
 
 
 def show_run(
@@ -128,14 +113,9 @@ def delete(
     db: Database = None,
 ) -> None:
     """Delete runs: their rows, logs and trained weights."""
-    import shutil
-
-    from peftbench.errors import EXIT_FAILED
-    from peftbench.jobs.liveness import state_shown
-    from peftbench.paths import run_folder
+    from peftbench.jobs.removal import remove
     from peftbench.report import tables
     from peftbench.store.reader import Reader
-    from peftbench.store.writer import Writer
 
     where = database(db)
     with Reader(where) as reader:
@@ -144,12 +124,5 @@ def delete(
         show(tables.run_title(run))
     if not yes and not typer.confirm(f"Delete {'this run' if len(found) == 1 else f'these {len(found)} runs'}?"):
         raise typer.Exit(1)
-    with Writer(where) as writer:
-        for run in found.values():
-            if state_shown(run) == "lost":
-                writer.end(run, "lost", "its worker is gone without a word", failure="signal", exit_code=EXIT_FAILED)
-            elif run.state == "queued":
-                writer.request_stop(run.id, "deleted")
-            writer.delete_run(run)
-            shutil.rmtree(run_folder(where, run.id), ignore_errors=True)
+    remove(where, list(found.values()))
     show(f"deleted {len(found)}")

@@ -1,0 +1,44 @@
+"""What the dashboard does to runs: the same functions as the commands, with a sentence of what came of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from peftbench.jobs import control
+from peftbench.jobs.queue import enqueue, fresh_label
+from peftbench.jobs.removal import remove
+from peftbench.spec.resolve import resolve
+from peftbench.store.rows import Run
+
+DEMO = ("last-layer", "full", "lora-r12", "dora-r12")
+
+
+def stop(database: Path, run: Run) -> str:
+    """Stop a run, or ask it to."""
+    state = control.stop(database, run)
+    if state is None:
+        return f"{run.name} has ended already"
+    return f"{run.name} is {state}" + (": it writes a checkpoint first" if state == "stopping" else "")
+
+
+def resume(database: Path, run: Run) -> str:
+    """Queue a run to go on."""
+    control.resume(database, run)
+    return f"{run.name} is queued, to go on from its last checkpoint"
+
+
+def retry(database: Path, run: Run) -> str:
+    """Queue a run's spec once more."""
+    return f"queued once more from the start: {control.retry(database, run)}"
+
+
+def delete(database: Path, run: Run) -> str:
+    """Delete a run."""
+    remove(database, [run])
+    return f"deleted {run.name}"
+
+
+def queue_demo(database: Path) -> str:
+    """Queue the runs of the demo."""
+    enqueue(database, [resolve(preset) for preset in DEMO], sweep=fresh_label("demo"))
+    return f"queued: {', '.join(DEMO)}; the first one starts within seconds"

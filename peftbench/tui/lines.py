@@ -1,0 +1,174 @@
+"""The dashboard's single lines as text: the header, the cards, the run at the cursor. Pure functions, cut to fit."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.text import Text
+
+from peftbench.plot import Glyphs
+from peftbench.plot.cells import fit, printable, width
+from peftbench.report import figures
+from peftbench.report.tables import STATE_STYLE
+from peftbench.report.watching_lines import progress_line, state_line
+from peftbench.store.rows import THROTTLING, State, reasons
+from peftbench.tui.machine import CardNow, Machine
+from peftbench.tui.snapshot import Detail, Line, Snapshot
+
+_BAR = 12
+_STATES: tuple[State, ...] = (
+    "running",
+    "stalled",
+    "stopping",
+    "starting",
+    "queued",
+    "finished",
+    "stopped",
+    "failed",
+    "lost",
+)
+
+
+def header(snapshot: Snapshot, database: Path, cells: int, showing: str = "") -> Text:
+    """Return what this is, how many runs are in which state, and the machine."""
+    counted = Counter(line.state for line in snapshot.lines)
+    fields: list[tuple[str, str]] = [("peftbench", "bold"), (fit(printable(database.name), 24), "")]
+    if showing:
+        fields.append((printable(showing), "bold reverse"))
+    fields += [
+        (f"{counted[state]} {state}", STATE_STYLE.get(state, "green" if state == "running" else ""))
+        for state in _STATES
+        if counted[state]
+    ]
+    left = _joined(fields, cells)
+    right = fit(machine_name(snapshot.machine), max(cells - left.cell_len - 2, 0))
+    return left.append(" " * (cells - left.cell_len - width(right))).append(right, "dim") if right else left
+
+
+def machine_name(machine: Machine) -> str:
+    """Return what computes here: the cards as NVML names them, else the processor's cores."""
+    if machine.cards:
+        first = machine.cards[0]
+        more = f" +{len(machine.cards) - 1}" if len(machine.cards) > 1 else ""
+        return f"GPU{first.index} {fit(printable(first.name), 24)}{more}, NVML"
+    return f"CPU, {machine.cores} cores, no GPU" if machine.cores else ""
+
+
+def machine_lines(machine: Machine, cells: int, most: int, glyphs: Glyphs) -> list[Text]:
+    """Return a line of bars for each card, at most so many; without a card one for the host."""
+    if not machine.cards:
+        return [_host_line(machine, cells, glyphs)] if machine.cores else []
+    lines = [_card_line(card, cells, glyphs) for card in machine.cards[:most]]
+    left_out = len(machine.cards) - len(lines)
+    if left_out and lines:
+        more = f"  +{left_out} cards"
+        lines[-1] = _cut(lines[-1], cells - len(more)).append(more, "dim")
+    return lines
+
+
+def run_lines(detail: Detail | None, line: Line | None, cells: int, now_s: float, glyphs: Glyphs) -> list[Text]:
+    """Return two lines on the run at the cursor: its state and scores; where it stands, or what is to be known."""
+    if line is None:
+        return []
+    name = Text(fit(printable(line.run.name), 30), style="bold")
+    if detail is None:
+        return [name, Text("")]
+    told = state_line(detail.record, cells - name.cell_len - 2, now_s)
+    first = Text.assemble(name, "  ", told[0])
+    second = [
+        *progress_line(detail.record, detail.progress, cells, now_s, glyphs),
+        *told[1:],
+        *_cost_line(detail, cells),
+    ]
+    return [_cut(first, cells), _cut(second[0], cells) if second else Text("")]
+
+
+def bar(share: float, cells: int, glyphs: Glyphs) -> Text:
+    """Return a bar that is filled to a share."""
+    done, rest = ("#", "-") if glyphs.letters else ("█", "░")
+    full = round(min(max(share, 0.0), 1.0) * cells)
+    return Text.assemble(done * full, (rest * (cells - full), "dim"))
+
+
+def _cost_line(detail: Detail, cells: int) -> list[Text]:
+    from peftbench.analysis.resources import cost
+
+    spent = cost(detail.record)
+    first = next(iter(spent.its), None)
+    fields = [
+        (f"run {figures.seconds(spent.run_s)}" if spent.run_s is not None else "", ""),
+        (f"{printable(first)} {figures.rate(spent.its[first])} it/s" if first else "", ""),
+        (f"VRAM {figures.mib(spent.vram_mib)} MiB" if spent.vram_mib is not None else "", ""),
+        (f"RSS {figures.mib(spent.peak_rss_mib)} MiB" if spent.peak_rss_mib is not None else "", ""),
+        (
+            f"{figures.joules(spent.j_per_1k_examples[first])} J/1,000 examples"
+            if first in spent.j_per_1k_examples
+            else "",
+            "",
+        ),
+        (f"{figures.watt_hours(spent.run_wh)} Wh" if spent.run_wh is not None else "", ""),
+    ]
+    line = _joined([("cost", "dim"), *fields], cells)
+    return [line] if any(text for text, _ in fields) else []
+
+
+def _card_line(card: CardNow, cells: int, glyphs: Glyphs) -> Text:
+    throttled = ", ".join(reasons((card.event_reasons or 0) & THROTTLING))
+    slowed = ("slowed: " + throttled, "bold yellow") if throttled else ("not slowed", "dim")
+    narrow = cells < 100
+    line = Text.assemble((f"GPU{card.index} ", "bold"))
+    parts = [
+        _gauge("mem", card.used_mib, card.total_mib, "MiB", glyphs, narrow),
+        _gauge("pow", card.power_w, card.limit_w, "W", glyphs, narrow),
+        Text("") if card.util_pct is None else Text(f"util {card.util_pct:.0f} %"),
+        Text("") if card.sm_clock_mhz is None else Text(f"SM {card.sm_clock_mhz:.0f} MHz"),
+        Text("") if card.mem_clock_mhz is None else Text(f"MEM {card.mem_clock_mhz:.0f} MHz"),
+        Text("") if card.temperature_c is None else Text(f"{card.temperature_c:.0f} °C"),
+        Text("") if card.event_reasons is None else Text(*slowed),
+    ]
+    if throttled:
+        parts.insert(2, parts.pop())
+    if all(not part.plain for part in parts):
+        return line.append("does not answer", "bold red")
+    for part in parts:
+        if part.plain and line.cell_len + 2 + part.cell_len <= cells:
+            line.append("" if line.plain.endswith(" ") else "  ").append_text(part)
+    return line
+
+
+def _host_line(machine: Machine, cells: int, glyphs: Glyphs) -> Text:
+    line = Text.assemble(("CPU ", "bold"))
+    line.append_text(_gauge("use", machine.cpu_pct, 100.0, "%", glyphs, cells < 100))
+    line.append("  ").append_text(
+        _gauge("mem", machine.memory_used_mib, machine.memory_total_mib, "MiB", glyphs, cells < 100)
+    )
+    why = f"  no GPU read: {printable(machine.why_none)}" if machine.why_none else ""
+    return _cut(line.append(why, "dim"), cells)
+
+
+def _gauge(name: str, value: float | None, whole: float | None, unit: str, glyphs: Glyphs, narrow: bool) -> Text:
+    if value is None:
+        return Text("")
+    if unit == "MiB":
+        value, whole, unit = value / 1024, None if whole is None else whole / 1024, "GiB"
+    digits = 1 if unit == "GiB" else 0
+    text = f"{value:.{digits}f}{f'/{whole:.{digits}f}' if whole and unit != '%' else ''} {unit}"
+    if not whole:
+        return Text(f"{name} {text}")
+    return Text.assemble(f"{name} ", bar(value / whole, _BAR // 2 if narrow else _BAR, glyphs), f" {text}")
+
+
+def _joined(fields: Sequence[tuple[str, str]], cells: int) -> Text:
+    line = Text(no_wrap=True)
+    for text, style in fields:
+        if text and (not line.plain or line.cell_len + 2 + width(text) <= cells):
+            line.append("  " if line.plain else "").append(text, style)
+    return _cut(line, cells)
+
+
+def _cut(line: Text, cells: int) -> Text:
+    line.no_wrap = True
+    line.truncate(max(cells, 0), overflow="ellipsis")
+    return line

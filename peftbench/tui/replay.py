@@ -1,0 +1,116 @@
+"""A finished run played again: what a look at the store would have shown at each moment of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from peftbench.analysis.course import gap
+from peftbench.store.rows import Progress, Run, RunRecord, SampleRow, State
+from peftbench.tui.snapshot import Detail, Figures, Line, Snapshot, Wanted
+
+
+class ReplaySource:
+    """Plays one run from its start to its end, and then stays there.
+
+    Args:
+        record: the run with its epochs, scores and phases.
+        samples: all of its samples.
+        speed: how many times as fast as it went.
+        clock: seconds that only grow.
+    """
+
+    def __init__(
+        self,
+        record: RunRecord,
+        samples: Sequence[SampleRow],
+        speed: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.record, self.samples, self.speed, self.clock = record, samples, speed, clock
+        self._begun = clock()
+        ends = [_unix(record.run.finished_at)] if record.run.finished_at else []
+        ends += [_unix(epoch.finished_at) for epoch in record.epochs[-1:]]
+        self.start_s = _unix(record.run.started_at or record.run.created_at)
+        self.end_s = max([self.start_s, *ends, *(sample.at_s for sample in samples[-1:])])
+
+    def look(self, wanted: Wanted) -> Snapshot:
+        """Return the run as it was at the moment that the replay has come to."""
+        now_s = min(self.start_s + (self.clock() - self._begun) * self.speed, self.end_s)
+        record, progress = self.at(now_s)
+        held = [sample for sample in self.samples if sample.at_s <= now_s]
+        shown = held if wanted.window_s is None else held[-wanted.window_s :]
+        last = held[-1] if held else None
+        figures = Figures(
+            gap(record),
+            last.vram_mib if last else None,
+            last.rss_mib if last else None,
+            last.energy_j if last else None,
+            self.end_s - now_s or None,
+        )
+        run = record.run
+        detail = Detail(record, progress, tuple(shown))
+        return Snapshot(now_s, (Line(run, run.state, progress, figures),), (run.id,), {run.id: detail})
+
+    def close(self) -> None:
+        """Hold nothing."""
+
+    def at(self, now_s: float) -> tuple[RunRecord, Progress | None]:
+        """Return what was stored of the run at a moment (Unix time), and where it stood."""
+        if now_s >= self.end_s:
+            return self.record, None
+        epochs = tuple(epoch for epoch in self.record.epochs if _unix(epoch.finished_at) <= now_s)
+        done = {epoch.epoch for epoch in epochs}
+        phases = tuple(
+            phase
+            for phase in self.record.phases
+            if (phase.epoch in done if phase.epoch is not None else _ended(phase.usage, now_s))
+        )
+        scores = tuple(score for score in self.record.scores if score.epoch in done)
+        best = max(epochs, key=lambda epoch: (epoch.dev_avg or float("-inf"), -epoch.epoch), default=None)
+        state: State = "running"
+        run = replace(
+            self.record.run,
+            state=state,
+            reason=None,
+            finished_at=None,
+            worker=None,
+            epochs_done=len(epochs),
+            best_epoch=best.epoch if best else None,
+            dev_avg=best.dev_avg if best else None,
+            leaderboard=best.leaderboard if best else None,
+        )
+        events = tuple(event for event in self.record.events if _unix(event.at) <= now_s)
+        return replace(
+            self.record, run=run, epochs=epochs, scores=scores, phases=phases, events=events, task_bests=()
+        ), (self._progress(run, len(epochs), now_s))
+
+    def _progress(self, run: Run, done: int, now_s: float) -> Progress:
+        """Return where the run stood, by time: its steps are not stored one by one."""
+        ends = [self.start_s, *(_unix(epoch.finished_at) for epoch in self.record.epochs)]
+        begun, ends_s = ends[done], ends[done + 1] if done + 1 < len(ends) else self.end_s
+        share = (now_s - begun) / (ends_s - begun) if ends_s > begun else 1.0
+        epoch = done + 1
+        steps = sum(p.steps or 0 for p in self.record.phases if p.epoch == epoch and p.phase in ("warmup", "train"))
+        whole = sum(p.steps or 0 for p in self.record.phases if p.phase in ("warmup", "train"))
+        before = sum(
+            p.steps or 0
+            for p in self.record.phases
+            if p.epoch is not None and p.epoch < epoch and p.phase in ("warmup", "train")
+        )
+        step = round(share * steps)
+        moment = datetime.fromtimestamp(now_s).astimezone().isoformat(timespec="milliseconds")
+        return Progress(
+            min(epoch, run.epochs_planned), f"epoch {epoch}", None, step, steps, before + step, whole, None, moment
+        )
+
+
+def _unix(moment: str) -> float:
+    return datetime.fromisoformat(moment).timestamp()
+
+
+def _ended(usage: object, now_s: float) -> bool:
+    started_s, window_s = getattr(usage, "started_s", None), getattr(usage, "window_s", None)
+    return started_s is not None and window_s is not None and started_s + window_s <= now_s

@@ -1,0 +1,98 @@
+"""Runs side by side: their curves, and the comparison that `peftbench compare` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.screen import Screen
+from textual.widgets import Static
+
+from peftbench.errors import PeftbenchError
+from peftbench.report.overlay import Pinned
+from peftbench.store.reader import Reader
+from peftbench.store.rows import RunRecord
+from peftbench.text import clean
+from peftbench.tui.widgets.curve_chart import CurveChart
+from peftbench.tui.widgets.key_bar import KeyBar
+
+if TYPE_CHECKING:
+    from peftbench.tui.app import PeftbenchApp
+
+
+class Compare(Screen[None]):
+    """The runs' comparison; the first one is the baseline."""
+
+    app: PeftbenchApp
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,c", "dismiss", "Back"),
+        Binding("t", "task", "Task", tooltip="Curves of the next task, or of the mean of all"),
+        Binding("x", "axis", "Axis", tooltip="Curves over epochs, steps, minutes or kilojoules"),
+        Binding("b", "baseline", "Baseline", tooltip="The next run is what the others are compared with"),
+        Binding("q", "app.quit", "Quit"),
+    ]
+
+    def __init__(self, run_ids: Sequence[str], places: Mapping[str, int]) -> None:
+        super().__init__()
+        self.run_ids, self.places = list(run_ids), places
+
+    def compose(self) -> ComposeResult:
+        """Lay the parts out."""
+        yield Static(id="title")
+        yield CurveChart(self.app.glyphs, id="curves", classes="part")
+        with VerticalScroll(classes="part page"):
+            yield Static("comparing …", id="verdict")
+        yield KeyBar()
+
+    def on_mount(self) -> None:
+        """Compare, in a thread: resampling takes a moment."""
+        self.query_one(VerticalScroll).focus()
+        self._compare()
+
+    def action_task(self) -> None:
+        """Draw another task."""
+        self.query_one(CurveChart).next_task()
+
+    def action_axis(self) -> None:
+        """Draw over another axis."""
+        self.query_one(CurveChart).next_axis()
+
+    def action_baseline(self) -> None:
+        """Compare with the next run instead."""
+        self.run_ids = [*self.run_ids[1:], self.run_ids[0]]
+        self._compare()
+
+    def _compare(self) -> None:
+        chosen = tuple(self.run_ids)
+        self.run_worker(lambda: self._in_thread(chosen), thread=True, exclusive=True, group="compare")
+
+    def _in_thread(self, run_ids: Sequence[str]) -> None:
+        from peftbench.analysis.comparison import compare
+        from peftbench.report import tables
+
+        records: list[RunRecord] = []
+        page: RenderableType
+        try:
+            with Reader(self.app.database) as reader:
+                records = [reader.record(reader.run(run_id), predictions=True) for run_id in run_ids]
+            page = tables.comparison(compare(records))
+        except PeftbenchError as error:
+            page = Group(Text(clean(error.message), style="bold"), Text(clean(error.hint or "")))
+        self.app.call_from_thread(self._show, records, page)
+
+    def _show(self, records: Sequence[RunRecord], page: RenderableType) -> None:
+        if not self.is_mounted:
+            return
+        names = [clean(record.run.name) for record in records]
+        title = f"{', '.join(names[1:])} against {names[0]}" if names else "compare"
+        self.query_one("#title", Static).update(Text(title, style="bold", no_wrap=True, overflow="ellipsis"))
+        places = [self.places.get(record.run.id, 0) for record in records]
+        self.query_one(CurveChart).show(
+            [Pinned(record, place, self.app.color(place)) for record, place in zip(records, places, strict=True)]
+        )
+        self.query_one("#verdict", Static).update(page)

@@ -1,0 +1,330 @@
+"""The dashboard: all runs, the pinned ones' curves and meters, the machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, ClassVar
+
+from rich.text import Text
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.events import Resize
+from textual.screen import Screen
+from textual.widgets import Input, Static
+
+from peftbench.report.overlay import Pinned
+from peftbench.report.strips import Sampled, strip_chart, strips_for
+from peftbench.store.rows import ACTIVE_STATES, Run
+from peftbench.text import clean
+from peftbench.tui.actions import ACTIONS, OF_APP
+from peftbench.tui.lines import header, machine_lines, run_lines
+from peftbench.tui.listing import ORDERS, listed
+from peftbench.tui.pins import Pins
+from peftbench.tui.snapshot import Snapshot, Wanted
+from peftbench.tui.widgets.chart_view import ChartView
+from peftbench.tui.widgets.curve_chart import CurveChart
+from peftbench.tui.widgets.key_bar import KeyBar
+from peftbench.tui.widgets.runs_table import Mark, RunsTable
+
+if TYPE_CHECKING:
+    from peftbench.tui.app import PeftbenchApp
+
+_WINDOWS: tuple[int | None, ...] = (60, 300, 1800, None)
+_OF_TABLE = ("pin", "open")  # whose keys the table has, so that the space bar is free elsewhere
+_EMPTY = """No runs yet in {database}
+
+  D  run the demo: last-layer, full, LoRA and DoRA on sentences
+     that come with the program; some minutes, no download
+  n  choose a preset and a workload yourself
+  ?  what else there is"""
+
+
+class StripChart(ChartView):
+    """A meter over time."""
+
+
+class Dashboard(Screen[None]):
+    """All runs at a glance."""
+
+    app: PeftbenchApp
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *(action.binding() for action in ACTIONS if action.name not in (*OF_APP, *_OF_TABLE)),
+        Binding("escape", "no_filter", "No filter", show=False, tooltip="List all runs again"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pins = Pins()
+        self.words = ""
+        self.order = ORDERS[0]
+        self.window_s = _WINDOWS[1]
+        self._laid_out = False
+        self._put_there: dict[str, Text] = {}
+        self._metered: object = None  # what the meters' charts were drawn from
+
+    def compose(self) -> ComposeResult:
+        """Lay the parts out."""
+        glyphs = self.app.glyphs
+        self._texts = {name: Static(id=name) for name in ("header", "problem", "nothing", "run_lines", "machine_lines")}
+        self._table = RunsTable(letters=glyphs.letters, id="runs")
+        self._table.add_class("part")
+        self._filter = Input(
+            placeholder="words of a name, state, method or workload; Esc ends it", id="filter", compact=True
+        )
+        self._curves = CurveChart(glyphs, id="curves", classes="part")
+        self._curves.border_title = "curves: t task, x axis; Tab, then arrows read, + - zoom, 0 all"
+        self._strips = [StripChart(glyphs, id=f"strip{place}", classes="part") for place in range(3)]
+        self._meters = Vertical(*self._strips, id="meters")
+        yield self._texts["header"]
+        yield self._texts["problem"]
+        yield self._table
+        yield self._filter
+        yield Vertical(self._texts["nothing"], id="empty")
+        yield Horizontal(self._curves, self._meters, id="middle")
+        yield Vertical(self._texts["run_lines"], self._texts["machine_lines"], id="lines")
+        yield KeyBar()
+
+    def on_mount(self) -> None:
+        """Begin at the table."""
+        self._table.focus()
+        self._laid_out = True
+        self.show(self.app.snapshot)
+
+    def on_resize(self, event: Resize) -> None:
+        """Lay the lines out anew."""
+        self.call_after_refresh(lambda: self.show(self.app.snapshot))
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Show a snapshot."""
+        if not snapshot.read or not self._laid_out:
+            return
+        cells = self.size.width - 2
+        self._put("header", header(snapshot, self.app.database, cells, self.app.showing))
+        self._texts["problem"].set_class(snapshot.problem is not None, "-shown")
+        self._put("problem", Text(clean(snapshot.problem or "")))
+        self.set_class(not snapshot.lines, "-empty")
+        if not snapshot.lines:
+            self._put("nothing", Text(_EMPTY.format(database=clean(self.app.database))))
+        self.pins.take(snapshot.pinned, {line.run.id for line in snapshot.lines})
+        self._show_table(snapshot)
+        self._show_charts(snapshot)
+        self._show_lines(snapshot, cells)
+        self._want()
+
+    def _show_table(self, snapshot: Snapshot) -> None:
+        lines = listed(snapshot.lines, self.words, self.order)
+        marks = {
+            run_id: Mark(self.app.glyphs.marker(place, dashed=False), self.app.color(place))
+            for run_id, place in self.pins.places.items()
+        }
+        table = self._table
+        table.show(lines, marks, self.size.width)
+        count = f"{len(lines)} of {len(snapshot.lines)}" if self.words else str(len(snapshot.lines))
+        table.border_title = Text(f"runs ({count}, {self.order.said})")
+
+    def _show_charts(self, snapshot: Snapshot) -> None:
+        shown = [(run_id, snapshot.details[run_id]) for run_id in snapshot.pinned if run_id in snapshot.details]
+        drawn = [
+            (Pinned(detail.record, self.pins.places[run_id], self.app.color(self.pins.places[run_id])), detail)
+            for run_id, detail in shown
+            if run_id in self.pins.places
+        ]
+        self._curves.show([pinned for pinned, _ in drawn])
+        if not self._meters.display:
+            return
+        now_s = float(int(snapshot.now_s))  # meters have a value a second
+        ends = tuple((p.record.run.id, p.color, d.samples[-1:], len(d.samples)) for p, d in drawn)
+        told = (now_s if any(p.record.run.state in ACTIVE_STATES for p, _ in drawn) else None, self.window_s, ends)
+        if told == self._metered:
+            return
+        self._metered = told
+        sampled = [Sampled(pinned, detail.samples) for pinned, detail in drawn]
+        for place, strip in enumerate(strips_for(sampled)):
+            self._strips[place].put(strip_chart(strip, sampled, now_s, self.window_s))
+
+    def _show_lines(self, snapshot: Snapshot, cells: int) -> None:
+        run_id = self._table.run_id
+        detail = snapshot.details.get(run_id) if run_id else None
+        told = run_lines(detail, snapshot.line(run_id), cells, snapshot.now_s, self.app.glyphs)
+        self._put("run_lines", Text("\n").join(told))
+        most = 1 if self.size.height < 32 else 4
+        self._put("machine_lines", Text("\n").join(machine_lines(snapshot.machine, cells, most, self.app.glyphs)))
+
+    def _put(self, name: str, text: Text) -> None:
+        """Show a text where it is another one than before."""
+        before = self._put_there.get(name)
+        if before is None or before != text or before.spans != text.spans:
+            self._put_there[name] = text
+            same_size = before is not None and before.plain.count("\n") == text.plain.count("\n")
+            self._texts[name].update(text, layout=not same_size)
+
+    def _want(self) -> None:
+        table = self._table
+        self.app.want(Wanted(self.pins.wanted, table.run_id, self.window_s, table.shown_ids))
+
+    @on(RunsTable.Pinned)
+    def _pin(self, event: RunsTable.Pinned) -> None:
+        if not self.pins.toggle(event.run_id):
+            self.app.say(f"{len(self.pins.places)} runs are pinned, which is the most", wrong=True)
+        self._want()
+
+    @on(RunsTable.Opened)
+    def _open(self, event: RunsTable.Opened) -> None:
+        from peftbench.tui.screens.run_view import RunView
+
+        self.app.push_screen(RunView(event.run_id))
+
+    @on(RunsTable.Moved)
+    def _moved(self) -> None:
+        if self.app.snapshot.read:
+            self._show_lines(self.app.snapshot, self.size.width - 2)
+            self._want()
+
+    @on(Input.Changed, "#filter")
+    def _filtered(self, event: Input.Changed) -> None:
+        self.words = event.value
+        self._show_table(self.app.snapshot)
+
+    @on(Input.Submitted, "#filter")
+    def _filter_kept(self) -> None:
+        self._filter.set_class(bool(self.words), "-shown")
+        self._table.focus()
+
+    def action_no_filter(self) -> None:
+        """End the filter."""
+        field = self._filter
+        field.value = ""
+        field.remove_class("-shown")
+        self._table.focus()
+
+    def action_pin(self) -> None:
+        """Pin the run at the cursor, or no more."""
+        self._table.action_pin()
+
+    def action_open(self) -> None:
+        """Open the run at the cursor."""
+        self._table.action_open()
+
+    def action_filter(self) -> None:
+        """Ask for the filter's words."""
+        field = self._filter
+        field.add_class("-shown")
+        field.focus()
+
+    def action_task(self) -> None:
+        """Draw another task."""
+        self._curves.next_task()
+
+    def action_axis(self) -> None:
+        """Draw over another axis."""
+        self._curves.next_axis()
+
+    def action_window(self) -> None:
+        """Show another window of the meters."""
+        self.window_s = _WINDOWS[(_WINDOWS.index(self.window_s) + 1) % len(_WINDOWS)]
+        self.app.say(
+            "meters: the whole run" if self.window_s is None else f"meters: the last {self.window_s // 60} min"
+        )
+        self._want()
+
+    def action_order(self) -> None:
+        """List the runs in another order."""
+        self.order = ORDERS[(ORDERS.index(self.order) + 1) % len(ORDERS)]
+        self._show_table(self.app.snapshot)
+
+    def action_maximise(self) -> None:
+        """Show what has the focus, else the curves, on the whole screen; and back."""
+        if self.maximized is not None:
+            self.minimize()
+        else:
+            focused = self.focused
+            self.maximize(focused if isinstance(focused, RunsTable | CurveChart) else self._curves)
+
+    def action_new_run(self) -> None:
+        """Open the form."""
+        from peftbench.tui.screens.new_run import NewRun
+
+        if self._may_act():
+            self.app.push_screen(NewRun(self.app.database), self._started)
+
+    def action_demo(self) -> None:
+        """Queue the demo's runs."""
+        from peftbench.tui.doing import queue_demo
+
+        if self._may_act():
+            self.app.do(lambda: queue_demo(self.app.database))
+
+    def action_compare(self) -> None:
+        """Compare the pinned runs; with one of them, or none, that and the run at the cursor."""
+        from peftbench.tui.screens.compare import Compare
+
+        chosen = [run_id for run_id in self.app.snapshot.pinned if run_id in self.pins.places]
+        here = self._table.run_id
+        if len(chosen) < 2 and here is not None and here not in chosen:
+            chosen.append(here)
+        if len(chosen) < 2:
+            self.app.say("compare needs two runs: pin them with the space bar", wrong=True)
+            return
+        self.app.push_screen(Compare(chosen, {run_id: self.pins.places.get(run_id, 0) for run_id in chosen}))
+
+    def action_stop(self) -> None:
+        """Stop the run at the cursor."""
+        from peftbench.tui.doing import stop
+
+        self._with_run(lambda run: self.app.do(lambda: stop(self.app.database, run)))
+
+    def action_resume(self) -> None:
+        """Go on with the run at the cursor."""
+        from peftbench.tui.doing import resume
+
+        self._with_run(lambda run: self.app.do(lambda: resume(self.app.database, run)))
+
+    def action_retry(self) -> None:
+        """Run the spec of the run at the cursor once more."""
+        from peftbench.tui.doing import retry
+
+        self._with_run(lambda run: self.app.do(lambda: retry(self.app.database, run)))
+
+    def action_delete(self) -> None:
+        """Delete the run at the cursor, after a question."""
+        from peftbench.tui.doing import delete
+        from peftbench.tui.screens.confirm import Confirm
+
+        def ask(run: Run) -> None:
+            def answered(yes: bool | None) -> None:
+                if yes:
+                    self.app.do(lambda: delete(self.app.database, run))
+
+            question = f"Delete {run.name} ({run.id}): its rows, its log and its trained weights?"
+            self.app.push_screen(Confirm(question, "Delete"), answered)
+
+        self._with_run(ask)
+
+    def action_log(self) -> None:
+        """Follow the log of the run at the cursor."""
+        from peftbench.tui.screens.log import LogView
+
+        self._with_run(lambda run: self.app.push_screen(LogView(run.id)), acts=False)
+
+    def _with_run(self, act: Callable[[Run], object], acts: bool = True) -> None:
+        line = self.app.snapshot.line(self._table.run_id)
+        if line is None:
+            self.app.say("there is no run at the cursor", wrong=True)
+        elif not acts or self._may_act():
+            act(line.run)
+
+    def _may_act(self) -> bool:
+        if not self.app.can_act:
+            self.app.say(f"{self.app.showing}: nothing can be started or stopped here", wrong=True)
+        return self.app.can_act
+
+    def _started(self, run_ids: list[str] | None) -> None:
+        """Pin the runs that the form queued, and go to the first of them."""
+        if run_ids:
+            self.pins.add(run_ids[:3])
+            self._table.select(run_ids[0])
+            self._table.focus()
+            self._want()
+            self.app.feed.look_now()

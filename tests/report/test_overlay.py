@@ -1,0 +1,120 @@
+"""Several runs on common axes: values, names, ranges, and meters over time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from peftbench.analysis.course import AVERAGE
+from peftbench.plot import ASCII, BRAILLE, draw
+from peftbench.report.overlay import Pinned, curves_of, overlay, stops, tasks_of
+from peftbench.report.strips import CARD_STRIPS, HOST_STRIPS, SLOWED, Sampled, strip_chart, strips_for
+from tests.report.test_figures_and_tables import HOSTILE, TASKS
+from tests.tui.world import NOW_S, going_on, run_record, samples
+
+FIRST = Pinned(run_record("run00001", "lora-r12-1"), 0, "cyan")
+SECOND = Pinned(going_on("run00002", "dora-r12-1"), 1, "magenta")
+
+
+def text_of(chart: object, cells: int = 100, rows: int = 20) -> str:
+    return "\n".join("".join(part.text for part in row) for row in draw(chart, cells, rows))  # type: ignore[arg-type]
+
+
+def test_the_legend_reads_the_last_values_or_those_at_the_cursor() -> None:
+    curves = curves_of([FIRST, SECOND], AVERAGE, "epoch")
+    dev = {one.of.place: one.dev[1] for one in curves}
+    told = text_of(overlay(curves, AVERAGE, "epoch"))
+    assert f"lora-r12-1 {dev[0][-1]:.3f}/" in told
+    at_two = text_of(overlay(curves, AVERAGE, "epoch", cursor_x=2.0))
+    assert f"lora-r12-1 {dev[0][1]:.3f}/" in at_two
+    assert f"dora-r12-1 {dev[1][1]:.3f}/" in at_two
+    assert BRAILLE.cursor in at_two
+
+
+def test_a_cursor_before_the_first_point_reads_nothing() -> None:
+    (curves,) = curves_of([FIRST], "sst", "epoch")
+    assert curves.reading(0.5) == "–/–"
+
+
+def test_values_stand_at_the_ends_of_the_curves_where_there_is_room() -> None:
+    curves = curves_of([FIRST, SECOND], AVERAGE, "epoch")
+    ends = [f"{one.dev[1][-1]:.3f}" for one in curves]
+    rows = text_of(overlay(curves, AVERAGE, "epoch")).splitlines()
+    assert [any(row.rstrip().endswith(f" {end}") for row in rows) for end in ends] == [True, True]
+    narrow = text_of(overlay(curves, AVERAGE, "epoch", legend_rows=0), cells=40).splitlines()
+    assert not any(row.rstrip().endswith(end) for row in narrow for end in ends)
+
+
+def test_two_ends_in_one_row_stand_beneath_each_other() -> None:
+    same = [Pinned(run_record("run00001", f"r{n}"), n, "cyan") for n in range(3)]
+    curves = curves_of(same, AVERAGE, "epoch")
+    end = f" {curves[0].dev[1][-1]:.3f}"
+    rows = text_of(overlay(curves, AVERAGE, "epoch", legend_rows=0)).splitlines()
+    assert sum(row.rstrip().endswith(end) for row in rows) == 3
+
+
+def test_the_epochs_to_come_have_room_while_a_run_goes_on() -> None:
+    alone, both = curves_of([FIRST], AVERAGE, "epoch"), curves_of([FIRST, SECOND], AVERAGE, "epoch")
+    for curves, last in ((alone, 6), (both, 10)):
+        shown = overlay(curves, AVERAGE, "epoch").x
+        assert shown is not None
+        assert (shown.low, shown.high) == (1, last)
+
+
+def test_tasks_are_the_mean_and_then_the_workloads() -> None:
+    assert tasks_of([FIRST, SECOND]) == (AVERAGE, *TASKS)
+    assert tasks_of([]) == (AVERAGE,)
+
+
+def test_stops_are_all_points_once() -> None:
+    assert stops(curves_of([FIRST, SECOND], AVERAGE, "epoch")) == [1, 2, 3, 4, 5, 6]
+
+
+def test_no_energy_is_said_and_not_drawn_as_zero() -> None:
+    plain = Pinned(replace(FIRST.record, phases=()), 0, "cyan")
+    told = text_of(overlay(curves_of([plain], AVERAGE, "energy"), AVERAGE, "energy"))
+    assert "no energy was measured" in told
+
+
+@pytest.mark.parametrize("glyphs", [BRAILLE, ASCII])
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_name_is_text(name: str, glyphs: object) -> None:
+    hostile = Pinned(replace(FIRST.record, run=replace(FIRST.record.run, name=name)), 0, "cyan")
+    told = text_of(overlay(curves_of([hostile], AVERAGE, "epoch"), AVERAGE, "epoch", glyphs))  # type: ignore[arg-type]
+    assert "\x1b" not in told
+    assert "\u202e" not in told
+
+
+class TestStrips:
+    def test_a_card_has_its_own(self) -> None:
+        assert strips_for([Sampled(FIRST, samples())]) == CARD_STRIPS
+        bare = tuple(replace(s, power_w=None, process_vram_mib=None, reserved_mib=None) for s in samples())
+        assert strips_for([Sampled(FIRST, bare)]) == HOST_STRIPS
+        assert strips_for([]) == HOST_STRIPS
+
+    def test_throttling_is_drawn_where_it_happened(self) -> None:
+        chart = strip_chart(CARD_STRIPS[2], [Sampled(SECOND, samples(100))], NOW_S, 300)
+        curve, slowed = chart.series
+        assert slowed.color == SLOWED
+        there = [x for x, y in zip(slowed.xs, slowed.ys, strict=True) if y is not None]
+        assert (min(there), max(there)) == (-50.0, -26.0)  # the third quarter of 100 s
+        assert "throttled" in chart.title
+        assert max(y for y in curve.ys if y is not None) == 1980.0
+
+    def test_time_is_before_now_while_a_run_goes_on_and_else_before_its_end(self) -> None:
+        late = NOW_S + 1000
+        going = strip_chart(CARD_STRIPS[1], [Sampled(SECOND, samples(10))], late, 3600)
+        ended = strip_chart(CARD_STRIPS[1], [Sampled(FIRST, samples(10))], late, 3600)
+        assert going.series[0].xs[-1] == pytest.approx(-1001)
+        assert ended.series[0].xs[-1] == 0
+        assert (going.x_label, ended.x_label) == ("s", "s to its end")
+
+    def test_a_clock_that_was_put_back_leaves_a_curve(self) -> None:
+        jumped = [*samples(5), replace(samples(1)[0], sequence=6, at_s=NOW_S - 100)]
+        chart = strip_chart(CARD_STRIPS[1], [Sampled(SECOND, jumped)], NOW_S, 300)
+        assert list(chart.series[0].xs) == sorted(chart.series[0].xs)
+
+    def test_what_was_not_measured_says_so(self) -> None:
+        bare = tuple(replace(sample, sm_clock_mhz=None) for sample in samples())
+        assert "not measured" in text_of(strip_chart(CARD_STRIPS[2], [Sampled(SECOND, bare)], NOW_S, 300), 40, 8)
