@@ -191,6 +191,11 @@ def _folder(spec: EncoderSpec, patterns: tuple[str, ...] = _WHOLE, *, local: boo
     return _download(spec.name, spec.revision, spec.name, patterns, local=local)
 
 
+def public_name(spec: EncoderSpec) -> str:
+    """Return what others call the encoder: its name on the hub, or its folder."""
+    return _EMBEDDED_HUB_NAME if spec.name == EMBEDDED_NAME else spec.name
+
+
 def embedded_is_installed() -> bool:
     """Return whether the embedded encoder's package is here; else the encoder comes from the hub."""
     return _embedded_folder() is not None

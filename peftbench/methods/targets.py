@@ -30,11 +30,9 @@ def target_names(encoder: nn.Module, targets: Sequence[str], layers: str | None 
         UsageError: a target names no linear layer of this encoder, or it has no such layer.
     """
     linears = [name for name, module in encoder.named_modules() if isinstance(module, nn.Linear)]
-    model_type = getattr(getattr(encoder, "config", None), "model_type", "")
-    roles = _ROLES.get(model_type, {})
+    model_type = _model_type(encoder)
     chosen: set[str] = set()
-    for target in targets:
-        wanted = roles.get(target, target)
+    for target, wanted in zip(targets, spelt(encoder, targets), strict=True):
         found = {name for name in linears if f".{name}".endswith(f".{wanted}")}
         if not found:
             kinds = sorted({name.rpartition(".")[2] for name in linears})
@@ -46,6 +44,16 @@ def target_names(encoder: nn.Module, targets: Sequence[str], layers: str | None 
         chosen |= found
     names = [name for name in linears if name in chosen]
     return names if layers is None else _of_layers(names, layers)
+
+
+def spelt(encoder: nn.Module, targets: Sequence[str]) -> list[str]:
+    """Return what this encoder's modules call each target: a role's own name there, or the target as it is."""
+    roles = _ROLES.get(_model_type(encoder), {})
+    return [roles.get(target, target) for target in targets]
+
+
+def _model_type(encoder: nn.Module) -> str:
+    return getattr(getattr(encoder, "config", None), "model_type", "")
 
 
 def _of_layers(names: Sequence[str], layers: str) -> list[str]:

@@ -38,7 +38,7 @@ class ThroughPeft(Method[o.MethodOptions]):
             MissingError: PEFT is not installed, or this version lacks the tuner.
             UsageError: PEFT refuses the configuration.
         """
-        peft = _peft()
+        peft = peft_package()
         config = _config(peft, self.options, encoder, seed)
         names = {task: _adapter(task) for task in tasks}
         first = names[tasks[0]]
@@ -72,7 +72,7 @@ class ThroughPeft(Method[o.MethodOptions]):
     def _add(self, config: Any, name: str, first: str) -> None:
         """Add one more task's adapter; where the first one's start changed W, all start from the same."""
         config = copy.deepcopy(config)
-        shares_start = _takes_from_base(config)
+        shares_start = takes_from_base(config)
         if shares_start:
             config.init_lora_weights = False
         if isinstance(self.options, o.AdaLoraOptions):
@@ -170,7 +170,7 @@ class ThroughPeft(Method[o.MethodOptions]):
                 | {"rank_pattern": dict(allocator.peft_config.rank_pattern or {})}
                 for task, allocator in self.allocators.items()
             }
-        if any(map(_takes_from_base, self.model.peft_config.values())):
+        if any(map(takes_from_base, self.model.peft_config.values())):
             found["base"] = self._wrapped()
         return found
 
@@ -192,16 +192,21 @@ class ThroughPeft(Method[o.MethodOptions]):
         return {name: weight.data for name, weight in self.model.named_parameters() if ".base_layer." in name}
 
 
-def _takes_from_base(config: Any) -> bool:
+def takes_from_base(config: Any) -> bool:
     """Tell whether PEFT starts such an adapter with a part of W, and takes that out of W."""
     return str(getattr(config, "init_lora_weights", "")).startswith(("pissa", "olora"))
 
 
-def _peft() -> Any:
+def peft_package(wanted_by: str = "runtime 'peft'") -> Any:
+    """Return the package peft, imported late.
+
+    Raises:
+        MissingError: it is not installed; the message says what wanted it.
+    """
     try:
         import peft
     except ImportError as error:
-        raise MissingError("runtime 'peft' needs the package peft", "pip install 'peftbench[peft]'") from error
+        raise MissingError(f"{wanted_by} needs the package peft", "pip install 'peftbench[peft]'") from error
     return peft
 
 

@@ -10,14 +10,14 @@ from torch import Tensor
 
 from peftbench.errors import MissingError
 from peftbench.model import MultitaskModel
-from peftbench.training.files import write_whole
+from peftbench.training.files import checkpoint_name, write_whole
 
 _NAME = re.compile(r"epoch-(\d+)(?:-(?P<task>[a-z][a-z0-9_-]*))?\.safetensors")
 
 
 def checkpoint_path(folder: Path, epoch: int, task: str | None = None) -> Path:
     """Return the file of an epoch: every trained weight, or one task's alone."""
-    return folder / (f"epoch-{epoch}-{task}.safetensors" if task else f"epoch-{epoch}.safetensors")
+    return folder / checkpoint_name(epoch, task)
 
 
 def save_weights(weights: Mapping[str, Tensor], path: Path, spec_hash: str) -> None:

@@ -15,6 +15,11 @@ from peftbench.errors import NO_ROOM, StorageError
 WAITED_S, AGAIN_S = 60.0, 0.5
 
 
+def checkpoint_name(epoch: int, task: str | None = None) -> str:
+    """Return the name of an epoch's file: of every trained weight, or one task's alone."""
+    return f"epoch-{epoch}-{task}.safetensors" if task else f"epoch-{epoch}.safetensors"
+
+
 def write_whole(path: Path, fill: Callable[[IO[bytes]], object]) -> None:
     """Write a file atomically: to a temporary one in the same folder, synced, then renamed, and the folder synced.
 
@@ -35,7 +40,7 @@ def write_whole(path: Path, fill: Callable[[IO[bytes]], object]) -> None:
         except BaseException:
             Path(file.name).unlink(missing_ok=True)
             raise
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def when_there_is_room(write: Callable[[], object], note: Callable[[str, str], None]) -> None:
@@ -74,7 +79,7 @@ def remove_unfinished(folder: Path, name: str) -> None:
         path.unlink(missing_ok=True)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Let the new name be on the disk; not every file system knows how."""
     with suppress(OSError):
         opened = os.open(folder, os.O_RDONLY)
