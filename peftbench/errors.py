@@ -49,7 +49,7 @@ class DataError(PeftbenchError):
 
 
 class RefusedError(PeftbenchError):
-    """A comparison that would mislead was refused. Exit code 4."""
+    """A comparison that would mislead, or an import over something else, was refused. Exit code 4."""
 
     exit_code = EXIT_REFUSED
 

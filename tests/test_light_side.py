@@ -42,6 +42,8 @@ def loaded_by(*arguments: str) -> list[str]:
         ("sweeps",),
         ("sweep", "study", "--dry-run"),
         ("compare", "a", "b"),
+        ("export", "a", "out", "--format", "peft"),
+        ("import", "none.zip"),
         ("estimate", "--help"),
         ("estimate", "--preset", "nothing"),
         ("run", "--preset", "dora-r12", "--workload", "paper"),

@@ -8,7 +8,20 @@ from typing import Annotated
 
 import typer
 
-from peftbench.cli import catalogue, compare, dashboard, doctor, estimate, jobs, predict, run, runs, sweep, watch
+from peftbench.cli import (
+    catalogue,
+    compare,
+    dashboard,
+    doctor,
+    estimate,
+    interchange,
+    jobs,
+    predict,
+    run,
+    runs,
+    sweep,
+    watch,
+)
 from peftbench.cli.dashboard import Ascii, Theme
 from peftbench.cli.output import Database, print_error
 from peftbench.errors import EXIT_FAILED, EXIT_INTERRUPTED, PeftbenchError, UsageError
@@ -36,6 +49,8 @@ app.command("show")(runs.show_run)
 app.command("watch")(watch.watch)
 app.command("compare")(compare.compare)
 app.command("predict")(predict.predict)
+app.command("export")(interchange.export)
+app.command("import")(interchange.import_bundle)
 app.command("delete")(runs.delete)
 app.command("presets")(catalogue.presets)
 app.command("workloads")(catalogue.workloads)

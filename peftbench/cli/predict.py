@@ -57,7 +57,7 @@ def predict(
             f"--task {task}: run {record.run.name} has no such task{did_you_mean(task, names)}",
             f"its tasks: {', '.join(names)}",
         )
-    epoch = _epoch(record.run, {row.task: row.epoch for row in record.task_bests}, asked, best)
+    epoch = best_epoch(record.run, {row.task: row.epoch for row in record.task_bests}, asked, best)
     if out is not None and file is None:
         raise UsageError("--out goes with --file")
     rows, inputs = _inputs(asked, texts or [], file)
@@ -82,7 +82,13 @@ def predict(
         _print(record.run, asked, epoch, inputs, found)
 
 
-def _epoch(run: Run, task_epochs: dict[str, int], task: TaskSpec, best: str) -> int:
+def best_epoch(run: Run, task_epochs: dict[str, int], task: TaskSpec, best: str) -> int:
+    """Return whose weights `--best average` or `--best task` means.
+
+    Raises:
+        MissingError: no epoch is finished.
+        UsageError: the tasks share weights.
+    """
     from peftbench.errors import MissingError, UsageError
 
     if run.best_epoch is None:

@@ -7,7 +7,7 @@ import sqlite3
 from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from peftbench.errors import MissingError, UsageError, did_you_mean
 from peftbench.store.connection import open_for_reading
@@ -48,7 +48,19 @@ class Reader:
         self.empty = not self._connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
         self._connection.row_factory = sqlite3.Row
 
-    def __enter__(self) -> Reader:
+    @classmethod
+    def over(cls, connection: sqlite3.Connection, path: Path) -> Self:
+        """Return a reader that sees what another connection sees, in its transaction; it is not to be closed.
+
+        Args:
+            connection: to a database that is there, whose rows know their columns.
+            path: the database's, for messages.
+        """
+        reader = cls.__new__(cls)
+        reader.path, reader._connection, reader.empty = path, connection, False
+        return reader
+
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

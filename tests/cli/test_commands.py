@@ -65,6 +65,21 @@ def test_a_single_run_as_json_is_one_object(tiny_encoder: Path, tmp_path: Path) 
     assert done.stderr == ""
 
 
+def test_a_trained_run_leaves_as_adapters_and_predicts_the_same_from_another_database(
+    trained: tuple[Path, str], tmp_path: Path
+) -> None:
+    db, _ = trained
+    done = cli("export", "dora", tmp_path / "adapters", "--format", "peft", "--best", "task", "--db", db)
+    assert done.returncode == 0, done.stderr
+    told = json.loads((tmp_path / "adapters" / "peftbench-export.json").read_text())["tasks"]
+    assert set(told) == {"sst", "paraphrase", "sts"} and all(task["logits_within"] < 1e-5 for task in told.values())
+    assert cli("export", "dora", tmp_path / "run.zip", "--format", "bundle", "--db", db).returncode == 0
+    assert cli("import", tmp_path / "run.zip", "--db", tmp_path / "other.db").returncode == 0
+    ask = ("predict", "dora", "--task", "sts", "--json", "A plain text.", "Another text.")
+    here, there = (cli(*ask, "--db", place).stdout for place in (db, tmp_path / "other.db"))
+    assert json.loads(here) == json.loads(there)
+
+
 def test_runs_show_and_their_json_agree(trained: tuple[Path, str]) -> None:
     db, _ = trained
     listed = json.loads(cli("runs", "--json", "--db", db).stdout)

@@ -1,0 +1,145 @@
+"""A run's rows as they are stored, for what takes them elsewhere; and such rows from elsewhere, stored whole or not.
+
+A row is a mapping from the table's columns to plain values. `run_id` is left out, and what means something in this
+database alone: a phase's number, the place in the queue.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import chain, islice
+from typing import Any
+
+from peftbench.errors import DataError, RefusedError, StorageError
+from peftbench.store.reader import Reader
+from peftbench.store.rows import RunRecord
+from peftbench.store.transactions import Transactions, put_event
+from peftbench.text import clean
+
+# In the order in which they refer to each other. `progress` is of running runs alone.
+TABLES = ("runs", "epochs", "scores", "task_bests", "predictions", "losses", "phases", "samples", "events")
+IMPORTED = "import"  # the kind of the event that says where a run came from
+
+Row = dict[str, Any]
+Rows = Mapping[str, Iterable[Row]]
+
+_LOCAL = {"runs": {"place"}, "phases": {"id"}}
+_BATCH = 1000
+
+
+class RowReader(Reader):
+    """Reads whole runs row by row."""
+
+    @contextmanager
+    def rows(self, run_id: str) -> Iterator[dict[str, Iterator[Row]]]:
+        """Yield every table's rows of a run, in the order in which they were stored, all of one moment."""
+        self._connection.execute("BEGIN")
+        try:
+            yield {table: stored(self._connection, table, run_id) for table in TABLES}
+        finally:
+            self._connection.execute("ROLLBACK")
+
+
+def stored(connection: sqlite3.Connection, table: str, run_id: str) -> Iterator[Row]:
+    """Yield a table's rows of a run; the connection's rows know their columns."""
+    key = "id" if table == "runs" else "run_id"
+    left_out = {"run_id", *_LOCAL.get(table, ())}
+    for row in connection.execute(f"SELECT * FROM {table} WHERE {key} = ? ORDER BY rowid", (run_id,)):
+        yield {name: row[name] for name in row.keys() if name not in left_out}  # noqa: SIM118
+
+
+class RowImporter(Transactions):
+    """Stores runs that another database had. Use it as a context; not shared between threads."""
+
+    def put(
+        self, run_id: str, rows: Rows, origin: str, check: Callable[[RunRecord], None], last: Callable[[], None]
+    ) -> str:
+        """Store a run whole or not at all; return its name, which has a number added where another run has it.
+
+        Args:
+            run_id: the run's, which the database does not have.
+            rows: of every table.
+            origin: where they came from, for an event that says so.
+            check: is shown the run as every reader will see it, and raises what is wrong with it.
+            last: what must be done before the run can be seen.
+
+        Raises:
+            DataError: the rows are none that peftbench could have stored.
+            RefusedError: the database has the run.
+            StorageError: the database cannot be written now.
+        """
+        try:
+            with self._transaction(durable=True) as connection:
+                connection.row_factory = sqlite3.Row
+                if connection.execute("SELECT 1 FROM runs WHERE id = ?", (run_id,)).fetchone():
+                    raise RefusedError(f"{self.path} has a run {run_id} since a moment ago", "import it again")
+                name = ""
+                for table in TABLES:
+                    given = iter(rows[table])
+                    if table == "runs":
+                        given, name = _renamed(connection, given)
+                    self._insert(connection, table, run_id, given)
+                self._check_values(connection, run_id, rows, name)
+                put_event(connection, run_id, IMPORTED, origin)
+                reader = Reader.over(connection, self.path)
+                check(reader.record(reader.run(run_id), predictions=True))
+                last()
+                return name
+        except sqlite3.OperationalError as error:
+            raise StorageError(
+                f"database {self.path}: cannot be written: {error}", "make room, or look at: peftbench doctor"
+            ) from error
+        except (sqlite3.Error, OverflowError, TypeError, ValueError, RecursionError) as error:
+            raise DataError(f"its rows are none that peftbench stores: {clean(error, 200)}") from error
+        finally:
+            self._connection.row_factory = None
+
+    def _insert(self, connection: sqlite3.Connection, table: str, run_id: str, rows: Iterator[Row]) -> None:
+        first = next(rows, None)
+        if first is None:
+            return
+        known = {row[1] for row in connection.execute(f"PRAGMA table_info({table})")} - {"run_id"}
+        if strange := sorted(first.keys() - known | first.keys() & _LOCAL.get(table, set())):
+            raise DataError(f"its table {table} has a column '{clean(strange[0], 60)}', which this peftbench has not")
+        columns = ["run_id", *first] if table != "runs" else list(first)
+        sql = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
+        start = [] if table == "runs" else [run_id]
+        values = ([*start, *_like(first, row, table).values()] for row in chain([first], rows))
+        while batch := list(islice(values, _BATCH)):
+            connection.executemany(sql, batch)
+
+    def _check_values(self, connection: sqlite3.Connection, run_id: str, rows: Rows, name: str) -> None:
+        """See that what is read back is what was given: the same types too, so that a second import finds it the same.
+
+        Raises:
+            DataError: SQLite made something else of a value.
+        """
+        for table in TABLES:
+            kept = stored(connection, table, run_id)
+            for number, given in enumerate(rows[table], start=1):
+                found = next(kept, {})
+                for column, value in given.items():
+                    meant = name if (table, column) == ("runs", "name") else value
+                    if type(found.get(column)) is not type(meant) or found[column] != meant:
+                        raise DataError(f"its table {table}, row {number}: {column} is no value of that column")
+
+
+def _like(first: Row, row: Row, table: str) -> Row:
+    if row.keys() != first.keys():
+        raise DataError(f"its table {table} has rows of different columns")
+    return {column: row[column] for column in first}
+
+
+def _renamed(connection: sqlite3.Connection, rows: Iterator[Row]) -> tuple[Iterator[Row], str]:
+    """Return the rows of `runs`, which is one, with a name that is free."""
+    found = list(islice(rows, 2))
+    if len(found) != 1 or not isinstance(found[0].get("name"), str):
+        raise DataError("its table runs must hold one run, with a name")
+    given: str = found[0]["name"]
+    taken = {row[0] for row in connection.execute("SELECT name FROM runs")}
+    name, number = given, 2
+    while name in taken:
+        name, number = f"{given}-{number}", number + 1
+    return iter([{**found[0], "name": name}]), name
