@@ -64,6 +64,7 @@ def strip_chart(strip: Strip, runs: Sequence[Sampled], now_s: float, window_s: i
     """
     curves: list[Series] = []
     slowed: list[Series] = []
+    latest: list[str] = []
     going_on = any(run.of.record.run.state in ACTIVE_STATES for run in runs)
     for run in runs:
         end_s = _end_s(run, now_s, going_on)
@@ -71,7 +72,8 @@ def strip_chart(strip: Strip, runs: Sequence[Sampled], now_s: float, window_s: i
         ys = [strip.value(sample) for sample in run.samples]
         name, color = run.of.record.run.name, run.of.color
         last = next((y for y in reversed(ys) if y is not None), None)
-        curves.append(Series(name, *_ascending(xs, ys), color, end="" if last is None else _short(last)))
+        latest += [] if last is None else [_short(last)]
+        curves.append(Series(name, *_ascending(xs, ys), color))
         if strip.of_card and any(sample.throttled for sample in run.samples):
             throttled = [y if s.throttled else None for y, s in zip(ys, run.samples, strict=True)]
             slowed.append(Series("", *_ascending(xs, throttled), SLOWED))
@@ -81,7 +83,7 @@ def strip_chart(strip: Strip, runs: Sequence[Sampled], now_s: float, window_s: i
         (*shown, *slowed),
         x=Range(max(-float(window_s or 1e12), min(oldest, -10.0)), 0.0),
         y=_from_zero(shown),
-        title=f"{strip.name}, {strip.unit}" + (" (red: throttled)" if slowed else ""),
+        title=f"{strip.name}, {strip.unit}{' (red: throttled)' if slowed else ''}: {' / '.join(latest)}".rstrip(": "),
         x_label="s" if going_on else "s to its end",
         whole_x=True,
         legend_rows=0,

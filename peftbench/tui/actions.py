@@ -36,6 +36,9 @@ ACTIONS = (
     Action("task", "t", "Task", "Curves of the next task, or of the mean of all", "peftbench show RUN"),
     Action("axis", "x", "Axis", "Curves over epochs, steps, minutes or kilojoules", "peftbench show RUN --reach SCORE"),
     Action("maximise", "z", "Max", "The focused chart or table on the whole screen, and back"),
+    Action(
+        "export", "e", "Export", "Write the run into files: tables, PEFT adapters, a bundle", "peftbench export RUN OUT"
+    ),
     Action("open", "enter", "Open", "Everything of the run", "peftbench show RUN", shown=False),
     Action("window", "w", "Window", "One, five or thirty minutes of the meters, or the whole run", shown=False),
     Action("order", "o", "Order", "The newest first, the best, or by name", "peftbench runs", shown=False),
@@ -72,6 +75,7 @@ FIRST_SHOWN = (
     "axis",
     "resume",
     "maximise",
+    "export",
 )
 
 

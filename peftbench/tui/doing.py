@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
+from peftbench.errors import PeftbenchError
 from peftbench.jobs import control
 from peftbench.jobs.queue import enqueue, fresh_label
 from peftbench.jobs.removal import remove
@@ -36,6 +39,20 @@ def delete(database: Path, run: Run) -> str:
     """Delete a run."""
     remove(database, [run])
     return f"deleted {run.name}"
+
+
+def export(database: Path, run: Run, what: str, out: str) -> str:
+    """Write a run into files, as `peftbench export` does it, in a process of its own: some formats need torch.
+
+    Raises:
+        PeftbenchError: it could not be written.
+    """
+    words = [sys.executable, "-P", "-m", "peftbench", "export", run.id, out, "--format", what, "--db", str(database)]
+    done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
+    if done.returncode:
+        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()] or ["no reason given"]
+        raise PeftbenchError(f"not exported: {lines[0].removeprefix('error: ')}", " ".join(lines[1:]) or None)
+    return f"{run.name}: written to {out}"
 
 
 def queue_demo(database: Path) -> str:

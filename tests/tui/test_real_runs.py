@@ -16,6 +16,7 @@ from peftbench.store.reader import Reader
 from peftbench.tui.app import PeftbenchApp
 from peftbench.tui.screens.compare import Compare
 from peftbench.tui.screens.dashboard import Dashboard
+from peftbench.tui.screens.export import Export
 from peftbench.tui.screens.new_run import NewRun
 from peftbench.tui.widgets.curve_chart import CurveChart
 from peftbench.tui.widgets.runs_table import RunsTable
@@ -102,6 +103,18 @@ def test_from_nothing_to_a_compared_pair(tmp_path: Path, tiny_encoder: Path, mon
 
         await pilot.press("slash", *"stopped", "enter")
         assert table.row_count == 1
+
+        await pilot.press("e")
+        assert isinstance(app.screen, Export)
+        assert app.screen.query_one("#path", Input).value == "dora-r12-1-csv"
+        app.screen.query_one("#path", Input).value = str(tmp_path / "tables")
+        await pilot.press("enter")
+        await until(pilot, lambda: (tmp_path / "tables" / "scores.csv").exists(), PATIENCE_S)
+        await until(pilot, lambda: any("written to" in notice.message for notice in app._notifications))
+        await pilot.press("e")
+        app.screen.query_one("#path", Input).value = str(tmp_path / "tables")
+        await pilot.press("enter")  # not over what is there
+        await until(pilot, lambda: any("not exported" in notice.message for notice in app._notifications), PATIENCE_S)
         await pilot.press("q")
 
     drive(test, database=database, size=(120, 60))

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _WINDOWS: tuple[int | None, ...] = (60, 300, 1800, None)
 _OF_TABLE = ("pin", "open")  # whose keys the table has, so that the space bar is free elsewhere
+_LOW = 32  # rows below which every line counts
 _EMPTY = """No runs yet in {database}
 
   D  run the demo: last-layer, full, LoRA and DoRA on sentences
@@ -105,6 +106,8 @@ class Dashboard(Screen[None]):
         self._texts["problem"].set_class(snapshot.problem is not None, "-shown")
         self._put("problem", Text(clean(snapshot.problem or "")))
         self.set_class(not snapshot.lines, "-empty")
+        if snapshot.lines and self.focused is None:
+            self._table.focus()
         if not snapshot.lines:
             self._put("nothing", Text(_EMPTY.format(database=clean(self.app.database))))
         self.pins.take(snapshot.pinned, {line.run.id for line in snapshot.lines})
@@ -148,8 +151,9 @@ class Dashboard(Screen[None]):
         run_id = self._table.run_id
         detail = snapshot.details.get(run_id) if run_id else None
         told = run_lines(detail, snapshot.line(run_id), cells, snapshot.now_s, self.app.glyphs)
-        self._put("run_lines", Text("\n").join(told))
-        most = 1 if self.size.height < 32 else 4
+        low = self.size.height < _LOW
+        self._put("run_lines", Text("\n").join(told[-1:] if low else told))
+        most = 1 if low else 4
         self._put("machine_lines", Text("\n").join(machine_lines(snapshot.machine, cells, most, self.app.glyphs)))
 
     def _put(self, name: str, text: Text) -> None:
@@ -299,6 +303,21 @@ class Dashboard(Screen[None]):
 
             question = f"Delete {run.name} ({run.id}): its rows, its log and its trained weights?"
             self.app.push_screen(Confirm(question, "Delete"), answered)
+
+        self._with_run(ask)
+
+    def action_export(self) -> None:
+        """Write the run at the cursor into files."""
+        from peftbench.tui.doing import export
+        from peftbench.tui.screens.export import Export
+
+        def ask(run: Run) -> None:
+            def answered(chosen: tuple[str, str] | None) -> None:
+                if chosen is not None:
+                    self.app.say(f"writing {chosen[1]} …")
+                    self.app.do(lambda: export(self.app.database, run, *chosen))
+
+            self.app.push_screen(Export(run), answered)
 
         self._with_run(ask)
 

@@ -13,7 +13,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.timer import Timer
-from textual.widgets import Button, Input, Label, Select, Static
+from textual.widgets import Button, Input, Select, Static
 
 from peftbench.errors import PeftbenchError
 from peftbench.jobs.places import cards_here
@@ -21,6 +21,7 @@ from peftbench.spec.resolve import DEFAULT_WORKLOAD, Resolved
 from peftbench.store.rows import RunSettings
 from peftbench.text import clean
 from peftbench.tui.plan import Form, MemoryPrediction, choices, plan, summary, time_needed
+from peftbench.tui.widgets.choice import Choice, field
 
 if TYPE_CHECKING:
     from peftbench.tui.app import PeftbenchApp
@@ -29,12 +30,6 @@ _PRESET = "lora-r12"
 _SOON_S = 0.15  # after a key, until the form is checked
 _LATER_S = 0.8  # until memory is predicted: that is a process, and seconds of work
 _ANY = "any"
-
-
-class Choice(Select[str], inherit_bindings=False):
-    """A list to choose from, which the arrows or the space bar open: Enter is for the form."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("down,up,space", "show_overlay", "Choose", show=False)]
 
 
 class NewRun(ModalScreen[list[str]]):
@@ -63,17 +58,17 @@ class NewRun(ModalScreen[list[str]]):
         with Vertical(classes="box") as box:
             box.border_title = "New run: Enter starts it in the background, Esc leaves"
             with VerticalScroll(id="fields"):
-                yield from _field("preset", _select("preset", presets, _PRESET))
-                yield from _field("workload", _select("workload", workloads, DEFAULT_WORKLOAD))
-                yield from _field(
+                yield from field("preset", _select("preset", presets, _PRESET))
+                yield from field("workload", _select("workload", workloads, DEFAULT_WORKLOAD))
+                yield from field(
                     "data", Input(placeholder="DIR or TASK=DIR of the workload's files", id="data", compact=True)
                 )
-                yield from _field(
+                yield from field(
                     "overrides", Input(placeholder="train.epochs=2 method.rank=8", id="overrides", compact=True)
                 )
-                yield from _field("first seed", Input("0", id="seed", type="integer", compact=True))
-                yield from _field("seeds", Input("1", id="seeds", type="integer", compact=True))
-                yield from _field("device", _select("device", [_ANY, "cpu"], _ANY))
+                yield from field("first seed", Input("0", id="seed", type="integer", compact=True))
+                yield from field("seeds", Input("1", id="seeds", type="integer", compact=True))
+                yield from field("device", _select("device", [_ANY, "cpu"], _ANY))
             yield Static(id="said")
             with Horizontal(classes="buttons"):
                 yield Button("Start", id="start", variant="primary", compact=True)
@@ -210,9 +205,3 @@ class NewRun(ModalScreen[list[str]]):
 
 def _select(name: str, values: list[str], chosen: str) -> Choice:
     return Choice([(clean(value), value) for value in values], value=chosen, allow_blank=False, id=name, compact=True)
-
-
-def _field(label: str, widget: Input | Choice) -> ComposeResult:
-    with Horizontal(classes="field"):
-        yield Label(label)
-        yield widget

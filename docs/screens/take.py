@@ -1,0 +1,86 @@
+"""Takes the pictures in this folder: the real dashboard, driven by keys as a newcomer would, with real runs.
+
+    python docs/screens/take.py
+
+From an empty database to two compared runs of the quickstart workload; some minutes on two cores.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from textual.pilot import Pilot
+
+from peftbench.tui.app import PeftbenchApp
+from peftbench.tui.screens.compare import Compare
+from peftbench.tui.screens.dashboard import Dashboard
+
+FOLDER = Path(__file__).parent
+SIZE = (120, 36)
+PATIENCE_S = 1800.0
+
+
+async def walk(database: Path) -> None:
+    """Go from nothing to two compared runs, and take a picture at every station."""
+    app = PeftbenchApp(database)
+    async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: app.snapshot.read)
+        await take(pilot, "1-empty")
+
+        await pilot.press("n")
+        await until(pilot, lambda: "MiB" in text(app))
+        await take(pilot, "2-form")
+        await pilot.press("enter")
+        await until(pilot, lambda: done(app, "lora-r12-1") >= 1)
+        await until(pilot, lambda: app.snapshot.lines[0].progress is not None)
+        await take(pilot, "3-training")
+
+        await pilot.press("n", "space", *"last-layer", "enter", "enter")
+        await until(pilot, lambda: isinstance(app.screen, Dashboard) and len(app.snapshot.lines) == 2)
+        await until(pilot, lambda: all(line.state == "finished" for line in app.snapshot.lines))
+        await pilot.pause(2)
+        await take(pilot, "4-finished")
+
+        await pilot.press("c")
+        await until(pilot, lambda: isinstance(app.screen, Compare) and "against" in text(app))
+        await pilot.pause(2)
+        await take(pilot, "5-compared")
+        await pilot.press("escape", "q")
+
+
+def done(app: PeftbenchApp, name: str) -> int:
+    """Return how many epochs of a run are done."""
+    return next((line.run.epochs_done for line in app.snapshot.lines if line.run.name == name), 0)
+
+
+def text(app: PeftbenchApp) -> str:
+    """Return what is on the screen."""
+    return "\n".join("".join(part.text for part in strip) for strip in app.screen._compositor.render_strips())
+
+
+async def until(pilot: Pilot[int], true: Callable[[], bool]) -> None:
+    """Wait until something is so."""
+    end = asyncio.get_running_loop().time() + PATIENCE_S
+    while not true():
+        if asyncio.get_running_loop().time() > end:
+            raise SystemExit(f"not within {PATIENCE_S:.0f} s: the screen is\n{text(pilot.app)}")  # type: ignore[arg-type]
+        await pilot.pause(0.1)
+
+
+async def take(pilot: Pilot[int], name: str) -> None:
+    """Write the screen as a picture."""
+    await pilot.pause(0.5)
+    picture = pilot.app.export_screenshot(title="peftbench")
+    fonts = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)  # they would be fetched from elsewhere
+    (FOLDER / f"{name}.svg").write_text(fonts.sub("", picture), "utf-8")
+    print(name)
+
+
+if __name__ == "__main__":
+    os.chdir(tempfile.mkdtemp())
+    asyncio.run(walk(Path("runs.db")))
