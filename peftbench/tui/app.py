@@ -1,42 +1,29 @@
-"""The app: opens the feed, hands its snapshots to the screens, does what the screens ask for."""
+"""The app: opens the feed, hands its snapshots to the screens, lists every action for the palette."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
-from pathlib import Path
 from typing import ClassVar
 
-from textual.app import App, SystemCommand
+from textual.app import SystemCommand
 from textual.binding import BindingType
 from textual.screen import Screen
 from textual.worker import Worker, WorkerState
 
-from peftbench.errors import PeftbenchError
-from peftbench.plot import BRAILLE, Glyphs
-from peftbench.text import clean
 from peftbench.tui.actions import ACTIONS, BY_NAME, OF_APP
-from peftbench.tui.feed import Feed, FeedFailed, Looked
-from peftbench.tui.palette import color_of
+from peftbench.tui.feed import FeedFailed, Looked
+from peftbench.tui.host import Host
 from peftbench.tui.screens.dashboard import Dashboard
 from peftbench.tui.screens.help import Help
-from peftbench.tui.snapshot import Snapshot, Wanted
-from peftbench.tui.source import Source, StoreSource
 
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
-class PeftbenchApp(App[int]):
-    """The dashboard.
-
-    Args:
-        database: the file whose runs it shows.
-        source: where snapshots come from; None: the database. Made and used in the feed's thread alone.
-        glyphs: what the terminal can show.
-        showing: said in the header where it is not the database as it is, such as a replay.
-    """
+class PeftbenchApp(Host):
+    """The dashboard."""
 
     TITLE = "peftbench"
     CSS_PATH = "app.tcss"
@@ -44,24 +31,6 @@ class PeftbenchApp(App[int]):
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-normal"), (160, "-wide")]  # noqa: RUF012
     VERTICAL_BREAKPOINTS = [(0, "-low"), (32, "-middle"), (48, "-high")]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = [BY_NAME[name].binding() for name in OF_APP]
-
-    def __init__(
-        self,
-        database: Path,
-        source: Callable[[], Source] | None = None,
-        glyphs: Glyphs = BRAILLE,
-        showing: str = "",
-    ) -> None:
-        super().__init__()
-        self.database, self.glyphs, self.showing = database, glyphs, showing
-        self.snapshot = Snapshot(0.0, read=False)
-        self.set_class(glyphs.letters, "-ascii")
-        self.feed = Feed(source or (lambda: _store_source(database)), self.post_message)
-
-    @property
-    def can_act(self) -> bool:
-        """Whether runs can be started and stopped here: not in a replay."""
-        return not self.showing
 
     def get_default_screen(self) -> Screen[None]:
         """Begin with the dashboard."""
@@ -91,36 +60,6 @@ class PeftbenchApp(App[int]):
         """End with the traceback: what was not foreseen is not to be hidden."""
         raise message.error
 
-    def want(self, wanted: Wanted) -> None:
-        """Read this from now on."""
-        self.feed.want(wanted)
-
-    def color(self, place: int) -> str:
-        """Return the colour of the run at a place, in the theme that is shown."""
-        return color_of(place, self.current_theme.dark, "ansi" in self.theme)
-
-    def say(self, text: str, *, wrong: bool = False) -> None:
-        """Tell something in passing; the text may be anybody's."""
-        self.notify(clean(text), severity="error" if wrong else "information", markup=False, timeout=8 if wrong else 4)
-
-    def do(self, work: Callable[[], str | None], after: Callable[[], None] | None = None) -> None:
-        """Do something that takes a moment in a thread of its own; say what it returns, or why it could not."""
-
-        def in_thread() -> None:
-            try:
-                said = work()
-            except PeftbenchError as error:
-                told = error.message + (f"; {error.hint}" if error.hint else "")
-                self.call_from_thread(self.say, told, wrong=True)
-                return
-            if said:
-                self.call_from_thread(self.say, said)
-            self.feed.look_now()
-            if after is not None:
-                self.call_from_thread(after)
-
-        self.run_worker(in_thread, thread=True, group="do", exit_on_error=True)
-
     def action_help(self) -> None:
         """Show the keys."""
         if not isinstance(self.screen, Help):
@@ -147,9 +86,3 @@ class PeftbenchApp(App[int]):
 
     def _leave_by(self, number: int) -> None:
         self.exit(return_code=128 + number)
-
-
-def _store_source(database: Path) -> Source:
-    import platform
-
-    return StoreSource(database, host=platform.node())

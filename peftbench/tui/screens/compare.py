@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -18,17 +18,15 @@ from peftbench.report.overlay import Pinned
 from peftbench.store.reader import Reader
 from peftbench.store.rows import RunRecord
 from peftbench.text import clean
+from peftbench.tui.host import Host
 from peftbench.tui.widgets.curve_chart import CurveChart
 from peftbench.tui.widgets.key_bar import KeyBar
-
-if TYPE_CHECKING:
-    from peftbench.tui.app import PeftbenchApp
 
 
 class Compare(Screen[None]):
     """The runs' comparison; the first one is the baseline."""
 
-    app: PeftbenchApp
+    app: Host
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,c", "dismiss", "Back"),
         Binding("t", "task", "Task", tooltip="Curves of the next task, or of the mean of all"),

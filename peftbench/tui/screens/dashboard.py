@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from rich.text import Text
 from textual import on
@@ -11,25 +10,26 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.events import Resize
-from textual.screen import Screen
 from textual.widgets import Input, Static
 
 from peftbench.report.overlay import Pinned
 from peftbench.report.strips import Sampled, strip_chart, strips_for
-from peftbench.store.rows import ACTIVE_STATES, Run
+from peftbench.store.rows import ACTIVE_STATES
 from peftbench.text import clean
+from peftbench.tui import doing
 from peftbench.tui.actions import ACTIONS, OF_APP
 from peftbench.tui.lines import header, machine_lines, run_lines
 from peftbench.tui.listing import ORDERS, listed
 from peftbench.tui.pins import Pins
+from peftbench.tui.screens.acting import ActsOnRun
+from peftbench.tui.screens.compare import Compare
+from peftbench.tui.screens.new_run import NewRun
+from peftbench.tui.screens.run_view import RunView
 from peftbench.tui.snapshot import Snapshot, Wanted
 from peftbench.tui.widgets.chart_view import ChartView
 from peftbench.tui.widgets.curve_chart import CurveChart
 from peftbench.tui.widgets.key_bar import KeyBar
 from peftbench.tui.widgets.runs_table import Mark, RunsTable
-
-if TYPE_CHECKING:
-    from peftbench.tui.app import PeftbenchApp
 
 _WINDOWS: tuple[int | None, ...] = (60, 300, 1800, None)
 _OF_TABLE = ("pin", "open")  # whose keys the table has, so that the space bar is free elsewhere
@@ -42,14 +42,9 @@ _EMPTY = """No runs yet in {database}
   ?  what else there is"""
 
 
-class StripChart(ChartView):
-    """A meter over time."""
-
-
-class Dashboard(Screen[None]):
+class Dashboard(ActsOnRun):
     """All runs at a glance."""
 
-    app: PeftbenchApp
     BINDINGS: ClassVar[list[BindingType]] = [
         *(action.binding() for action in ACTIONS if action.name not in (*OF_APP, *_OF_TABLE)),
         Binding("escape", "no_filter", "No filter", show=False, tooltip="List all runs again"),
@@ -76,7 +71,7 @@ class Dashboard(Screen[None]):
         )
         self._curves = CurveChart(glyphs, id="curves", classes="part")
         self._curves.border_title = "curves: t task, x axis; Tab, then arrows read, + - zoom, 0 all"
-        self._strips = [StripChart(glyphs, id=f"strip{place}", classes="part") for place in range(3)]
+        self._strips = [ChartView(glyphs, id=f"strip{place}", classes="part") for place in range(3)]
         self._meters = Vertical(*self._strips, id="meters")
         yield self._texts["header"]
         yield self._texts["problem"]
@@ -92,6 +87,11 @@ class Dashboard(Screen[None]):
         self._table.focus()
         self._laid_out = True
         self.show(self.app.snapshot)
+
+    @property
+    def run_at_hand(self) -> str | None:
+        """The run at the cursor."""
+        return self._table.run_id
 
     def on_resize(self, event: Resize) -> None:
         """Lay the lines out anew."""
@@ -176,8 +176,6 @@ class Dashboard(Screen[None]):
 
     @on(RunsTable.Opened)
     def _open(self, event: RunsTable.Opened) -> None:
-        from peftbench.tui.screens.run_view import RunView
-
         self.app.push_screen(RunView(event.run_id))
 
     @on(RunsTable.Moved)
@@ -248,22 +246,16 @@ class Dashboard(Screen[None]):
 
     def action_new_run(self) -> None:
         """Open the form."""
-        from peftbench.tui.screens.new_run import NewRun
-
-        if self._may_act():
+        if self.may_act():
             self.app.push_screen(NewRun(self.app.database), self._started)
 
     def action_demo(self) -> None:
         """Queue the demo's runs."""
-        from peftbench.tui.doing import queue_demo
-
-        if self._may_act():
-            self.app.do(lambda: queue_demo(self.app.database))
+        if self.may_act():
+            self.app.do(lambda: doing.queue_demo(self.app.database))
 
     def action_compare(self) -> None:
         """Compare the pinned runs; with one of them, or none, that and the run at the cursor."""
-        from peftbench.tui.screens.compare import Compare
-
         chosen = [run_id for run_id in self.app.snapshot.pinned if run_id in self.pins.places]
         here = self._table.run_id
         if len(chosen) < 2 and here is not None and here not in chosen:
@@ -272,72 +264,6 @@ class Dashboard(Screen[None]):
             self.app.say("compare needs two runs: pin them with the space bar", wrong=True)
             return
         self.app.push_screen(Compare(chosen, {run_id: self.pins.places.get(run_id, 0) for run_id in chosen}))
-
-    def action_stop(self) -> None:
-        """Stop the run at the cursor."""
-        from peftbench.tui.doing import stop
-
-        self._with_run(lambda run: self.app.do(lambda: stop(self.app.database, run)))
-
-    def action_resume(self) -> None:
-        """Go on with the run at the cursor."""
-        from peftbench.tui.doing import resume
-
-        self._with_run(lambda run: self.app.do(lambda: resume(self.app.database, run)))
-
-    def action_retry(self) -> None:
-        """Run the spec of the run at the cursor once more."""
-        from peftbench.tui.doing import retry
-
-        self._with_run(lambda run: self.app.do(lambda: retry(self.app.database, run)))
-
-    def action_delete(self) -> None:
-        """Delete the run at the cursor, after a question."""
-        from peftbench.tui.doing import delete
-        from peftbench.tui.screens.confirm import Confirm
-
-        def ask(run: Run) -> None:
-            def answered(yes: bool | None) -> None:
-                if yes:
-                    self.app.do(lambda: delete(self.app.database, run))
-
-            question = f"Delete {run.name} ({run.id}): its rows, its log and its trained weights?"
-            self.app.push_screen(Confirm(question, "Delete"), answered)
-
-        self._with_run(ask)
-
-    def action_export(self) -> None:
-        """Write the run at the cursor into files."""
-        from peftbench.tui.doing import export
-        from peftbench.tui.screens.export import Export
-
-        def ask(run: Run) -> None:
-            def answered(chosen: tuple[str, str] | None) -> None:
-                if chosen is not None:
-                    self.app.say(f"writing {chosen[1]} …")
-                    self.app.do(lambda: export(self.app.database, run, *chosen))
-
-            self.app.push_screen(Export(run), answered)
-
-        self._with_run(ask)
-
-    def action_log(self) -> None:
-        """Follow the log of the run at the cursor."""
-        from peftbench.tui.screens.log import LogView
-
-        self._with_run(lambda run: self.app.push_screen(LogView(run.id)), acts=False)
-
-    def _with_run(self, act: Callable[[Run], object], acts: bool = True) -> None:
-        line = self.app.snapshot.line(self._table.run_id)
-        if line is None:
-            self.app.say("there is no run at the cursor", wrong=True)
-        elif not acts or self._may_act():
-            act(line.run)
-
-    def _may_act(self) -> bool:
-        if not self.app.can_act:
-            self.app.say(f"{self.app.showing}: nothing can be started or stopped here", wrong=True)
-        return self.app.can_act
 
     def _started(self, run_ids: list[str] | None) -> None:
         """Pin the runs that the form queued, and go to the first of them."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from rich.console import Group
 from rich.text import Text
@@ -15,9 +15,7 @@ from textual.widgets import Static
 from peftbench.report.layout import plain_table
 from peftbench.text import clean
 from peftbench.tui.actions import ACTIONS, key_name
-
-if TYPE_CHECKING:
-    from peftbench.tui.app import PeftbenchApp
+from peftbench.tui.host import Host
 
 _CHART_KEYS = (
     ("Tab", "the table, the curves, and back"),
@@ -38,7 +36,7 @@ _SIGNS = (
 class Help(ModalScreen[None]):
     """What can be done here."""
 
-    app: PeftbenchApp
+    app: Host
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,question_mark", "dismiss", "Close")]
 
     def __init__(self) -> None:

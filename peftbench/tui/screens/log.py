@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -12,10 +12,8 @@ from textual.widgets import Log, Static
 from peftbench.jobs.tail import Tail
 from peftbench.paths import worker_log
 from peftbench.report.tables import run_title
+from peftbench.tui.host import Host
 from peftbench.tui.widgets.key_bar import KeyBar
-
-if TYPE_CHECKING:
-    from peftbench.tui.app import PeftbenchApp
 
 _EVERY_S = 0.3
 _MOST = 20_000  # lines
@@ -24,7 +22,7 @@ _MOST = 20_000  # lines
 class LogView(Screen[None]):
     """What a run's workers have printed, the newest at the end."""
 
-    app: PeftbenchApp
+    app: Host
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,l", "dismiss", "Back"), Binding("q", "app.quit", "Quit")]
 
     def __init__(self, run_id: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from rich.text import Text
 from textual import on
@@ -20,11 +20,9 @@ from peftbench.jobs.places import cards_here
 from peftbench.spec.resolve import DEFAULT_WORKLOAD, Resolved
 from peftbench.store.rows import RunSettings
 from peftbench.text import clean
+from peftbench.tui.host import Host
 from peftbench.tui.plan import Form, MemoryPrediction, choices, plan, summary, time_needed
 from peftbench.tui.widgets.choice import Choice, field
-
-if TYPE_CHECKING:
-    from peftbench.tui.app import PeftbenchApp
 
 _PRESET = "lora-r12"
 _SOON_S = 0.15  # after a key, until the form is checked
@@ -35,7 +33,7 @@ _ANY = "any"
 class NewRun(ModalScreen[list[str]]):
     """Asks what to run; ends with the ids of the queued runs, or with nothing."""
 
-    app: PeftbenchApp
+    app: Host
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "cancel", "Cancel"),
         Binding("enter", "start", "Start"),

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from rich.console import RenderableType
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
-from textual.screen import Screen
 from textual.widgets import Static, TabbedContent, TabPane
 
 from peftbench.report import resources, tables
@@ -18,24 +17,22 @@ from peftbench.report.anatomy import memory_page
 from peftbench.report.watching import curves
 from peftbench.spec import flatten
 from peftbench.store.rows import RunRecord
-from peftbench.tui.snapshot import Snapshot, Wanted
+from peftbench.tui.actions import BY_NAME
+from peftbench.tui.screens.acting import ActsOnRun
+from peftbench.tui.snapshot import Snapshot
 from peftbench.tui.widgets.chart_view import ChartView
 from peftbench.tui.widgets.key_bar import KeyBar
-
-if TYPE_CHECKING:
-    from peftbench.tui.app import PeftbenchApp
 
 PAGES = ("overview", "curves", "phases", "memory", "spec")
 
 
-class RunView(Screen[None]):
+class RunView(ActsOnRun):
     """One run, live while it goes on."""
 
-    app: PeftbenchApp
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss", "Back"),
         *(Binding(str(number), f"page('{page}')", page.capitalize()) for number, page in enumerate(PAGES, 1)),
-        Binding("l", "log", "Log", tooltip="What the run's worker prints, as it comes"),
+        *(BY_NAME[name].binding() for name in ("log", "stop", "resume", "retry", "export", "delete")),
         Binding("q", "app.quit", "Quit"),
     ]
 
@@ -43,6 +40,11 @@ class RunView(Screen[None]):
         super().__init__()
         self.run_id = run_id
         self._shown: tuple[RunRecord, str] | None = None
+
+    @property
+    def run_at_hand(self) -> str | None:
+        """The run that is shown."""
+        return self.run_id
 
     def compose(self) -> ComposeResult:
         """Lay the pages out."""
@@ -58,8 +60,7 @@ class RunView(Screen[None]):
         yield KeyBar()
 
     def on_mount(self) -> None:
-        """Ask for the run, and show what is known of it."""
-        self.app.want(Wanted((), self.run_id))
+        """Show what is known of the run, which the dashboard below has at its cursor."""
         self.show(self.app.snapshot)
 
     def on_tabbed_content_tab_activated(self) -> None:
@@ -89,12 +90,6 @@ class RunView(Screen[None]):
     def action_page(self, page: str) -> None:
         """Look at a page."""
         self.query_one(TabbedContent).active = page
-
-    def action_log(self) -> None:
-        """Follow the log."""
-        from peftbench.tui.screens.log import LogView
-
-        self.app.push_screen(LogView(self.run_id))
 
 
 def _page(page: str, record: RunRecord) -> RenderableType:
