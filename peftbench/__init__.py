@@ -5,7 +5,7 @@ The Python door:
     import peftbench
     record = peftbench.run("dora-r12", overrides=["train.epochs=2"])
     other = peftbench.run("lora-r12", overrides=["train.epochs=2"])
-    print(peftbench.compare([record, other]).against)
+    print(peftbench.compare([record, other]).against[0].metrics)
 
 Importing this costs next to nothing; what a function needs is imported when it is called.
 """
@@ -65,15 +65,19 @@ def run(
         return reader.record(reader.run(launched.run_id), predictions=True)
 
 
-def compare(records: Sequence[RunRecord]) -> Comparison:
+def compare(sides: Sequence[RunRecord | Sequence[RunRecord]], metrics: Sequence[str] = ()) -> Comparison:
     """Compare runs of one workload, the first as baseline; records must hold their predictions.
+
+    Several records in place of one stand together: runs that differ in their seed. `metrics` are tasks, or `dev_avg`;
+    all of them where none is given.
 
     Raises:
         RefusedError: they are of different workloads, or one has no finished epoch.
+        UsageError: there is no such metric, or a run is on two sides.
     """
     from peftbench.analysis.comparison import compare as compare_records
 
-    return compare_records(records)
+    return compare_records(sides, metrics)
 
 
 def open_store(database: Path | None = None) -> Reader:

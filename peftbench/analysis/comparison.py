@@ -1,71 +1,123 @@
-"""Two runs and more side by side: what differs between them first, then what that did."""
+"""Groups of runs side by side, the first as baseline: what differs between them, what that did, and if it is chance."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-from peftbench.analysis.paired import PairedDifference, paired_difference
-from peftbench.analysis.quality import flags
-from peftbench.analysis.resources import Cost, cost
-from peftbench.errors import RefusedError
+from peftbench.analysis.comparability import Difference, settings
+from peftbench.analysis.difference import MetricDifference, corrected, difference, interval
+from peftbench.analysis.dynamics import Dynamics, dynamics
+from peftbench.analysis.groups import Group, Spread, group, spread
+from peftbench.analysis.interval import ALPHA
+from peftbench.analysis.noise import noise_of
+from peftbench.analysis.outlook import outlook
+from peftbench.analysis.samples import DEV_AVG, Sample, average, sample
+from peftbench.analysis.spending import FIGURES, CostDifference, Spending, cost_difference, p_of_means, spending
+from peftbench.errors import RefusedError, UsageError, did_you_mean
 from peftbench.store.rows import RunRecord
+from peftbench.text import clean
 
-# Spec keys whose difference makes a comparison of methods unfair; below them counts too.
-_UNFAIR_IN_SPEC = (
-    *("encoder", "tasks", "train.batch_size", "train.batching", "train.epochs", "eval", "head"),
-    *("runtime", "precision", "train.prefix_cache", "train.accumulation_steps", "train.gradient_checkpointing"),
-    *("train.max_steps", "train.limit_examples", "train.patience"),
-)
-# What a spec means by a key that it is too old to have, where that is not None.
-MEANT_BEFORE = {
-    "train.accumulation_steps": 1,
-    "train.schedule": "constant",
-    "train.warmup_ratio": 0.0,
-    "train.gradient_checkpointing": False,
-}
-_REGULARISES = ("encoder.dropout",)  # a setting to choose for each method, as the learning rate is
-_UNFAIR_CONDITIONS = ("device", "device_type", "path", "threads", "malloc", "torch", "encoder_sha256")
-_UNFAIR_OF_CARD = ("name", "uuid", "power_limit_w", "persistence", "driver", "power_source")
-_UNFAIR_FLAGS = ("throttled", "shared_gpu", "busy_machine")
-_LABELS = ("preset", "workload")
+LEADERBOARD = "leaderboard"
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
-    """One setting or circumstance in which the runs differ, with each run's value."""
+class Against:
+    """A group held against the baseline: in metrics (corrected by Holm for their number) and in cost.
 
-    key: str
-    values: tuple[Any, ...]
-    unfair: bool
+    `left_out` says of a metric why it could not be compared.
+    """
+
+    group: Group
+    metrics: tuple[MetricDifference, ...]
+    costs: tuple[CostDifference, ...]
+    left_out: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Runs side by side; the first is the baseline.
+    """Groups side by side; the first is the baseline. `best` holds the places of the groups that share the first rank.
 
-    `against[i]` holds run i + 1's differences to the baseline, one a task that both have on the same examples.
+    A group shares it where it is not detectably behind the one with the best mean (95 %, uncorrected).
     """
 
-    records: tuple[RunRecord, ...]
-    costs: tuple[Cost, ...]
-    differences: tuple[Difference, ...]
-    against: tuple[tuple[PairedDifference, ...], ...]
+    groups: tuple[Group, ...]
+    settings: tuple[Difference, ...]  # all; `differences` are those that differ
+    metrics: tuple[str, ...]
+    scores: tuple[dict[str, Spread | None], ...]
+    spendings: tuple[Spending, ...]
+    dynamics: tuple[Dynamics, ...]
+    against: tuple[Against, ...]
+    best: dict[str, frozenset[int]]
+
+    @property
+    def records(self) -> tuple[RunRecord, ...]:
+        """Every run, group by group."""
+        return tuple(record for one in self.groups for record in one.records)
+
+    @property
+    def differences(self) -> tuple[Difference, ...]:
+        """The settings and circumstances in which the groups differ; unfair ones first."""
+        return tuple(each for each in self.settings if each.standing != "same")
 
     @property
     def unfair(self) -> tuple[Difference, ...]:
         """The differences that a reader must know before any figure."""
-        return tuple(difference for difference in self.differences if difference.unfair)
+        return tuple(each for each in self.settings if each.unfair)
 
 
-def compare(records: Sequence[RunRecord]) -> Comparison:
-    """Compare runs, the first as baseline. Records must come with their predictions.
+def compare(sides: Sequence[Group | RunRecord | Sequence[RunRecord]], metrics: Sequence[str] = ()) -> Comparison:
+    """Compare groups of runs, the first as baseline. Records must come with their predictions.
+
+    Args:
+        sides: groups; a single run is a group of its own, several records are one together.
+        metrics: the tasks, or `dev_avg`, to compare; all of the baseline's and Dev Avg where none is given.
 
     Raises:
         RefusedError: they are of different workloads, or one has no finished epoch.
+        UsageError: the baseline has no such metric, or a run is on two sides.
     """
+    groups = tuple(_as_group(side) for side in sides)
+    _check(groups)
+    chosen = _chosen(groups[0], metrics)
+    samples = _samples(groups, chosen)
+    spendings = tuple(spending(one) for one in groups)
+    return Comparison(
+        groups=groups,
+        settings=tuple(settings(groups)),
+        metrics=chosen,
+        scores=tuple(_scores(one) for one in groups),
+        spendings=spendings,
+        dynamics=tuple(dynamics(one) for one in groups),
+        against=tuple(
+            _against(groups[0], one, samples, chosen, spendings[0], spent)
+            for one, spent in zip(groups[1:], spendings[1:], strict=True)
+        ),
+        best={
+            **{name: _best_scores(found, groups) for name, found in samples.items()},
+            **{name: _cheapest([spent.figures[name] for spent in spendings]) for name in FIGURES},
+        },
+    )
+
+
+def same_seeds(a: Group, b: Group) -> bool:
+    """Tell whether runs are paired by seed: the same seeds on both sides, each once.
+
+    Where a side has seeds that the other lacks, all runs count and none is paired: with few seeds, leaving some out
+    costs more than pairs gain.
+    """
+    return a.seeds == b.seeds and len(set(a.seeds)) == len(a.seeds)
+
+
+def _as_group(side: Group | RunRecord | Sequence[RunRecord]) -> Group:
+    if isinstance(side, Group):
+        return side
+    records = [side] if isinstance(side, RunRecord) else list(side)
+    return group(records[0].run.name if len(records) == 1 else records[0].run.preset, records)
+
+
+def _check(groups: Sequence[Group]) -> None:
+    records = [record for one in groups for record in one.records]
     workloads = {record.run.workload for record in records}
     if len(workloads) > 1:
         raise RefusedError(
@@ -75,80 +127,97 @@ def compare(records: Sequence[RunRecord]) -> Comparison:
     unscored = [record.run.name for record in records if record.run.best_epoch is None]
     if unscored:
         raise RefusedError(f"no finished epoch to compare: {', '.join(unscored)}")
-    baseline, *others = records
-    return Comparison(
-        tuple(records),
-        tuple(cost(record) for record in records),
-        tuple(_differences(records)),
-        tuple(tuple(_against(baseline, other)) for other in others),
-    )
+    for one in groups:
+        for other in groups:
+            if one is not other and len(one.records) + len(other.records) > 2 and set(one.ids) & set(other.ids):
+                shared = next(record.run.name for record in one.records if record.run.id in other.ids)
+                raise UsageError(
+                    f"run {clean(shared)} is both in {clean(one.label)} and in {clean(other.label)}",
+                    "a run stands on one side only",
+                )
 
 
-def _against(baseline: RunRecord, other: RunRecord) -> list[PairedDifference]:
-    found = []
-    for task in baseline.tasks:
-        score = baseline.score(task)
-        pair = (baseline.predictions.get(task), other.predictions.get(task))
-        if score is None or pair[0] is None or pair[1] is None:
-            continue
-        difference = paired_difference(task, score.metric, pair[0], pair[1])
-        if difference is not None:
-            found.append(difference)
-    return found
+def _chosen(baseline: Group, metrics: Sequence[str]) -> tuple[str, ...]:
+    tasks = baseline.records[0].tasks
+    known = (*tasks, DEV_AVG) if len(tasks) > 1 else tasks
+    for name in metrics:
+        if name not in known:
+            raise UsageError(
+                f"no metric '{clean(name)}' here{did_you_mean(name, known)}", f"metrics: {', '.join(map(clean, known))}"
+            )
+    return tuple(name for name in known if name in metrics) if metrics else known
 
 
-def _differences(records: Sequence[RunRecord]) -> list[Difference]:
-    specs = [_flat_spec(record) for record in records]
-    found = [
-        Difference(key, values, key.startswith(_UNFAIR_IN_SPEC) and key not in _REGULARISES)
-        for key, values in _differing(specs)
-        if not key.endswith("source.root")
-    ]
-    facts = [_circumstances(record) for record in records]
-    found += [Difference(key, values, unfair=True) for key, values in _differing(facts)]
-    orders = [{"tasks, order": ", ".join(record.tasks)} for record in records]
-    if all(set(record.tasks) == set(records[0].tasks) for record in records):
-        found += [Difference(key, values, unfair=True) for key, values in _differing(orders)]
-    data = [{"data": record.run.data_hash and record.run.data_hash[:12]} for record in records]
-    found += [Difference(key, values, unfair=True) for key, values in _differing(data)]
-    states = [{"epochs done": f"{r.run.epochs_done} of {r.run.epochs_planned}"} for r in records]
-    if any(record.run.epochs_done < record.run.epochs_planned for record in records):
-        found += [Difference(key, values, unfair=True) for key, values in _differing(states)]
-    return found
+def _samples(groups: Sequence[Group], metrics: Sequence[str]) -> dict[str, Sample]:
+    records = [record for one in groups for record in one.records]
+    tasks = groups[0].records[0].tasks
+    wanted = tasks if DEV_AVG in metrics else [task for task in tasks if task in metrics]
+    found = {task: made for task in wanted if (made := sample(task, records)) is not None}
+    if DEV_AVG in metrics and len(found) == len(tasks) and (mean := average(list(found.values()))) is not None:
+        found[DEV_AVG] = mean
+    return {name: made for name, made in found.items() if name in metrics}
 
 
-def _circumstances(record: RunRecord) -> dict[str, Any]:
-    """Return what a run was measured under, as far as it makes a comparison of cost unfair."""
-    conditions = record.run.conditions
-    gpu, lock = conditions.get("gpu") or {}, conditions.get("clock_lock") or {}
-    doubts, spent = {flag.name for flag in flags(record)}, cost(record)
-    return {
-        **{key: conditions.get(key) for key in _UNFAIR_CONDITIONS},
-        **{f"gpu.{key}": gpu.get(key) for key in _UNFAIR_OF_CARD},
-        "clocks locked at MHz": lock.get("asked_mhz"),
-        "VRAM, by": spent.vram_source,
-        "energy, by": spent.energy_source,
-        **{flag: flag in doubts for flag in _UNFAIR_FLAGS},
+def _scores(one: Group) -> dict[str, Spread | None]:
+    found = {
+        task: spread(score.value if (score := record.score(task)) else None for record in one.records)
+        for task in one.records[0].tasks
     }
+    found[DEV_AVG] = spread(record.run.dev_avg for record in one.records)
+    found[LEADERBOARD] = spread(record.run.leaderboard for record in one.records)
+    return found
 
 
-def _differing(sides: Sequence[Mapping[str, Any]]) -> list[tuple[str, tuple[Any, ...]]]:
-    keys = dict.fromkeys(key for side in sides for key in side)
-    rows = [(key, tuple(side.get(key) for side in sides)) for key in keys]
-    return [(key, values) for key, values in rows if any(value != values[0] for value in values)]
-
-
-def _flat_spec(record: RunRecord) -> dict[str, Any]:
-    tree = json.loads(record.run.spec_json)
-    tree["tasks"] = {task["name"]: task for task in tree["tasks"]}
-    flat: dict[str, Any] = dict(MEANT_BEFORE)
-
-    def walk(prefix: str, value: Any) -> None:
-        if isinstance(value, dict):
-            for key, inner in value.items():
-                walk(f"{prefix}.{key}" if prefix else key, inner)
+def _against(
+    baseline: Group,
+    other: Group,
+    samples: dict[str, Sample],
+    metrics: Sequence[str],
+    spent_before: Spending,
+    spent: Spending,
+) -> Against:
+    paired = same_seeds(baseline, other)
+    found, left_out = [], []
+    for name in metrics:
+        made = samples.get(name)
+        one = difference(made, baseline.ids, other.ids, paired) if made else None
+        if one is None:
+            left_out.append((name, _why_not(made, (*baseline.ids, *other.ids))))
         else:
-            flat[prefix] = value
+            found.append(replace(one, outlook=outlook(one.difference, one.noise, one.runs, one.paired)))
+    costs = (cost_difference(figure, spent_before, spent) for figure in FIGURES)
+    return Against(other, corrected(found), tuple(each for each in costs if each), tuple(left_out))
 
-    walk("", {key: value for key, value in tree.items() if key not in _LABELS})
-    return flat
+
+def _why_not(made: Sample | None, ids: Sequence[str]) -> str:
+    if made is None:
+        return "the baseline has no such metric, or no predictions"
+    reasons = dict.fromkeys(why for run in ids if (why := made.left_out.get(run)))
+    return ", ".join(reasons) or "a task of it cannot be compared"
+
+
+def _best_scores(made: Sample, groups: Sequence[Group]) -> frozenset[int]:
+    """Return the groups that are not detectably worse than the best; nothing where only one can be judged."""
+    inside = {place: at for place, one in enumerate(groups) if (at := made.places(one.ids)) is not None}
+    if len(inside) < 2:
+        return frozenset()
+    best = max(inside, key=lambda place: float(made.values[inside[place]].mean()))
+    return frozenset(place for place in inside if place == best or not _behind(made, groups, inside, best, place))
+
+
+def _behind(made: Sample, groups: Sequence[Group], inside: dict[int, list[int]], best: int, place: int) -> bool:
+    first, second = inside[best], inside[place]
+    less = float(made.values[second].mean() - made.values[first].mean())
+    noise = noise_of(made, first, second, same_seeds(groups[best], groups[place]))
+    return interval(made, first, second, less, noise)[1] < 0
+
+
+def _cheapest(figures: Sequence[Spread | None]) -> frozenset[int]:
+    """Return the groups that are not detectably dearer than the cheapest; nothing where a side has one run only."""
+    known = {place: figure for place, figure in enumerate(figures) if figure is not None}
+    if len(known) < 2 or any(figure.sd is None for figure in known.values()):
+        return frozenset()
+    best = min(known, key=lambda place: known[place].mean)
+    return frozenset(
+        place for place in known if place == best or (p_of_means(known[best], known[place]) or 0.0) > ALPHA
+    )

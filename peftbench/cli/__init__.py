@@ -16,6 +16,7 @@ from peftbench.cli import (
     estimate,
     interchange,
     jobs,
+    pareto,
     predict,
     run,
     runs,
@@ -48,6 +49,7 @@ app.command("runs")(runs.list_runs)
 app.command("show")(runs.show_run)
 app.command("watch")(watch.watch)
 app.command("compare")(compare.compare)
+app.command("pareto")(pareto.pareto)
 app.command("predict")(predict.predict)
 app.command("export")(interchange.export)
 app.command("import")(interchange.import_bundle)

@@ -1,36 +1,117 @@
-"""`peftbench compare`: runs side by side."""
+"""`peftbench compare`: runs and groups of runs side by side, with a verdict."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import sys
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from peftbench.cli.output import Database, Json, database, print_json, show
+from peftbench.cli.output import Database, Json, database, one_format, print_json, show
+
+if TYPE_CHECKING:
+    from peftbench.analysis.choosing import Choice
+    from peftbench.analysis.comparison import Comparison
+    from peftbench.store.reader import Reader
 
 MOST = 20
 
 
 def compare(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN RUN...", help="2 to 20 runs; the first is the baseline.")],
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="A B...", help="2 to 20 runs, presets, sweep rows or group hashes; the first is the baseline."
+        ),
+    ],
+    baseline: Annotated[
+        str | None, typer.Option("--baseline", metavar="A", help="Hold the others against this one.")
+    ] = None,
+    metric: Annotated[
+        list[str] | None, typer.Option("--metric", metavar="TASK", help="This metric only; several are allowed.")
+    ] = None,
+    workload: Annotated[
+        str | None, typer.Option("--workload", "-w", metavar="NAME", help="Only runs on this workload.")
+    ] = None,
+    all_config: Annotated[bool, typer.Option("--all-config", help="Also the settings that do not differ.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse (exit 4) where the comparison is unfair.")] = False,
     as_json: Json = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
+    as_latex: Annotated[bool, typer.Option("--latex", help="Print LaTeX tables.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print a line a figure.")] = False,
+    plain: Annotated[bool, typer.Option("--plain", help="No colours, 80 columns.")] = False,
     db: Database = None,
 ) -> None:
-    """Compare runs: what differs, scores, cost, and whether each difference is more than chance.
+    """Say which is better, by how much, whether that is more than chance, and what it costs.
 
-    Example: peftbench compare lora-r12-1 dora-r12-1
+    A run's id or name is that run; a preset is the group of all its finished runs, which must be of one spec.
+
+    Example: peftbench compare lora-r12 dora-r12
     """
-    from peftbench.analysis.comparison import compare as compare_records
-    from peftbench.errors import UsageError
-    from peftbench.report import jsonable, tables
     from peftbench.store.reader import Reader
 
+    written = one_format("compare", {"json": as_json, "markdown": as_markdown, "latex": as_latex, "csv": as_csv})
     with Reader(database(db)) as reader:
-        found = list({run.id: run for run in (reader.find(reference) for reference in runs)}.values())
-        if not 2 <= len(found) <= MOST:
-            raise UsageError(f"compare takes 2 to {MOST} different runs, not {len(found)}")
-        result = compare_records([reader.record(run, predictions=True) for run in found])
-    if as_json:
+        choices = _chosen(reader, words, baseline, workload)
+        result = _compared(reader, choices, metric or ())
+    if strict:
+        refuse_unfair(result)
+    _print(result, choices, written, all_config, plain)
+
+
+def _chosen(reader: Reader, words: list[str], baseline: str | None, workload: str | None) -> list[Choice]:
+    """Return what the words mean, the baseline first, each once."""
+    from peftbench.analysis.choosing import choose_all
+    from peftbench.errors import UsageError
+
+    choices = choose_all([baseline, *words] if baseline is not None else words, reader.runs(), workload)
+    if not 2 <= len(choices) <= MOST:
+        raise UsageError(f"compare takes 2 to {MOST} different runs or groups, not {len(choices)}")
+    return choices
+
+
+def _compared(reader: Reader, choices: list[Choice], metrics: list[str] | tuple[()]) -> Comparison:
+    from peftbench.analysis.comparison import compare as compare_groups
+    from peftbench.analysis.groups import group
+
+    groups = [group(one.label, [reader.record(run, predictions=True) for run in one.runs]) for one in choices]
+    return compare_groups(groups, metrics)
+
+
+def refuse_unfair(result: Comparison) -> None:
+    """See that nothing makes a comparison unfair.
+
+    Raises:
+        RefusedError: something does.
+    """
+    from peftbench.errors import RefusedError
+    from peftbench.report.compared import page
+
+    if warnings := page(result).warnings:
+        raise RefusedError(
+            "\n".join(["not compared: something other than what is studied differs", *(one.text for one in warnings)]),
+            "without --strict it is compared, and this is said first",
+        )
+
+
+def _print(result: Comparison, choices: list[Choice], written: str | None, all_config: bool, plain: bool) -> None:
+    from peftbench.report.compared import page
+
+    if written == "json":
+        from peftbench.report import jsonable
+
         print_json(jsonable.comparison(result))
-    else:
-        show(tables.comparison(result))
+        return
+    for one in choices:
+        if one.repeats:
+            older = ", ".join(run.name for run in one.repeats)
+            print(f"{one.label}: of runs with the same seed the newest counts; left out: {older}", file=sys.stderr)
+    sheet = page(result, all_config)
+    if written is not None:
+        from peftbench.report.formats import FORMATS
+
+        print(FORMATS[written](sheet), end="")
+        return
+    from peftbench.report.terminal import Screen
+
+    show(Screen(sheet), plain=plain)

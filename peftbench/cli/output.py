@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -30,18 +31,22 @@ def database(given: Path | None) -> Path:
     return given if given is not None else default_database()
 
 
-def console() -> Console:
-    """Return a console; 100 columns where the output is no terminal, so that tables are not folded to death."""
+def console(plain: bool = False) -> Console:
+    """Return a console; 100 columns where the output is no terminal, so that tables are not folded to death.
+
+    A plain one has 80 columns and no colours wherever it prints.
+    """
     from rich.console import Console
 
-    width = None if sys.stdout.isatty() else 100
-    return Console(highlight=False, markup=False, emoji=False, width=width)
+    width = 80 if plain else None if sys.stdout.isatty() else 100
+    colours: Literal["auto"] | None = None if plain else "auto"
+    return Console(highlight=False, markup=False, emoji=False, width=width, color_system=colours)
 
 
-def show(*parts: RenderableType) -> None:
+def show(*parts: RenderableType, plain: bool = False) -> None:
     """Print renderables on standard output, without trailing blanks where it is no terminal."""
-    out = console()
-    if out.is_terminal:
+    out = console(plain)
+    if out.is_terminal and not plain:
         for part in parts:
             out.print(part, soft_wrap=isinstance(part, str))
         return
@@ -49,6 +54,20 @@ def show(*parts: RenderableType) -> None:
         for part in parts:
             out.print(part, soft_wrap=isinstance(part, str))  # a path or command must not be folded
     print("\n".join(line.rstrip() for line in captured.get().splitlines()))
+
+
+def one_format(command: str, asked: Mapping[str, bool]) -> str | None:
+    """Return the format that was asked for, if any.
+
+    Raises:
+        UsageError: several were.
+    """
+    from peftbench.errors import UsageError
+
+    wanted = [name for name, given in asked.items() if given]
+    if len(wanted) > 1:
+        raise UsageError(f"{command} prints one format at a time, not {' and '.join(f'--{name}' for name in wanted)}")
+    return wanted[0] if wanted else None
 
 
 def command(*words: str, db: Path | None) -> str:

@@ -200,6 +200,9 @@ def unfinished(run: Run, db: Path | None) -> PeftbenchError:
 
 def _show_comparison(reader: Reader, runs: list[Run]) -> None:
     from peftbench.analysis.comparison import compare
-    from peftbench.report import tables
+    from peftbench.analysis.groups import grouped
+    from peftbench.report.compared import shown
 
-    show("", tables.comparison(compare([reader.record(run, predictions=True) for run in runs])))
+    groups = grouped([reader.record(run, predictions=True) for run in runs])
+    if len(groups) > 1:
+        show("", shown(compare(groups)))

@@ -108,11 +108,11 @@ def _check_shown(record: RunRecord) -> None:
     Raises:
         DataError: a page cannot be made.
     """
-    from rich.console import Console
+    from rich.console import Console, RenderableType
 
     from peftbench.analysis.comparison import compare
     from peftbench.analysis.forecast import wall_s
-    from peftbench.report import jsonable, resources, tables
+    from peftbench.report import compared, jsonable, resources, tables
     from peftbench.report.anatomy import memory_page
 
     console = Console(file=io.StringIO(), width=80)
@@ -120,9 +120,10 @@ def _check_shown(record: RunRecord) -> None:
     try:
         wall_s(record.run)
         json.dumps(jsonable.run_full(record))
-        pages = [tables.run_list([record.run]), tables.run_page(record), resources.phases(record)]
+        pages: list[RenderableType] = [tables.run_list([record.run])]
+        pages += [tables.run_page(record), resources.phases(record)]
         if record.run.best_epoch is not None:
-            pages.append(tables.comparison(compare([alone, alone])))
+            pages.append(compared.shown(compare([alone, alone])))
         for page in (*pages, memory_page(record.run)):
             console.print(page)
     except Exception as error:  # whatever a stranger's row makes a page stumble over

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 NOTHING = "–"
 
 
@@ -98,3 +100,36 @@ def moment(value: str | None) -> str:
     from datetime import datetime
 
     return datetime.fromisoformat(value).astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def points(value: float) -> str:
+    """A difference of shares in percentage points, with its sign: +0.3."""
+    return f"{round(100 * value, 1) + 0.0:+.1f}"
+
+
+def share(value: float) -> str:
+    """A relative difference with its sign: +0.8 %, +47 %."""
+    rounded = round(100 * value, 1) + 0.0
+    return f"{rounded:+.1f} %" if abs(rounded) < 10 else f"{100 * value:+,.0f} %"
+
+
+def p_value(value: float) -> str:
+    """Two significant digits; tiny ones as a bound."""
+    return "< 1e-12" if value <= 1e-12 else f"{value:.2g}"
+
+
+def ranged(values: Sequence[int | None]) -> str:
+    """Whole numbers of several runs: 3, or 2-3."""
+    known = sorted(value for value in values if value is not None)
+    if not known:
+        return NOTHING
+    return str(known[0]) if known[0] == known[-1] else f"{known[0]}-{known[-1]}"
+
+
+def whole_percent(value: float) -> str:
+    """A share in whole percent, never 0 or 100 of what is neither."""
+    if 0 < value < 0.005:
+        return "<1 %"
+    if 0.995 <= value < 1:
+        return ">99 %"
+    return f"{100 * value:.0f} %"

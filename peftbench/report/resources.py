@@ -22,7 +22,7 @@ _SLOWED_BY = {  # short enough for a column
     "hardware thermal slowdown": "hw thermal",
     "hardware power brake": "brake",
 }
-_VRAM_BY = {
+VRAM_BY = {
     "process": "VRAM: this process's in training, context included",
     "device": "VRAM: what the card's use grew by in training, context included",
     "reserved": "VRAM: what torch reserved in training, without the context",
@@ -75,7 +75,7 @@ def resources(records: Sequence[RunRecord], costs: Sequence[Cost]) -> Renderable
             for record, spent in zip(records, costs, strict=True)
         ],
     )
-    said = [_VRAM_BY[spent.vram_source] for spent in costs if spent.vram_source is not None]
+    said = [VRAM_BY[spent.vram_source] for spent in costs if spent.vram_source is not None]
     said += ["energy: power integrated, no counter" for spent in costs if spent.energy_source == "integrated"]
     return Group(rates, Text(""), card, *(Text(f"  {line}", style="dim") for line in dict.fromkeys(said)))
 
@@ -83,16 +83,6 @@ def resources(records: Sequence[RunRecord], costs: Sequence[Cost]) -> Renderable
 def flag_lines(record: RunRecord) -> list[Text]:
     """Return why the figures of cost are not to be trusted blindly, one line each."""
     return [Text(f"  {flag.name}: {clean(flag.message)}", style="yellow") for flag in flags(record)]
-
-
-def flags_of_all(records: Sequence[RunRecord]) -> list[Text]:
-    """Return each flag once, with the runs that have it; its sentence is in `show`."""
-    runs: dict[str, list[str]] = {}
-    for record in records:
-        for flag in flags(record):
-            runs.setdefault(flag.name, []).append(clean(record.run.name))
-    said = [f"{name} ({'all' if len(of) == len(records) else ', '.join(of)})" for name, of in runs.items()]
-    return [Text(""), Text(f"measured under: {'; '.join(said)}", style="dim")] if said else []
 
 
 def phases(record: RunRecord) -> Table:

@@ -1,4 +1,4 @@
-"""Runs and comparisons as rich tables. They fit 80 columns; text from outside is cleaned, never markup."""
+"""Runs as rich tables. They fit 80 columns; text from outside is cleaned, never markup."""
 
 from __future__ import annotations
 
@@ -9,14 +9,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from peftbench.analysis.comparison import Comparison
-from peftbench.analysis.paired import PairedDifference
 from peftbench.analysis.resources import Cost, cost
 from peftbench.jobs.liveness import state_shown
 from peftbench.report import figures
 from peftbench.report.anatomy import memory_line
 from peftbench.report.layout import plain_table
-from peftbench.report.resources import TASKS_A_TABLE, flag_lines, flags_of_all, resources
+from peftbench.report.resources import TASKS_A_TABLE, flag_lines, resources
 from peftbench.store.rows import Run, RunRecord
 from peftbench.text import clean
 
@@ -88,69 +86,6 @@ def spec_table(values: Iterable[tuple[str, Any]], origins: dict[str, str]) -> Ta
         ("key", "value", "from"),
         [(clean(key), clean(value), clean(origins.get(key, ""))) for key, value in values],
         left=3,
-    )
-
-
-def comparison(result: Comparison) -> Group:
-    """Return runs side by side: unfair differences first, then scores and cost, then each against the baseline."""
-    records = result.records
-    parts: list[RenderableType] = [
-        Text(f"workload {clean(records[0].run.workload)} ({clean(records[0].run.encoder)}); scores on dev, best epoch"),
-        Text(""),
-    ]
-    for difference in result.unfair:
-        values = ", ".join(
-            f"{clean(record.run.name)}: {clean(value)}"
-            for record, value in zip(records, difference.values, strict=True)
-        )
-        parts.append(Text(f"not alike, {difference.key}: {values}", style="yellow"))
-    studied = [difference.key for difference in result.differences if not difference.unfair]
-    if studied:
-        parts.append(Text(f"they differ in: {', '.join(studied)}", style="dim"))
-    if result.differences:
-        parts.append(Text(""))
-    parts += [_quality(records), Text(""), resources(records, result.costs), *flags_of_all(records)]
-    for record, rows in zip(records[1:], result.against, strict=True):
-        title = f"{clean(record.run.name)} against {clean(records[0].run.name)}:"
-        parts += [Text(""), Text(title, style="bold"), *(_verdict(row) for row in rows)]
-        unpaired = [clean(task) for task in records[0].tasks if task not in {row.task for row in rows}]
-        if unpaired:
-            parts.append(Text(f"  {', '.join(unpaired)}: not the same dev examples, or no metric; not compared"))
-    parts += [
-        Text(""),
-        Text(
-            "Intervals: 95 %, paired bootstrap over dev examples. One run each: the spread between seeds is not in "
-            "them, and nothing is corrected for the number of comparisons.",
-            style="dim",
-        ),
-    ]
-    return Group(*parts)
-
-
-def _quality(records: Sequence[RunRecord]) -> Table:
-    tasks = records[0].tasks
-    return plain_table(
-        ("run", "trained", *(clean(task, 10) for task in tasks), "Dev Avg", "leaderboard", "epoch"),
-        [
-            (
-                clean(record.run.name),
-                figures.count(record.run.weights_trainable),
-                *(figures.score(score.value if (score := record.score(task)) else None) for task in tasks),
-                figures.score(record.run.dev_avg),
-                figures.score(record.run.leaderboard),
-                f"{record.run.best_epoch or figures.NOTHING}/{record.run.epochs_planned}",
-            )
-            for record in records
-        ],
-    )
-
-
-def _verdict(row: PairedDifference) -> Text:
-    name = "accuracy" if row.metric == "accuracy" else "Pearson r"
-    p = "" if row.mcnemar_p is None else f", McNemar p = {row.mcnemar_p:.2g}"
-    return Text(
-        f"  {clean(row.task)} {name} {figures.signed(row.difference)} "
-        f"[{figures.signed(row.low)}, {figures.signed(row.high)}] {row.verdict} (n = {row.examples}{p})"
     )
 
 

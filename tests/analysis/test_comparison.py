@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from peftbench.analysis.comparison import MEANT_BEFORE, Comparison, compare
+from peftbench.analysis.comparison import Comparison, compare
 from peftbench.analysis.resources import cost
+from peftbench.analysis.settings import MEANT_BEFORE
 from peftbench.spec import resolve
 from peftbench.store.rows import Phase, Prediction, Run, RunRecord, Score
 
 TASKS = ("sst", "paraphrase", "sts")
 METRIC = {"sst": "accuracy", "paraphrase": "accuracy", "sts": "pearson"}
+_NUMBERS = itertools.count()
 CONDITIONS = {
     "device": "a CPU",
     "device_type": "cpu",
@@ -42,7 +45,7 @@ def record(
     """Return the record of a finished run on the quickstart workload."""
     spec = resolve(preset, overrides=overrides, seed=seed).spec
     fields: dict[str, Any] = {
-        "id": f"id-{preset}",
+        "id": f"id-{next(_NUMBERS)}",
         "name": f"{preset}-1",
         "state": "finished",
         "reason": None,
@@ -88,8 +91,8 @@ def differing(result: Comparison) -> dict[str, bool]:
 def test_two_equal_runs_do_not_differ() -> None:
     result = compare([record(), record()])
     assert result.differences == ()
-    assert [row.task for row in result.against[0]] == list(TASKS)
-    assert {row.verdict for row in result.against[0]} == {"no detectable difference"}
+    assert [row.name for row in result.against[0].metrics] == [*TASKS, "dev_avg"]
+    assert {row.verdict for row in result.against[0].metrics} == {"no detectable difference"}
 
 
 def test_a_spec_of_before_a_key_was_there_means_its_default() -> None:
@@ -168,7 +171,8 @@ def test_other_data_is_named_and_its_examples_are_not_paired() -> None:
     other = record(data_hash="e" * 64, predictions={task: predicted(task, count=5) for task in TASKS})
     result = compare([record(), other])
     assert differing(result) == {"data": True}
-    assert result.against == ((),)
+    assert result.against[0].metrics == ()
+    assert dict(result.against[0].left_out)["sst"] == "not the same dev examples"
 
 
 def test_the_folder_of_the_data_is_no_difference() -> None:
@@ -195,9 +199,9 @@ def test_an_unfinished_run_is_named() -> None:
 
 def test_every_other_run_is_held_against_the_first() -> None:
     result = compare([record(), record("full", shift=0.5), record("dora-r4", shift=-0.25)])
-    assert len(result.records) == len(result.costs) == 3
+    assert len(result.records) == len(result.spendings) == 3
     assert len(result.against) == 2
-    pearson = [next(row.difference for row in rows if row.task == "sts") for rows in result.against]
+    pearson = [next(row.difference for row in each.metrics if row.name == "sts") for each in result.against]
     assert pearson[0] != pearson[1]
     (name,) = [difference for difference in result.differences if difference.key == "method.name"]
     assert name.values == ("lora", "full", "dora")
@@ -205,7 +209,8 @@ def test_every_other_run_is_held_against_the_first() -> None:
 
 def test_a_task_that_only_one_run_predicted_is_left_out() -> None:
     result = compare([record(), record(predictions={"sst": predicted("sst")})])
-    assert [row.task for row in result.against[0]] == ["sst"]
+    assert [row.name for row in result.against[0].metrics] == ["sst"]
+    assert {name for name, _ in result.against[0].left_out} == {"paraphrase", "sts", "dev_avg"}
 
 
 class TestCost:

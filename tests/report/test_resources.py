@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
-from peftbench.analysis.comparison import compare
 from peftbench.analysis.resources import cost
 from peftbench.report import jsonable, resources, tables
 from tests.analysis.test_resources_and_quality import on_a_card
@@ -34,16 +31,6 @@ def test_what_one_run_of_two_could_not_read_is_a_dash() -> None:
     assert said == "  VRAM: this process's in training, context included"
     assert "1,200" in with_card
     assert without.count("–") == 6
-
-
-def test_compare_names_each_flag_once_with_its_runs() -> None:
-    shared = on_a_card(train={"foreign_processes": 1})
-    other = on_a_card()
-    other = replace(other, run=replace(other.run, id="other234", name="lora-r12-2"))
-    text = " ".join(printed(tables.comparison(compare([shared, other]))).split())
-    assert "measured under: shared_gpu (lora-r12-1)" in text
-    both = [replace(shared, run=replace(shared.run, id="other234")), shared]
-    assert "shared_gpu (all)" in " ".join(printed(tables.comparison(compare(both))).split())
 
 
 def test_every_phase_has_a_line() -> None:

@@ -11,7 +11,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input, Select
 
 from peftbench.analysis.comparison import compare
-from peftbench.report import tables
+from peftbench.report import compared
 from peftbench.store.reader import Reader
 from peftbench.tui.app import PeftbenchApp
 from peftbench.tui.screens.compare import Compare
@@ -148,4 +148,4 @@ def _curve(app: PeftbenchApp, run_id: str) -> list[float]:
 def _comparison(database: Path, run_ids: list[str]) -> str:
     with Reader(database) as reader:
         records = [reader.record(reader.run(run_id), predictions=True) for run_id in run_ids]
-    return printed(tables.comparison(compare(records)), 118)
+    return printed(compared.shown(compare(records)), 118)

@@ -71,14 +71,14 @@ class Compare(Screen[None]):
 
     def _in_thread(self, run_ids: Sequence[str]) -> None:
         from peftbench.analysis.comparison import compare
-        from peftbench.report import tables
+        from peftbench.report import compared
 
         records: list[RunRecord] = []
         page: RenderableType
         try:
             with Reader(self.app.database) as reader:
                 records = [reader.record(reader.run(run_id), predictions=True) for run_id in run_ids]
-            page = tables.comparison(compare(records))
+            page = compared.shown(compare(records))
         except PeftbenchError as error:
             page = Group(Text(clean(error.message), style="bold"), Text(clean(error.hint or "")))
         self.app.call_from_thread(self._show, records, page)

@@ -1,0 +1,73 @@
+"""How training went: the best epoch, how soon it was nearly there, and whether train runs away from dev."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from peftbench.analysis.groups import Group, Spread, spread
+from peftbench.analysis.student import quantile
+from peftbench.store.rows import RunRecord
+
+NEARLY = 0.95  # of the best Dev Avg
+GROWS = 0.02  # by so much from the first epoch to the last
+
+
+@dataclass(frozen=True, slots=True)
+class Dynamics:
+    """The study's overfitting analysis of a group. The gap is train less dev, averaged over the tasks, at an epoch.
+
+    `to_nearly` counts epochs until dev reached 95 % of its best Dev Avg. `grew` is the gap at the last epoch less that
+    at the first; `grows` says that this is over 0.02 and, of several runs, more than their spread.
+    """
+
+    best_epochs: tuple[int | None, ...]  # by run
+    epochs: tuple[int, ...]
+    to_nearly: Spread | None
+    gap_first: Spread | None
+    gap_best: Spread | None
+    gap_last: Spread | None
+    grew: Spread | None
+    grows: bool
+
+
+def dynamics(group: Group) -> Dynamics:
+    """Sum up the epochs of a group's runs. What a run does not have is None."""
+    records = group.records
+    gaps = [[gap(record, epoch.epoch) for epoch in record.epochs] for record in records]
+    grew = spread(_less(of[-1], of[0]) if len(of) > 1 else None for of in gaps)
+    return Dynamics(
+        best_epochs=tuple(record.run.best_epoch for record in records),
+        epochs=tuple(record.run.epochs_done for record in records),
+        to_nearly=spread(_epochs_to_nearly(record) for record in records),
+        gap_first=spread(of[0] if of else None for of in gaps),
+        gap_best=spread(gap(record, record.run.best_epoch) for record in records),
+        gap_last=spread(of[-1] if of else None for of in gaps),
+        grew=grew,
+        grows=grew is not None and grew.mean > GROWS and _above_zero(grew),
+    )
+
+
+def gap(record: RunRecord, epoch: int | None) -> float | None:
+    """Return train less dev, averaged over the tasks, at an epoch; None where one of them has no score."""
+    pairs = [(record.score(task, "train", epoch), record.score(task, "dev", epoch)) for task in record.tasks]
+    found = [_less(train.value, dev.value) for train, dev in pairs if train and dev] if epoch is not None else []
+    known = [value for value in found if value is not None]
+    return sum(known) / len(known) if known and len(known) == len(pairs) else None
+
+
+def _epochs_to_nearly(record: RunRecord) -> float | None:
+    best = max((epoch.dev_avg for epoch in record.epochs if epoch.dev_avg is not None), default=None)
+    if best is None or best <= 0:
+        return None
+    return next(float(e.epoch) for e in record.epochs if e.dev_avg is not None and e.dev_avg >= NEARLY * best)
+
+
+def _above_zero(grew: Spread) -> bool:
+    if grew.sd is None:
+        return True
+    return grew.mean - quantile(0.975, grew.n - 1) * grew.sd / math.sqrt(grew.n) > 0
+
+
+def _less(a: float | None, b: float | None) -> float | None:
+    return None if a is None or b is None else a - b

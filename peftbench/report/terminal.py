@@ -1,0 +1,100 @@
+"""A page in a terminal: verdicts first, and no table wider than the screen; what does not fit goes into another."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.table import Table
+from rich.text import Text
+
+from peftbench.report.layout import plain_table
+from peftbench.report.sheet import Cell, Line, Page, Sheet
+
+WIDEST_NAME = 26
+WIDEST_CELL = 30
+MARK = "*"
+
+
+class Screen:
+    """A page that fits whatever console it is printed on."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        page, width = self.page, options.max_width
+        if page.warnings:
+            yield from (_line(line) for line in page.warnings)
+            yield Text("")
+        for line in page.verdicts:
+            yield from _hanging(line.text, width, "bold")
+        if page.verdicts:
+            yield Text("")
+        yield Text(page.title, style="dim")
+        yield from (_line(line) for line in page.differences)
+        for sheet in page.sheets:
+            for number, table in enumerate(tables(sheet, width)):
+                yield Text("" if number else f"\n{sheet.title}", style="bold")
+                yield table
+            for note in sheet.notes:
+                yield from _hanging(f"  {note}", width, "dim")
+        yield Text("")
+        for note in page.notes:
+            yield from _hanging(note, width, "dim")
+
+
+def tables(sheet: Sheet, width: int) -> Iterator[Table]:
+    """Return a sheet as tables that fit a width; each begins with the column that names the rows."""
+    names = [_folded(row[0], WIDEST_NAME) for row in sheet.rows]
+    columns = [
+        (head, _column([row[place] for row in sheet.rows])) for place, head in enumerate(sheet.headers[1:], start=1)
+    ]
+    left = _widest([sheet.headers[0], *names])
+    taken: list[tuple[str, list[str]]] = []
+    used = left
+    for head, cells in columns:
+        needs = 1 + _widest([head, *cells])
+        if taken and used + needs > width:
+            yield _table(sheet, names, taken)
+            taken, used = [], left
+        taken.append((head, cells))
+        used += needs
+    if taken:
+        yield _table(sheet, names, taken)
+
+
+def _table(sheet: Sheet, names: list[str], columns: list[tuple[str, list[str]]]) -> Table:
+    lines = max(head.count("\n") for head, _ in columns)
+    heads = [sheet.headers[0].lstrip("\n"), *(head.lstrip("\n") for head, _ in columns)]
+    deep = max(lines, *(head.count("\n") for head in heads))
+    padded = ["\n" * (deep - head.count("\n")) + head for head in heads]
+    rows = [[Text(name), *(Text(cells[place]) for _, cells in columns)] for place, name in enumerate(names)]
+    return plain_table(padded, rows)
+
+
+def _column(cells: list[Cell]) -> list[str]:
+    """Return the texts of a column, those of the best marked, and the others as wide."""
+    marked = any(cell.best for cell in cells)
+    return [_folded(cell, WIDEST_CELL) + (MARK if cell.best else " " * marked) for cell in cells]
+
+
+def _folded(cell: Cell, width: int) -> str:
+    """Return a cell's text on lines no longer than `width`."""
+    return cell.text if cell_len(cell.text) <= width else "\n".join(textwrap.wrap(cell.text, width))
+
+
+def _widest(texts: list[str]) -> int:
+    return max(cell_len(line) for text in texts for line in text.split("\n"))
+
+
+def _line(line: Line) -> Text:
+    return Text(line.text, style="yellow" if line.warning else "dim")
+
+
+def _hanging(text: str, width: int, style: str) -> Iterator[Text]:
+    """Return a sentence on several lines, those after the first indented."""
+    lines = textwrap.wrap(text, max(width, 20), subsequent_indent="  ", break_long_words=True, break_on_hyphens=False)
+    yield from (Text(line, style=style) for line in lines)

@@ -1,0 +1,179 @@
+"""`peftbench compare` and `pareto` as their users meet them, on a store of finished runs with made-up predictions."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from peftbench.cli import app
+from peftbench.jobs.liveness import this_process
+from peftbench.spec import resolve
+from peftbench.store.rows import Epoch, Phase, Prediction, Score, now
+from peftbench.store.run_log import RunLog
+from peftbench.store.writer import NewRun, Writer
+
+RIGHT = {"lora-r12": 0.7, "dora-r12": 0.72, "last-layer": 0.4}
+
+
+def fill(db: Path, preset: str, seed: int, *overrides: str, examples: int = 120, finish: bool = True) -> None:
+    """Store a run that gets so many of its tasks right."""
+    resolved = resolve(preset, overrides=overrides, seed=seed)
+    spec, rng, labels = resolved.spec, random.Random(f"{preset}{seed}"), random.Random(0)
+    new = NewRun(spec.canonical_json(), spec.hash(), spec.group_hash(), resolved.origins)
+    with Writer(db) as writer:
+        writer.create_runs([new])
+        writer.start(new.id, None)
+    with RunLog(db, new.id) as log:
+        log.claim(this_process())
+        scores, phases, predictions = [], [], []
+        for task in spec.tasks:
+            wrong = 1 - RIGHT.get(preset, 0.6)
+            for n in range(examples):
+                label = float(labels.randrange(task.classes or 5))
+                off = rng.gauss(0, 1 + wrong) if task.metric == "pearson" else rng.random() < wrong
+                predictions.append(Prediction(task.name, 1, str(n), label, abs(label - off)))
+            scores += [Score(1, task.name, split, task.metric, 0.7, None, 1.0, examples) for split in ("train", "dev")]
+            phases.append(Phase("train", 1, task.name, None, 10.0 + seed, 40, 320, 900, peak_rss_mib=900.0 + seed))
+        epoch = Epoch(1, 0.7, 0.75, None, now())
+        log.put_epoch(epoch, scores, phases, best_epoch=1, task_bests=[], predictions=predictions)
+        if finish:
+            log.finish("finished")
+
+
+@pytest.fixture(scope="module")
+def db(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    where = tmp_path_factory.mktemp("compared") / "runs.db"
+    for preset in ("lora-r12", "dora-r12", "last-layer"):
+        for seed in range(3):
+            fill(where, preset, seed)
+    fill(where, "dora-r4", 0, finish=False)
+    return where
+
+
+def cli(*arguments: object) -> Result:
+    return CliRunner().invoke(app, list(map(str, arguments)), env={"COLUMNS": "100"})
+
+
+def failed(*arguments: object) -> tuple[int, str]:
+    """Run a command that ends in an error and return its exit code and message."""
+    done = cli(*arguments)
+    assert done.exception is not None, done.output
+    return getattr(done.exception, "exit_code", -1), str(done.exception)
+
+
+def test_presets_are_groups_and_the_first_is_the_baseline(db: Path) -> None:
+    done = cli("compare", "lora-r12", "dora-r12", "last-layer", "--db", db)
+    assert done.exit_code == 0, done.output
+    text = " ".join(done.output.split())
+    assert done.output.startswith("dora-r12 against lora-r12: sst ")
+    assert "last-layer against lora-r12: sst -" in text
+    assert "worse" in text.partition("last-layer against")[2]
+    assert "3 seeds could have shown" in text
+
+
+def test_the_baseline_can_be_named(db: Path) -> None:
+    found = json.loads(cli("compare", "lora-r12", "dora-r12", "--baseline", "dora-r12", "--json", "--db", db).stdout)
+    assert [group["label"] for group in found["groups"]] == ["dora-r12", "lora-r12"]
+    added = json.loads(cli("compare", "lora-r12", "--baseline", "last-layer", "--json", "--db", db).stdout)
+    assert (added["baseline"], len(added["groups"])) == ("last-layer", 2)
+
+
+def test_a_run_and_a_group_can_stand_side_by_side(db: Path) -> None:
+    found = json.loads(cli("compare", "lora-r12-1", "dora-r12", "--json", "--db", db).stdout)
+    assert [len(group["runs"]) for group in found["groups"]] == [1, 3]
+    assert found["against_baseline"][0]["metrics"][0]["runs"] == [1, 3]
+    assert found["groups"][1]["seeds"] == [0, 1, 2]
+
+
+def test_one_metric(db: Path) -> None:
+    found = json.loads(cli("compare", "lora-r12", "dora-r12", "--metric", "sst", "--json", "--db", db).stdout)
+    (row,) = found["against_baseline"][0]["metrics"]
+    assert (row["name"], row["p"]) == ("sst", row["p_holm"])
+
+
+@pytest.mark.parametrize("written", ["--markdown", "--latex", "--csv"])
+def test_other_formats_show_the_same_numbers(db: Path, written: str) -> None:
+    shown = json.loads(cli("compare", "lora-r12", "dora-r12", "--json", "--db", db).stdout)
+    text = cli("compare", "lora-r12", "dora-r12", written, "--db", db).stdout
+    low = 100 * shown["against_baseline"][0]["metrics"][0]["low"]
+    assert f"[{low:+.1f}, " in text.replace("\\[", "[")
+    if written == "--csv":
+        rows = list(csv.DictReader(io.StringIO(text)))
+        values = {(row["row"], row["column"]): row["value"] for row in rows if row["table"] == "quality"}
+        assert float(values["lora-r12", "sst"]) == shown["groups"][0]["scores"]["sst"]["mean"]
+
+
+def test_strict_refuses_what_is_unfair_and_prints_no_figure(db: Path, tmp_path: Path) -> None:
+    assert cli("compare", "lora-r12", "dora-r12", "--strict", "--db", db).exit_code == 0
+    where = tmp_path / "unfair.db"
+    fill(where, "lora-r12", 0)
+    fill(where, "dora-r12", 0, "train.batch_size=16")
+    code, said = failed("compare", "lora-r12", "dora-r12", "--strict", "--db", where)
+    assert (code, "not alike, train.batch_size: lora-r12: 8, dora-r12: 16" in said) == (4, True)
+    lenient = cli("compare", "lora-r12", "dora-r12", "--db", where)
+    assert lenient.output.startswith("not alike, train.batch_size")
+
+
+def test_a_preset_of_two_specs_must_be_told_apart(tmp_path: Path) -> None:
+    where = tmp_path / "two.db"
+    for override in ("train.epochs=1", "train.epochs=2"):
+        fill(where, "lora-r12", 0, override)
+    code, said = failed("compare", "lora-r12", "dora-r12", "--db", where)
+    assert (code, said.splitlines()[0]) == (2, "'lora-r12' fits 2 groups of finished runs:")
+    done = cli("compare", "lora-r12 epochs=1", "lora-r12 epochs=2", "--db", where)
+    assert "not alike, train.epochs: lora-r12 epochs=1: 1, lora-r12 epochs=2: 2" in " ".join(done.output.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["compare", "lora-r12"], 2, "2 to 20 different runs or groups, not 1"),
+        (["compare", "lora-r12", "lora-r12"], 2, "not 1"),
+        (["compare", "lora-r12", "lora-r12-1"], 2, "both in lora-r12 and in lora-r12-1"),
+        (["compare", "lora-r12", "dora-r4"], 3, "no run of dora-r4 has finished: dora-r4-1: running"),
+        (["compare", "lora-r12", "dora-r12", "--metric", "sts2"], 2, "did you mean 'sts'"),
+        (["compare", "lora-r12", "dora-r12", "--csv", "--json"], 2, "one format at a time, not --json and --csv"),
+        (["compare", "lora-r12", "dora-r12", "--workload", "paper"], 3, "on workload paper"),
+        (["pareto", "--x", "vrom"], 2, "did you mean 'vram'"),
+        (["pareto", "--y", "sst2"], 2, "did you mean 'sst'"),
+        (["pareto", "--x", "energy"], 3, "lora-r12: energy of the run: not measured"),
+    ],
+)
+def test_a_mistake_is_told_with_its_code(db: Path, arguments: list[str], code: int, said: str) -> None:
+    got, message = failed(*arguments, "--db", db)
+    assert (got, said in message) == (code, True), message
+
+
+def test_pareto_takes_all_finished_groups_and_the_memory_there_is(db: Path) -> None:
+    done = cli("pareto", "--db", db)
+    assert done.exit_code == 0, done.output
+    assert "against peak RSS" in done.output
+    found = json.loads(cli("pareto", "--json", "--db", db).stdout)
+    assert {point["group"] for point in found["points"]} == {"lora-r12", "dora-r12", "last-layer"}
+    assert found["x"] == "rss"
+    some = json.loads(cli("pareto", "lora-r12", "dora-r12", "--x", "rss", "--y", "sts", "--json", "--db", db).stdout)
+    assert (some["y"], len(some["points"])) == ("sts", 2)
+    assert "| group |" in cli("pareto", "--markdown", "--db", db).stdout
+
+
+def test_it_loads_nothing_heavy_and_is_quick(db: Path) -> None:
+    script = (
+        "import sys; sys.argv = ['peftbench', 'compare', 'lora-r12', 'dora-r12', '--db', sys.argv[1]]\n"
+        "import peftbench.cli\n"
+        "try: peftbench.cli.main()\n"
+        "except SystemExit: pass\n"
+        "print([name for name in ('torch', 'scipy', 'pandas', 'sqlite_utils') if name in sys.modules])"
+    )
+    start = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", script, db], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert time.monotonic() - start < 10  # it takes a third of a second; this is for what hangs
