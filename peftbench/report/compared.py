@@ -155,7 +155,9 @@ def _dynamics(result: Comparison) -> Sheet:
             name(clean(one.label)),
             Cell(f"{figures.ranged(of.best_epochs)} of {figures.ranged(of.epochs)}", figures.ranged(of.best_epochs)),
             _spread(of.to_nearly, _epochs),
-            *(_spread(each, figures.score) for each in (of.gap_first, of.gap_best, of.gap_last)),
+            _mean(of.gap_first),
+            _spread(of.gap_best, figures.score),
+            _mean(of.gap_last),
             _grows(of),
         )
         for one, of in zip(result.groups, result.dynamics, strict=True)
@@ -183,6 +185,10 @@ def _spread(of: Spread | None, write: Callable[[float | None], str], best: bool 
     if of.sd is not None and write is not figures.seconds:
         text += f" ±{write(of.sd)}"
     return Cell(text, of.mean, best)
+
+
+def _mean(of: Spread | None) -> Cell:
+    return Cell(figures.NOTHING) if of is None else Cell(figures.score(of.mean), of.mean)
 
 
 def _count(number: int) -> Cell:

@@ -16,6 +16,7 @@ from peftbench.report.sheet import Cell, Line, Page, Sheet
 WIDEST_NAME = 26
 WIDEST_CELL = 30
 MARK = "*"
+_BETWEEN = 2  # blanks between the columns of a plain table
 
 
 class Screen:
@@ -56,7 +57,7 @@ def tables(sheet: Sheet, width: int) -> Iterator[Table]:
     taken: list[tuple[str, list[str]]] = []
     used = left
     for head, cells in columns:
-        needs = 1 + _widest([head, *cells])
+        needs = _BETWEEN + _widest([head, *cells])
         if taken and used + needs > width:
             yield _table(sheet, names, taken)
             taken, used = [], left
@@ -67,9 +68,8 @@ def tables(sheet: Sheet, width: int) -> Iterator[Table]:
 
 
 def _table(sheet: Sheet, names: list[str], columns: list[tuple[str, list[str]]]) -> Table:
-    lines = max(head.count("\n") for head, _ in columns)
     heads = [sheet.headers[0].lstrip("\n"), *(head.lstrip("\n") for head, _ in columns)]
-    deep = max(lines, *(head.count("\n") for head in heads))
+    deep = max(head.count("\n") for head in heads)
     padded = ["\n" * (deep - head.count("\n")) + head for head in heads]
     rows = [[Text(name), *(Text(cells[place]) for _, cells in columns)] for place, name in enumerate(names)]
     return plain_table(padded, rows)

@@ -215,6 +215,12 @@ class TestWidth:
         sides = [seeds(preset) for preset in ("lora-r12", "dora-r12", "full-as-printed", "last-layer-as-printed")]
         self.check(screen(compare(sides), width, all_config=True), width)
 
+    @pytest.mark.parametrize("width", range(60, 100))
+    def test_a_name_that_fits_is_never_folded(self, width: int) -> None:
+        text = screen(compare([seeds("lora-r12"), seeds("dora-r12")]), width)
+        assert len(re.findall(r"^(lora|dora)-r12 +\S", text, re.MULTILINE)) >= 8
+        self.check(text, width)
+
     def test_twenty_groups(self) -> None:
         sides = [[record("lora-r12", id=str(n), name=f"lora-r12-{n}")] for n in range(20)]
         text = screen(compare(sides))
