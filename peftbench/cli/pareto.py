@@ -61,7 +61,10 @@ def pareto(
     found = front_of(groups, x or _measured(groups), y)
     if not found.points:
         lacking = "; ".join(f"{clean(label)}: {clean(why)}" for label, why in found.left_out)
-        raise MissingError(f"no group has both figures: {lacking}", f"choose another cost: --x {', '.join(AXES)}")
+        raise MissingError(
+            f"no group has both figures: {lacking}",
+            f"choose another cost: --x {', '.join(axis for axis in AXES if axis != found.x)}",
+        )
     if written == "json":
         print_json(report.as_json(found))
     elif written is not None:

@@ -31,7 +31,7 @@ def metric_words(row: MetricDifference) -> str:
     """Say a difference with its interval, the verdict, and where there is none what would be needed for one."""
     said = f"{metric_name(row.name)} {amount(row, row.difference)} [{edge(row, row.low)}, {edge(row, row.high)}]"
     if row.verdict != "no detectable difference":
-        return f"{said} {row.verdict}"
+        return f"{said} {row.verdict}{' (one seed each: others may differ)' if row.one_each else ''}"
     return f"{said} no detectable difference ({could_have(row)})"
 
 

@@ -85,6 +85,10 @@ class TestSentences:
         worse = row(difference=-0.05, low=-0.08, high=-0.02, p_holm=0.01)
         assert metric_words(worse) == "sst -5.0 pt [-8.0, -2.0] worse"
 
+    def test_a_verdict_of_one_seed_each_says_so(self) -> None:
+        alone = row(runs=(1, 1), difference=-0.05, low=-0.08, high=-0.02, p_holm=0.01)
+        assert metric_words(alone).endswith("worse (one seed each: others may differ)")
+
     @pytest.mark.parametrize(
         ("changed", "said"),
         [
