@@ -13,6 +13,7 @@ from peftbench.analysis.interval import ALPHA
 from peftbench.analysis.noise import noise_of
 from peftbench.analysis.outlook import outlook
 from peftbench.analysis.samples import DEV_AVG, Sample, average, sample
+from peftbench.analysis.settings import labels
 from peftbench.analysis.spending import FIGURES, CostDifference, Spending, cost_difference, p_of_means, spending
 from peftbench.errors import RefusedError, UsageError, did_you_mean
 from peftbench.store.rows import RunRecord
@@ -77,7 +78,7 @@ def compare(sides: Sequence[Group | RunRecord | Sequence[RunRecord]], metrics: S
         RefusedError: they are of different workloads, or one has no finished epoch.
         UsageError: the baseline has no such metric, or a run is on two sides.
     """
-    groups = tuple(_as_group(side) for side in sides)
+    groups = _as_groups(sides)
     _check(groups)
     chosen = _chosen(groups[0], metrics)
     samples = _samples(groups, chosen)
@@ -109,11 +110,18 @@ def same_seeds(a: Group, b: Group) -> bool:
     return a.seeds == b.seeds and len(set(a.seeds)) == len(a.seeds)
 
 
-def _as_group(side: Group | RunRecord | Sequence[RunRecord]) -> Group:
-    if isinstance(side, Group):
-        return side
-    records = [side] if isinstance(side, RunRecord) else list(side)
-    return group(records[0].run.name if len(records) == 1 else records[0].run.preset, records)
+def _as_groups(sides: Sequence[Group | RunRecord | Sequence[RunRecord]]) -> tuple[Group, ...]:
+    """Return sides as groups: a run by its name, several by their preset and what tells it from the others'."""
+    if not all(isinstance(side, RunRecord | Group) or side for side in sides):
+        raise UsageError("a side of the comparison has no run")
+    of = [
+        side.records if isinstance(side, Group) else [side] if isinstance(side, RunRecord) else side for side in sides
+    ]
+    names = labels([records[0].run for records in of])
+    return tuple(
+        side if isinstance(side, Group) else group(records[0].run.name if len(records) == 1 else name, records)
+        for side, records, name in zip(sides, of, names, strict=True)
+    )
 
 
 def _check(groups: Sequence[Group]) -> None:

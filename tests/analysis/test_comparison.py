@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from peftbench.analysis.comparability import Mixed
 from peftbench.analysis.comparison import Comparison, compare
 from peftbench.analysis.resources import cost
 from peftbench.analysis.settings import MEANT_BEFORE
+from peftbench.errors import UsageError
 from peftbench.spec import resolve
 from peftbench.store.rows import Phase, Prediction, Run, RunRecord, Score
 
@@ -211,6 +213,34 @@ def test_a_task_that_only_one_run_predicted_is_left_out() -> None:
     result = compare([record(), record(predictions={"sst": predicted("sst")})])
     assert [row.name for row in result.against[0].metrics] == ["sst"]
     assert {name for name, _ in result.against[0].left_out} == {"paraphrase", "sts", "dev_avg"}
+
+
+def test_groups_of_one_preset_are_named_by_what_differs() -> None:
+    sides = [[record(overrides=(f"method.rank={rank}",), seed=seed) for seed in (0, 1)] for rank in (3, 5)]
+    assert [one.label for one in compare([*sides, record("full")]).groups] == [
+        "lora-r12 alpha=3.0 rank=3",  # alpha follows rank
+        "lora-r12 alpha=5.0 rank=5",
+        "full-1",
+    ]
+    with pytest.raises(UsageError, match="has no run"):
+        compare([record(), []])
+
+
+def test_a_group_whose_runs_differ_among_themselves_is_no_measure() -> None:
+    mixed = [record(seed=0), record(seed=1, conditions={"device": "another CPU"})]
+    (unfair,) = compare([mixed, [record(seed=0), record(seed=1)]]).unfair
+    assert (unfair.key, unfair.values) == ("device", (Mixed(("a CPU", "another CPU")), "a CPU"))
+
+
+def test_a_run_stands_on_one_side_only() -> None:
+    one, two = record(), record(seed=1)
+    with pytest.raises(UsageError, match="is both in"):
+        compare([[one, two], one])
+
+
+def test_a_metric_that_is_not_there_is_a_mistake() -> None:
+    with pytest.raises(UsageError, match="did you mean 'sts'"):
+        compare([record(), record()], ["stss"])
 
 
 class TestCost:
