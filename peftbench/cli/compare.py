@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from peftbench.cli.output import Database, Json, database, one_format, print_json, show
+from peftbench.cli.output import Database, Json, calm_numpy, database, one_format, print_json, show
 
 if TYPE_CHECKING:
     from peftbench.analysis.choosing import Choice
@@ -50,6 +50,7 @@ def compare(
     """
     from peftbench.store.reader import Reader
 
+    calm_numpy()
     written = one_format("compare", {"json": as_json, "markdown": as_markdown, "latex": as_latex, "csv": as_csv})
     with Reader(database(db)) as reader:
         choices = _chosen(reader, words, baseline, workload)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 from collections.abc import Mapping
@@ -54,6 +55,11 @@ def show(*parts: RenderableType, plain: bool = False) -> None:
         for part in parts:
             out.print(part, soft_wrap=isinstance(part, str))  # a path or command must not be folded
     print("\n".join(line.rstrip() for line in captured.get().splitlines()))
+
+
+def calm_numpy() -> None:
+    """Keep numpy, which is not loaded yet, to one thread: its pool of threads costs more than small matrices gain."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def one_format(command: str, asked: Mapping[str, bool]) -> str | None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from peftbench.cli.output import Database, Json, database, one_format, print_json, show
+from peftbench.cli.output import Database, Json, calm_numpy, database, one_format, print_json, show
 
 if TYPE_CHECKING:
     from peftbench.analysis.choosing import Choice
@@ -47,6 +47,7 @@ def pareto(
     from peftbench.store.reader import Reader
     from peftbench.text import clean
 
+    calm_numpy()
     written = one_format("pareto", {"json": as_json, "markdown": as_markdown, "latex": as_latex, "csv": as_csv})
     if x is not None and x not in AXES:
         raise UsageError(f"--x: no cost '{clean(x)}'{did_you_mean(x, AXES)}", f"costs: {', '.join(AXES)}")
