@@ -40,13 +40,17 @@ class EncoderFiles:
     tokenizer_sha256: str
 
 
-def find_encoder(spec: EncoderSpec) -> EncoderFiles:
+def find_encoder(spec: EncoderSpec, *, local: bool = False) -> EncoderFiles:
     """Find the encoder's folder (downloading from the hub where it is not here yet) and hash its files.
+
+    Args:
+        spec: which encoder.
+        local: look only here: in the folder, the installed package or the hub's cache.
 
     Raises:
         MissingError: the encoder cannot be had, is a pickle checkpoint, or is not the file it should be.
     """
-    folder = _folder(spec)
+    folder = _folder(spec, local=local)
     weights = _weight_files(spec.name, folder)
     weights_sha256 = _sha256(weights)
     if spec.name == EMBEDDED_NAME and weights_sha256 != _EMBEDDED_SHA256:

@@ -31,6 +31,24 @@ class EdaSpec(Part):
         return self
 
 
+class BackTranslationSpec(Part):
+    """Back translation: into another language and back. The study's are the defaults: MADLAD, Korean, bf16."""
+
+    model: str = Field("google/madlad400-3b-mt", description="a seq2seq translation model: hub name or folder")
+    revision: str | None = Field(None, description="branch, tag or commit on the hub")
+    back_model: str | None = Field(None, description="the model that translates back; None: the same one")
+    back_revision: str | None = None
+    family: Literal["madlad", "nllb", "m2m", "marian"] = Field(
+        "madlad", description="how the model is told the language: a prefix, codes of its tokeniser, or not at all"
+    )
+    pivot: str = Field("ko", min_length=1, description="the language between, as the model names it")
+    language: str = Field("en", min_length=1, description="the language of the texts, as the model names it")
+    precision: Literal["bf16", "fp32"] = "bf16"
+    beams: int = Field(1, ge=1, le=32, description="1: greedy, as all of it is without chance")
+    max_new_tokens: int = Field(256, ge=1, le=4096, description="longest translation")
+    batch_size: int = Field(32, ge=1, le=4096, description="sentences of similar length translated at once")
+
+
 def advice(n_aug: int, rows: int, task: str) -> str | None:
     """Return what the paper advises against, where `n_aug` is more than it advises for so many rows."""
     if rows < MANY_ROWS or n_aug <= ADVISED_THERE:
