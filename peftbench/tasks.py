@@ -28,6 +28,7 @@ class FilesSource(Part):
     root: str | None = Field(None, description="folder of the files; `--data DIR` sets it")
     train: str = Field(description="file of the training split, relative to root")
     dev: str = Field(description="file of the dev split, relative to root")
+    test: str | None = Field(None, description="file to predict and hand in; it needs no labels, and no run reads them")
     separator: Literal["comma", "tab", "semicolon"] | None = None
 
 

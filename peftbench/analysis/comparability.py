@@ -22,7 +22,8 @@ _UNFAIR_IN_SPEC = (
     *("train.max_steps", "train.limit_examples", "train.patience"),
 )
 _REGULARISES = ("encoder.dropout",)  # a setting to choose for each method, as the learning rate is
-_FOLDER = "source.root"  # what the data hold is fingerprinted; where they lie does not matter
+# What the data hold is fingerprinted; where they lie does not matter, nor a file that no training reads.
+_PLACES = ("source.root", "source.test")
 _HARMLESS_IN_SPEC = ("seed",)
 _UNFAIR_CONDITIONS = ("device", "device_type", "path", "threads", "malloc", "torch", "encoder_sha256")
 _HARMLESS_CONDITIONS = ("python", "peftbench", "transformers", "peft", "host", "platform")
@@ -54,7 +55,7 @@ class Difference:
 def settings(groups: Sequence[Group]) -> list[Difference]:
     """Return every setting of the specs and every circumstance of the runs; unfair ones first, then what is studied."""
     found = [
-        *(_judged(key, values, _of_spec(key)) for key, values in _sides(groups, _spec)),
+        *(_judged(key, values, _of_spec(key)) for key, values in _spec_sides(groups)),
         *(_judged(key, values, "unfair") for key, values in _sides(groups, _circumstances)),
         *(_judged(key, values, "harmless") for key, values in _sides(groups, _by_the_way)),
     ]
@@ -88,6 +89,15 @@ def _sides(groups: Sequence[Group], facts: Any) -> list[tuple[str, tuple[Any, ..
     return every([_of_group([facts(record) for record in group.records]) for group in groups])
 
 
+def _spec_sides(groups: Sequence[Group]) -> list[tuple[str, tuple[Any, ...]]]:
+    """Return the settings; how data are augmented only where all are: else one's lack of a method tells it."""
+    rows = _sides(groups, _spec)
+    methods = dict(rows).get("augment.method")
+    if methods is None or None not in methods:
+        return rows
+    return [(key, values) for key, values in rows if not key.startswith("augment") or key == "augment.method"]
+
+
 def _of_group(facts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {
         key: values[0] if all(value == values[0] for value in values) else Mixed(values) for key, values in every(facts)
@@ -95,7 +105,7 @@ def _of_group(facts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _spec(record: RunRecord) -> dict[str, Any]:
-    return {key: value for key, value in flat_spec(record.run).items() if not key.endswith(_FOLDER)}
+    return {key: value for key, value in flat_spec(record.run).items() if not key.endswith(_PLACES)}
 
 
 def _same_tasks(groups: Sequence[Group]) -> bool:

@@ -2,11 +2,13 @@
 
 A run is judged by the nearest that there is: its own spec (other seeds); else its method on its workload; else
 anything on its workload. Of another spec, wall time is taken to grow with the epochs, which overstates it where
-loading is most of it. Runs of the same machine and device count alone where there are any.
+loading is most of it. Runs on augmented data are judged by such runs alone. Runs of the same machine and device count
+alone where there are any.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -25,11 +27,12 @@ class Wanted:
     workload: str
     method: str
     epochs: int
+    augment: str | None = None  # the method that makes new training rows
 
     @classmethod
     def of(cls, run: Run) -> Wanted:
         """Return what a stored run, such as a queued one, is to do."""
-        return cls(run.group_hash, run.workload, run.method, run.epochs_planned)
+        return cls(run.group_hash, run.workload, run.method, run.epochs_planned, _augment(run))
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +112,7 @@ def _predict(wanted: Wanted, seen: Sequence[_Seen], where: str = "") -> Predicte
     again = [one.wall_s for one in seen if one.run.group_hash == wanted.group_hash]
     if again:
         return Predicted(median(again), f"from {_runs(len(again))} of this spec{where}", len(again))
-    on_it = [one for one in seen if one.run.workload == wanted.workload]
+    on_it = [one for one in seen if one.run.workload == wanted.workload and _augment(one.run) == wanted.augment]
     same = [one for one in on_it if one.run.method == wanted.method]
     judged = same or on_it
     if not judged:
@@ -118,6 +121,12 @@ def _predict(wanted: Wanted, seen: Sequence[_Seen], where: str = "") -> Predicte
     what = f"{wanted.method} on {wanted.workload}" if same else f"other methods on {wanted.workload}"
     scaled = ", scaled by epochs" if any(one.run.epochs_done != wanted.epochs for one in judged) else ""
     return Predicted(wall, f"from {_runs(len(judged))} of {what}{where}{scaled}", len(judged))
+
+
+def _augment(run: Run) -> str | None:
+    """Return how a run's training rows were augmented: it had several times those of a plain one."""
+    augment = json.loads(run.spec_json).get("augment")
+    return augment["method"] if augment else None
 
 
 def _runs(count: int) -> str:

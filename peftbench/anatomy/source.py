@@ -51,6 +51,8 @@ def source_of(spec: RunSpec) -> Source:
         batches[task.name] = largest_batch(parts, spec, task, packed=packed)
     if unread := [task.name for task in spec.tasks if not has_data(task)]:
         notes.append(f"{', '.join(unread)}: lengths of the study's texts; --data DIR takes those of your files")
+    if spec.augment is not None:
+        notes.append("lengths are those of the rows as they are; rows that augmentation makes are about as long")
     return Source(config, batches, tuple(notes))
 
 

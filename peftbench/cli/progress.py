@@ -168,4 +168,6 @@ def _epoch_word(update: Update) -> str:
     assert update.progress is not None
     if update.progress.phase == "idle":
         return "idle power, in seconds"
+    if update.progress.phase == "augment":
+        return "making new training rows"
     return f"epoch {update.progress.epoch} of {update.run.epochs_planned}"

@@ -70,7 +70,13 @@ def _predict(planned: SweepPlan, where: Path) -> list[Predicted]:
     from peftbench.store.reader import Reader
 
     specs = [run.resolved.spec for run in planned.runs]
-    wanted = [Wanted(spec.group_hash(), spec.workload, spec.method.name, spec.train.epochs) for spec in specs]
+    wanted = [
+        Wanted(
+            *(spec.group_hash(), spec.workload, spec.method.name, spec.train.epochs),
+            spec.augment.method if spec.augment else None,
+        )
+        for spec in specs
+    ]
     with Reader(where) as reader:
         return forecast(wanted, reader.runs(), platform.node())
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from peftbench.data.cache_files import write_cache
 from peftbench.data.load import Split
 from peftbench.paths import cache_folder
 
@@ -147,19 +147,9 @@ def _read_cache(path: Path) -> tuple[tuple[Ragged, ...], int] | None:
 
 
 def _write_cache(path: Path, parts: tuple[Ragged, ...], truncated: int) -> None:
-    """Write to a temporary file first: a reader sees the whole file or none. A full disk costs only the cache."""
     from safetensors.numpy import save
 
     arrays = {"truncated": np.array([truncated])}
     for i, part in enumerate(parts):
         arrays |= {f"ids{i}": part.ids, f"types{i}": part.types, f"offsets{i}": part.offsets}
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
-            temporary = Path(file.name)
-            file.write(save(arrays))
-        temporary.replace(path)
-    except OSError:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+    write_cache(path, save(arrays))

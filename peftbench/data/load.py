@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from peftbench.data.examples import Example, fingerprint
-from peftbench.data.rows import RowCount, to_examples
+from peftbench.data.rows import RowCount, to_examples, to_predict
+from peftbench.errors import MissingError
 from peftbench.tasks import FilesSource, HubSource, TaskSpec
 
 SplitName = Literal["train", "dev"]
@@ -33,6 +34,25 @@ def load_split(task: TaskSpec, split: SplitName) -> Split:
     """
     examples, count = _read(task, split)
     return Split(task.name, split, tuple(examples), count, fingerprint(examples))
+
+
+def load_test(task: TaskSpec) -> tuple[Example, ...]:
+    """Read the file that is to be predicted and handed in, in its order; labels that it lacks are NaN.
+
+    Raises:
+        MissingError: the source names no such file, or it is not there.
+        DataError: it is there and cannot be used; the message names file and line.
+    """
+    source = task.source
+    if not isinstance(source, FilesSource) or source.test is None:
+        raise MissingError(
+            f"task {task.name}: no file of a test split is named",
+            f"name one: --set tasks.{task.name}.source.test=FILE, or in the workload's file",
+        )
+    from peftbench.data.sources import files
+
+    path = files.split_path(task, source, "test")
+    return tuple(to_predict(task, files.read_rows(path, source.separator), str(path)))
 
 
 def _read(task: TaskSpec, split: SplitName) -> tuple[list[Example], RowCount]:

@@ -53,32 +53,66 @@ def to_examples(task: TaskSpec, rows: Iterable[Row], where: str) -> tuple[list[E
     first_seen: dict[str, int] = {}
     for row in rows:
         count.read += 1
-        _check_columns(task, row, where)
+        _check_columns(task, (*task.text, task.label), row, where)
         place = f"{where}, {row.unit} {row.number}"
         texts = tuple(_text(row.values[column], column, place) for column in task.text)
         label = row.values[task.label]
-        if label is None or (isinstance(label, str) and not label.strip()):
+        if _is_empty(label):
             count.skip("no label")
         elif not all(texts):
             count.skip("no text")
         else:
-            example_id = str(row.values[task.id]) if task.id else str(row.number)
-            earlier = first_seen.setdefault(example_id, row.number)
-            if earlier != row.number:
-                raise DataError(
-                    f"{where}, {row.unit} {row.number}: the id '{clean(example_id, 60)}' was already used "
-                    f"in {row.unit} {earlier}",
-                    f'ids must be unique; or set tasks.{task.name}.id="" to use row numbers',
-                )
-            examples.append(Example(example_id, texts, _label(task, label, place)))
+            examples.append(Example(_own_id(task, row, where, first_seen), texts, _label(task, label, place)))
     if not examples:
         left_out = ", ".join(f"{n} with {reason}" for reason, n in count.skipped.items())
         raise DataError(f"{where}: no usable row{f' ({left_out})' if left_out else ''}")
     return examples, count
 
 
-def _check_columns(task: TaskSpec, row: Row, where: str) -> None:
-    for column in (*task.text, task.label, *([task.id] if task.id else [])):
+def to_predict(task: TaskSpec, rows: Iterable[Row], where: str) -> list[Example]:
+    """Turn rows that need no label into examples, every one of them; a label that is missing is NaN.
+
+    Args:
+        task: names the columns.
+        rows: the source's rows, in order.
+        where: the file, for messages.
+
+    Raises:
+        DataError: a column is missing, a label is there and out of range, an id occurs twice, there is no row.
+    """
+    examples: list[Example] = []
+    first_seen: dict[str, int] = {}
+    for row in rows:
+        _check_columns(task, task.text, row, where)
+        place = f"{where}, {row.unit} {row.number}"
+        texts = tuple(_text(row.values[column], column, place) for column in task.text)
+        label = row.values.get(task.label)
+        known = math.nan if _is_empty(label) else _label(task, label, place)
+        examples.append(Example(_own_id(task, row, where, first_seen), texts, known))
+    if not examples:
+        raise DataError(f"{where}: no row to predict")
+    return examples
+
+
+def _is_empty(label: object) -> bool:
+    return label is None or (isinstance(label, str) and not label.strip())
+
+
+def _own_id(task: TaskSpec, row: Row, where: str, first_seen: dict[str, int]) -> str:
+    """Return the row's id, which no row before it may have had."""
+    example_id = str(row.values[task.id]) if task.id else str(row.number)
+    earlier = first_seen.setdefault(example_id, row.number)
+    if earlier != row.number:
+        raise DataError(
+            f"{where}, {row.unit} {row.number}: the id '{clean(example_id, 60)}' was already used "
+            f"in {row.unit} {earlier}",
+            f'ids must be unique; or set tasks.{task.name}.id="" to use row numbers',
+        )
+    return example_id
+
+
+def _check_columns(task: TaskSpec, needed: tuple[str, ...], row: Row, where: str) -> None:
+    for column in (*needed, *([task.id] if task.id else [])):
         if column not in row.values:
             present = [clean(name, 40) or "(unnamed)" for name in row.values]
             hint = f"columns there: {', '.join(present)}; set tasks.{task.name}.text, .label or .id"

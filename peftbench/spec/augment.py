@@ -49,6 +49,30 @@ class BackTranslationSpec(Part):
     batch_size: int = Field(32, ge=1, le=4096, description="sentences of similar length translated at once")
 
 
+class AugmentSpec(Part):
+    """New training rows of some tasks; dev and test are never augmented."""
+
+    method: Literal["eda", "backtranslate", "both"] = Field(
+        description="'both': the rows of each, all made from the rows that were there"
+    )
+    tasks: tuple[str, ...] = Field(
+        ("sst", "sts"), strict=False, min_length=1, description="those of them that the workload has"
+    )
+    seed: int = Field(0, ge=0, lt=2**63, description="of EDA's draws; not the run's seed: a group shares its rows")
+    eda: EdaSpec = EdaSpec()
+    backtranslate: BackTranslationSpec = BackTranslationSpec()
+
+    @property
+    def uses_eda(self) -> bool:
+        """Whether EDA makes rows."""
+        return self.method in ("eda", "both")
+
+    @property
+    def uses_backtranslation(self) -> bool:
+        """Whether back translation makes rows."""
+        return self.method in ("backtranslate", "both")
+
+
 def advice(n_aug: int, rows: int, task: str) -> str | None:
     """Return what the paper advises against, where `n_aug` is more than it advises for so many rows."""
     if rows < MANY_ROWS or n_aug <= ADVISED_THERE:

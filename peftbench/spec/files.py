@@ -16,7 +16,7 @@ Kind = Literal["preset", "workload"]
 FileKind = Literal["preset", "workload", "sweep"]
 
 _TABLES: dict[Kind, frozenset[str]] = {
-    "preset": frozenset({"method", "train", "head", "encoder"}),
+    "preset": frozenset({"method", "train", "head", "encoder", "augment"}),
     "workload": frozenset({"encoder", "tasks", "train", "head", "eval", "adjust"}),
 }
 _PLAIN: dict[Kind, frozenset[str]] = {

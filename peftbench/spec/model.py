@@ -9,9 +9,12 @@ from typing import Any, Literal
 
 from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
+from peftbench.errors import did_you_mean
 from peftbench.methods.options import MethodOptions
 from peftbench.methods.registry import method_info
-from peftbench.tasks import FilesSource, Part, TaskSpec
+from peftbench.spec.augment import AugmentSpec
+from peftbench.tasks import KNOWN_TASKS, FilesSource, Part, TaskSpec
+from peftbench.text import clean
 
 # Keys that came when runs had been stored already: without one, a spec keeps its hash, weights and group.
 _YOUNGER_THAN_HASHES = (
@@ -104,6 +107,7 @@ class RunSpec(Part):
     tasks: tuple[TaskSpec, ...] = Field(min_length=1)
     train: TrainSpec
     eval: EvalSpec = EvalSpec()
+    augment: AugmentSpec | None = Field(None, description="new training rows; None: those of the data alone")
     seed: int = Field(0, ge=0, lt=2**63)
 
     @field_validator("method", mode="before")
@@ -139,6 +143,24 @@ class RunSpec(Part):
             raise ValueError(f"two tasks have the same name: {', '.join(names)}")
         return self
 
+    @model_validator(mode="after")
+    def _augmented_tasks_exist(self) -> RunSpec:
+        if self.augment is None:
+            return self
+        names = [task.name for task in self.tasks]
+        strange = [name for name in self.augment.tasks if name not in names and name not in KNOWN_TASKS]
+        if strange or not set(self.augment.tasks) & set(names):
+            said = strange[0] if strange else ", ".join(self.augment.tasks)
+            raise ValueError(
+                f"`augment.tasks` names '{clean(said, 60)}', and the workload's tasks are {', '.join(names)}"
+                f"{did_you_mean(said, names)}"
+            )
+        return self
+
+    def augments(self, task: str) -> bool:
+        """Tell whether a task of the spec gets new training rows."""
+        return self.augment is not None and task in self.augment.tasks
+
     def task(self, name: str) -> TaskSpec | None:
         """Return the task of that name, or None."""
         return next((task for task in self.tasks if task.name == name), None)
@@ -151,7 +173,7 @@ class RunSpec(Part):
         """Return the SHA-256 (hex) of all that determines the run: a repeat has the same one.
 
         The names of preset and workload and the folders of the data are labels, not determinants:
-        the content of the data is fingerprinted apart, when it is read.
+        the content of the data is fingerprinted apart, when it is read. Nor is the file to hand predictions in of.
         """
         return _sha256(self._determinants())
 
@@ -166,7 +188,9 @@ class RunSpec(Part):
         del dump["preset"], dump["workload"]
         for task, task_dump in zip(self.tasks, dump["tasks"], strict=True):
             if isinstance(task.source, FilesSource):
-                del task_dump["source"]["root"]
+                del task_dump["source"]["root"], task_dump["source"]["test"]
+        if dump["augment"] is None:
+            del dump["augment"]
         for key in _YOUNGER_THAN_HASHES:
             if dump["train"][key] == TrainSpec.model_fields[key].default:
                 del dump["train"][key]

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -60,7 +60,9 @@ class _Layers:
         *parents, leaf = dotted.split(".")
         table = self.tree
         for depth, parent in enumerate(parents):
-            table = table.setdefault(parent, {})
+            if table.get(parent) is None:  # absent, or a table that a stored spec has not
+                table[parent] = {}
+            table = table[parent]
             if not isinstance(table, dict):
                 place = ".".join(parents[: depth + 1])
                 raise UsageError(f"{origin}: '{place}' is a value, not a table, so '{dotted}' cannot be set")
@@ -338,8 +340,9 @@ def _fields_at(model: type[BaseModel], place: Sequence[str]) -> list[str]:
             return sorted(fields)
         elif step in model.model_fields:
             annotation = model.model_fields[step].annotation
-            if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-                model = annotation
+            for one in get_args(annotation) or (annotation,):  # a table, or a table that may be absent
+                if isinstance(one, type) and issubclass(one, BaseModel):
+                    model = one
     return [name for name in model.model_fields if name not in ("preset", "workload")]
 
 

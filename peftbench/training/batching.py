@@ -17,10 +17,11 @@ from peftbench.training.recorder import Recorder
 
 @dataclass(frozen=True, slots=True)
 class TaskData:
-    """A task's encoded splits."""
+    """A task's encoded splits. The first `originals` training examples are the data's own, the others were made."""
 
     train: EncodedSplit
     dev: EncodedSplit
+    originals: int
 
 
 class Batchers:

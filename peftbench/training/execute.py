@@ -11,9 +11,7 @@ from typing import Any
 
 import torch
 
-from peftbench.data.encode import EncodedSplit, encode_split
-from peftbench.data.load import SPLITS, SplitName, load_split
-from peftbench.encoder import EncoderFiles, find_encoder, load_encoder, load_tokenizer
+from peftbench.encoder import find_encoder, load_encoder, load_tokenizer
 from peftbench.errors import PeftbenchError, UsageError
 from peftbench.meters.conditions import measured_under
 from peftbench.meters.session import MeterSession
@@ -21,9 +19,7 @@ from peftbench.methods.registry import method_info
 from peftbench.model import MultitaskModel
 from peftbench.spec.model import RunSpec
 from peftbench.store.rows import MeterSettings, Progress, RunSettings, now
-from peftbench.tasks import TaskSpec
-from peftbench.training.batching import TaskData
-from peftbench.training.choice import limited_rows
+from peftbench.training.data import load_data
 from peftbench.training.loop import Trainer
 from peftbench.training.recorder import Recorder
 from peftbench.training.snapshot import Snapshot, Snapshots
@@ -141,12 +137,7 @@ def _load(
     files = find_encoder(spec.encoder)
     tokenizer = load_tokenizer(files)
     fingerprints: dict[str, str] = {}
-    data = {
-        task.name: TaskData(
-            *(_encoded(task, split, spec, tokenizer, files, fingerprints, recorder) for split in SPLITS)
-        )
-        for task in spec.tasks
-    }
+    data = load_data(spec, tokenizer, files, recorder, fingerprints)
     model = MultitaskModel(load_encoder(spec.encoder, files), spec).prepare(device)
     if spec.runtime == "native" and model.native is None:
         recorder.note("runtime", model.path)
@@ -204,31 +195,3 @@ def make_deterministic(device: torch.device) -> None:
     """Ask torch for the same bits every time; on a GPU, where some kernels cannot, it only warns (in the log)."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=device.type == "cuda")
-
-
-def _encoded(
-    task: TaskSpec,
-    name: SplitName,
-    spec: RunSpec,
-    tokenizer: object,
-    files: EncoderFiles,
-    fingerprints: dict[str, str],
-    recorder: Recorder,
-) -> EncodedSplit:
-    split = load_split(task, name)
-    fingerprints[f"{task.name}/{name}"] = split.fingerprint
-    for reason, count in split.count.skipped.items():
-        recorder.note("data", f"{task.name} {name}: {count} of {split.count.read} rows left out ({reason})")
-    joint = spec.encoder.pair_encoding == "joint"
-    encoded = encode_split(split, tokenizer, files.tokenizer_sha256, joint, spec.encoder.max_length)
-    if encoded.truncated:
-        recorder.note(
-            "data",
-            f"{task.name} {name}: {encoded.truncated} of {len(encoded)} inputs cut to "
-            f"{spec.encoder.max_length} tokens (encoder.max_length)",
-        )
-    limit = spec.train.limit_examples if name == "train" else None
-    if limit is None or limit >= len(encoded):
-        return encoded
-    recorder.note("data", f"{task.name} {name}: {limit} of {len(encoded)} examples (train.limit_examples)")
-    return encoded.take(limited_rows(task.name, len(encoded), limit))

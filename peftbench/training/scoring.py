@@ -59,7 +59,7 @@ class Scorer:
         self.spec, self.model, self.data = spec, model, data
         self.batchers, self.stepper, self.meters, self.progress = batchers, stepper, meters, progress
         self.samples = {
-            name: each.train.take(train_sample(name, len(each.train), spec.eval.train_examples))
+            name: each.train.take(train_sample(name, each.originals, spec.eval.train_examples))
             for name, each in data.items()
         }
 

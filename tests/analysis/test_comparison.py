@@ -111,6 +111,13 @@ def test_a_spec_of_before_a_key_was_there_means_its_default() -> None:
     assert compare([old, record()]).differences == ()
 
 
+def test_how_rows_are_augmented_is_told_only_where_both_have_some() -> None:
+    eda = ("augment.method=eda",)
+    assert differing(compare([record(), record(overrides=eda)])) == {"augment.method": False}
+    more = differing(compare([record(overrides=eda), record(overrides=(*eda, "augment.eda.n_aug=4"))]))
+    assert more == {"augment.eda.n_aug": False}
+
+
 def test_the_method_under_comparison_is_no_unfair_difference() -> None:
     found = differing(compare([record("lora-r12"), record("dora-r4", seed=3)]))
     assert found["method.name"] is False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -44,6 +45,17 @@ def wanted(group: str = "lora", method: str = "lora", epochs: int = 3, workload:
 def predict(one: Wanted, *runs: Run, host: str | None = None) -> tuple[float | None, str]:
     (found,) = forecast([one], runs, host)
     return found.wall_s, found.basis
+
+
+def test_augmented_runs_are_judged_by_such_runs_alone() -> None:
+    plain = run(30, group_hash="plain")
+    spec = json.loads(plain.spec_json) | {"augment": {"method": "eda"}}
+    augmented = run(300, group_hash="augmented", spec_json=json.dumps(spec))
+    asked = replace(wanted("another"), augment="eda")
+    assert predict(asked, plain) == (None, NOTHING_YET)
+    assert predict(asked, plain, augmented)[0] == 300
+    assert predict(wanted("another"), plain, augmented)[0] == 30
+    assert Wanted.of(augmented).augment == "eda" and Wanted.of(plain).augment is None
 
 
 class TestWallTime:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from peftbench.errors import UsageError
 from peftbench.methods.registry import method_info, registered
 from peftbench.spec import RunSpec, flatten, resolve
+from peftbench.spec.resolve import changed
 
 OWN_TASK = """
 [encoder]
@@ -400,6 +401,68 @@ CHANGES = [
 ]
 
 
+AUGMENT_CHANGES = [
+    *("method=eda", 'tasks=["sst"]', "seed=1"),
+    *("eda.n_aug=4", "eda.alpha_replace=0.2", "eda.alpha_insert=0.2", "eda.alpha_swap=0.2", "eda.alpha_delete=0.2"),
+    *("eda.style=letters", "backtranslate.model=other", "backtranslate.revision=main"),
+    *("backtranslate.back_model=other", "backtranslate.back_revision=main", "backtranslate.family=nllb"),
+    *("backtranslate.pivot=de", "backtranslate.language=fr", "backtranslate.precision=fp32"),
+    *("backtranslate.beams=4", "backtranslate.max_new_tokens=9", "backtranslate.batch_size=1"),
+]
+
+
+class TestAugment:
+    @pytest.mark.parametrize("change", AUGMENT_CHANGES)
+    def test_the_hash_depends_on_every_value(self, change: str) -> None:
+        plain = resolve("dora-r12-augmented").spec
+        other = resolve("dora-r12-augmented", overrides=[f"augment.{change}"]).spec
+        assert other.hash() != plain.hash() and other.group_hash() != plain.group_hash()
+
+    def test_those_are_all_the_values_there_are(self) -> None:
+        keys = {key for key, _ in flatten(resolve("dora-r12-augmented").spec.model_dump(mode="json"))}
+        changed = {f"augment.{change.partition('=')[0]}" for change in AUGMENT_CHANGES}
+        assert {key for key in keys if key.startswith("augment.")} == changed
+
+    def test_a_spec_without_it_has_the_hash_that_it_had_before(self) -> None:
+        spec = resolve("dora-r12").spec
+        assert "augment" not in spec._determinants()
+        stored = json.loads(spec.canonical_json())
+        del stored["augment"]
+        assert RunSpec.model_validate_json(json.dumps(stored)).hash() == spec.hash()
+
+    def test_any_preset_takes_it_from_the_command_line_also_a_stored_one(self) -> None:
+        resolved = resolve("full", overrides=["augment.method=eda", "augment.eda.n_aug=4"])
+        assert resolved.spec.augment.eda.n_aug == 4 and resolved.origins["augment.eda.n_aug"] == "--set"
+        plain = resolve("full")
+        again = changed(plain.spec.canonical_json(), plain.origins, ["augment.method=eda"])
+        assert again.spec.augment.method == "eda"
+
+    @pytest.mark.parametrize(
+        ("override", "told"),
+        [
+            ("augment.method=edda", "'augment.method' = 'edda' (--set)"),
+            ("augment.eda.naug=4", "unknown key 'augment.eda.naug' (--set); did you mean 'n_aug'"),
+            ("augment.eda.n_aug=0", "'augment.eda.n_aug' = 0 (--set)"),
+            ("augment.tasks=[]", "'augment.tasks'"),
+            ('augment.tasks=["ssst"]', "names 'ssst', and the workload's tasks are sst, paraphrase, sts; did you mean"),
+            ('augment.tasks=["cfimdb"]', "names 'cfimdb', and the workload's tasks are sst, paraphrase, sts"),
+        ],
+    )
+    def test_mistakes_are_told(self, override: str, told: str) -> None:
+        assert told in refusal("dora-r12-augmented", overrides=[override])
+
+    def test_a_task_of_its_own_list_that_the_workload_has_not_is_passed_over(self, tmp_path: Path) -> None:
+        text = '[encoder]\nname = "x"\n[tasks.sst.source]\ntype = "quickstart"\n'
+        (tmp_path / "one.toml").write_text(text)
+        spec = resolve("dora-r12-augmented", str(tmp_path / "one.toml")).spec
+        assert spec.augments("sst") and not spec.augments("paraphrase")
+
+    def test_the_test_file_is_a_label_and_no_determinant(self) -> None:
+        plain = resolve("dora-r12", "paper").spec
+        other = resolve("dora-r12", "paper", overrides=["tasks.sst.source.test=other.csv"]).spec
+        assert other.hash() == plain.hash() and other.task("sst").source.test == "other.csv"
+
+
 class TestIdentity:
     @pytest.mark.parametrize("workload", ["quickstart", "paper", "glue", "paper-mini"])
     @pytest.mark.parametrize("preset", ["full", "last-layer", "lora-r12", "dora-r12"])
@@ -419,7 +482,15 @@ class TestIdentity:
 
     def test_those_are_all_the_values_there_are(self) -> None:
         """A new key joins CHANGES, so that its place in the hash is looked at."""
-        fixed = {"preset", "workload", "method.name", "tasks.sst.name", "tasks.sst.kind", "tasks.sst.source.type"}
+        fixed = {
+            "preset",
+            "workload",
+            "augment",
+            "method.name",
+            "tasks.sst.name",
+            "tasks.sst.kind",
+            "tasks.sst.source.type",
+        }
         keys = {key for key, _ in flatten(resolve("dora-r12").spec.model_dump(mode="json"))}
         keys = {key for key in keys if not key.startswith(("tasks.paraphrase", "tasks.sts"))} - fixed
         changed = {change.partition("=")[0].replace("tasks.sts.", "tasks.sst.") for change in CHANGES}
@@ -434,6 +505,7 @@ class TestIdentity:
             *("limit_examples", "gradient_checkpointing"),
         ):
             del tree["train"][key]
+        del tree["augment"]
         old = RunSpec.model_validate_json(json.dumps(tree))
         assert old == spec
         determinants = {key: value for key, value in tree.items() if key not in ("preset", "workload")}

@@ -33,7 +33,7 @@ def find_model(name: str, revision: str | None) -> EncoderFiles:
         raise MissingError(
             f"back translation needs the model {clean(name)}, which is not on this machine ({clean(reason, 160)})",
             f"get it once: hf download {clean(name)}; or name a folder or another model: "
-            "--set augment.backtranslation.model=DIR; or do without: --set augment.method=eda",
+            "--set augment.backtranslate.model=DIR; or do without: --set augment.method=eda",
         ) from error
 
 
@@ -130,7 +130,7 @@ class Translator:
             raise UsageError(
                 f"translation model {clean(self.name)} has no token '{clean(token)}' for the language "
                 f"'{clean(language)}'",
-                "set augment.backtranslation.pivot, .language and .family as the model's card says: MADLAD 'ko', 'en'; "
+                "set augment.backtranslate.pivot, .language and .family as the model's card says: MADLAD 'ko', 'en'; "
                 "NLLB 'kor_Hang', 'eng_Latn'; M2M-100 'ko', 'en'",
             )
         return number

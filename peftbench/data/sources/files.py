@@ -24,7 +24,9 @@ def split_path(task: TaskSpec, source: FilesSource, split: str) -> Path:
     Raises:
         MissingError: no folder was given for the workload's files, or the file is not there.
     """
-    name = source.train if split == "train" else source.dev
+    name = {"train": source.train, "dev": source.dev, "test": source.test}[split]
+    if name is None:
+        raise MissingError(f"task {task.name}: the workload names no file of its {split} split")
     if source.root is None and not Path(name).expanduser().is_absolute():
         raise MissingError(
             f"task {task.name}: the workload reads '{name}' from a folder, and none was given",

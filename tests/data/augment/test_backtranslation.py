@@ -193,7 +193,7 @@ def test_a_language_that_the_model_does_not_know_is_named(model: Path) -> None:
     with pytest.raises(UsageError) as caught:
         BackTranslator(spec(model, pivot="xx")).translate(TEXTS)
     assert "no token '<2xx>' for the language 'xx'" in caught.value.message
-    assert "augment.backtranslation.pivot" in caught.value.hint
+    assert "augment.backtranslate.pivot" in caught.value.hint
 
 
 @pytest.mark.parametrize("name", ["no-such/model", "/no/such/folder"])

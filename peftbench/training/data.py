@@ -1,0 +1,133 @@
+"""A task's splits as training takes them: read, augmented where the spec says so, tokenised."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, MutableMapping
+from dataclasses import replace
+from typing import Any
+
+from peftbench.data.augment.rows import LEAKED, REPEATED, UNCHANGED, Augmenter, NewRows, guarded_texts
+from peftbench.data.encode import EncodedSplit, encode_split
+from peftbench.data.examples import Example, fingerprint
+from peftbench.data.load import Split, load_split, load_test
+from peftbench.encoder import EncoderFiles
+from peftbench.errors import MissingError
+from peftbench.spec.augment import advice
+from peftbench.spec.model import RunSpec
+from peftbench.store.rows import Progress, now
+from peftbench.tasks import FilesSource, TaskSpec
+from peftbench.training.batching import TaskData
+from peftbench.training.choice import limited_rows
+from peftbench.training.recorder import Recorder
+
+
+def load_data(
+    spec: RunSpec, tokenizer: Any, files: EncoderFiles, recorder: Recorder, fingerprints: MutableMapping[str, str]
+) -> dict[str, TaskData]:
+    """Load every task's splits.
+
+    Args:
+        spec: the run's.
+        tokenizer: of the encoder.
+        files: the encoder's.
+        recorder: is told what was left out, cut and made.
+        fingerprints: takes each split's, by "task/split".
+
+    Raises:
+        MissingError, DataError: data, dictionary or translation model cannot be had or used.
+        Interrupted: see `Recorder.progress`.
+    """
+    augmenter = Augmenter(spec.augment) if spec.augment is not None else None
+
+    def encoded(split: Split) -> EncodedSplit:
+        fingerprints[f"{split.task}/{split.name}"] = split.fingerprint
+        return _encoded(split, spec, tokenizer, files, recorder)
+
+    found = {}
+    for task in spec.tasks:
+        train, dev = _loaded(task, "train", recorder), _loaded(task, "dev", recorder)
+        if augmenter is not None and spec.augments(task.name):
+            part = _limited(train, spec, recorder)
+            train = _augmented(augmenter, task, part, dev, recorder)
+            found[task.name] = TaskData(encoded(train), encoded(dev), len(part.examples))
+            continue
+        whole = encoded(train)
+        rows = limited_rows(task.name, len(whole), spec.train.limit_examples)
+        if len(rows) < len(whole):
+            _note_limit(recorder, task.name, len(rows), len(whole))
+            whole = whole.take(rows)
+        found[task.name] = TaskData(whole, encoded(dev), len(whole))
+    if augmenter is not None:
+        augmenter.close()
+        recorder.describe(conditions={"augment": augmenter.facts})
+    return found
+
+
+def _loaded(task: TaskSpec, name: Any, recorder: Recorder) -> Split:
+    split = load_split(task, name)
+    for reason, count in split.count.skipped.items():
+        recorder.note("data", f"{task.name} {name}: {count} of {split.count.read} rows left out ({reason})")
+    return split
+
+
+def _limited(split: Split, spec: RunSpec, recorder: Recorder) -> Split:
+    """Return the examples that `train.limit_examples` leaves, of which new ones are then made."""
+    rows = limited_rows(split.task, len(split.examples), spec.train.limit_examples)
+    if len(rows) == len(split.examples):
+        return split
+    _note_limit(recorder, split.task, len(rows), len(split.examples))
+    return replace(split, examples=tuple(split.examples[row] for row in rows))
+
+
+def _note_limit(recorder: Recorder, task: str, limit: int, count: int) -> None:
+    recorder.note("data", f"{task} train: {limit} of {count} examples (train.limit_examples)")
+
+
+def _augmented(augmenter: Augmenter, task: TaskSpec, train: Split, dev: Split, recorder: Recorder) -> Split:
+    """Return the examples and, behind them, the new ones."""
+    guarded = guarded_texts([dev.examples, _test_examples(task, recorder)])
+    new = augmenter.new_rows(task.name, train.examples, guarded, _teller(task.name, recorder))
+    recorder.note("augment", described(task.name, len(train.examples), new))
+    settings = augmenter.settings
+    if settings.uses_eda and (said := advice(settings.eda.n_aug, len(train.examples), task.name)):
+        recorder.note("augment", said)
+    examples = (*train.examples, *(row.example for row in new.rows))
+    return replace(train, examples=examples, fingerprint=fingerprint(examples))
+
+
+def described(task: str, rows: int, new: NewRows) -> str:
+    """Say in one sentence what was made, and what was left out and why."""
+    operations: dict[str, int] = {}
+    for row in new.rows:
+        operations[row.operation] = operations.get(row.operation, 0) + 1
+    made = ", ".join(f"{operation} {count:,}" for operation, count in operations.items()) or "none"
+    reasons: Mapping[str, int] = {reason: new.dropped(reason) for reason in (UNCHANGED, REPEATED, LEAKED)}
+    left_out = ", ".join(f"{count:,} as {reason}" for reason, count in reasons.items() if count)
+    return f"{task} train: {rows:,} rows and {len(new.rows):,} new ones ({made}); left out: {left_out or 'none'}"
+
+
+def _test_examples(task: TaskSpec, recorder: Recorder) -> tuple[Example, ...]:
+    """Return the test split's examples, so that none of them is trained on; nothing where there is none."""
+    if not isinstance(task.source, FilesSource) or task.source.test is None:
+        return ()
+    try:
+        return load_test(task)
+    except MissingError:
+        recorder.note("augment", f"{task.name}: no test file, so new rows were compared with dev alone")
+        return ()
+
+
+def _teller(task: str, recorder: Recorder) -> Callable[[int, int], None]:
+    return lambda done, total: recorder.progress(Progress(0, "augment", task, done, total, 0, 0, None, now()))
+
+
+def _encoded(split: Split, spec: RunSpec, tokenizer: Any, files: EncoderFiles, recorder: Recorder) -> EncodedSplit:
+    joint = spec.encoder.pair_encoding == "joint"
+    encoded = encode_split(split, tokenizer, files.tokenizer_sha256, joint, spec.encoder.max_length)
+    if encoded.truncated:
+        recorder.note(
+            "data",
+            f"{split.task} {split.name}: {encoded.truncated} of {len(encoded)} inputs cut to "
+            f"{spec.encoder.max_length} tokens (encoder.max_length)",
+        )
+    return encoded

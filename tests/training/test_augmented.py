@@ -1,0 +1,101 @@
+"""Training on augmented rows: more of them, dev as it was, and the train score from the data's own rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from peftbench.data.augment import wordnet
+from peftbench.data.augment.rows import guarded_texts
+from peftbench.data.load import load_split
+from peftbench.encoder import find_encoder, load_tokenizer
+from peftbench.errors import MissingError
+from peftbench.spec import Resolved, RunSpec
+from peftbench.training import data as module
+from peftbench.training.data import load_data
+from tests.data.augment.dictionary import write_dictionary
+from tests.training.test_training import Memory, train
+
+EDA = ("augment.method=eda", "augment.eda.n_aug=3")
+
+
+@pytest.fixture(autouse=True)
+def dictionary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(wordnet.ENVIRONMENT, str(write_dictionary(tmp_path / "wordnet")))
+
+
+def loaded(spec: RunSpec) -> tuple[dict, Memory, dict[str, str]]:
+    files, memory, fingerprints = find_encoder(spec.encoder), Memory(), {}
+    return load_data(spec, load_tokenizer(files), files, memory, fingerprints), memory, fingerprints
+
+
+def test_the_named_tasks_have_more_training_rows_and_dev_is_as_it_was(tiny: Callable[..., Resolved]) -> None:
+    data, memory, prints = loaded(tiny("lora-r12", EDA).spec)
+    plain, _, plain_prints = loaded(tiny("lora-r12").spec)
+    for task in ("sst", "sts"):
+        assert 24 * 2 < len(data[task].train) < 24 * 4  # the tiny dictionary knows few of the words
+        assert data[task].originals == 24
+        assert data[task].train.example_ids[:24] == plain[task].train.example_ids
+        assert prints[f"{task}/train"] != plain_prints[f"{task}/train"]
+        assert any(f"augment: {task} train: 24 rows and " in note for note in memory.notes)
+    assert len(data["paraphrase"].train) == 24
+    same = [key for key in prints if not key.endswith("/train") or key.startswith("paraphrase")]
+    assert {key: prints[key] for key in same} == {key: plain_prints[key] for key in same}
+    assert list(prints) == list(plain_prints)
+    assert "wordnet_sha256" in memory.facts["conditions"]["augment"]
+
+
+def test_no_sentence_of_dev_comes_in(tiny: Callable[..., Resolved], monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = tiny("lora-r12", EDA).spec
+    seen: list[frozenset[str]] = []
+    monkeypatch.setattr(module, "guarded_texts", lambda splits: seen.append(guarded_texts(splits)) or seen[-1])
+    loaded(spec)
+    for guarded, task in zip(seen, (spec.task("sst"), spec.task("sts")), strict=True):
+        assert guarded == guarded_texts([load_split(task, "dev").examples])
+
+
+def test_the_limit_is_of_the_rows_that_are_augmented(tiny: Callable[..., Resolved]) -> None:
+    data, memory, _ = loaded(tiny("lora-r12", [*EDA, "train.limit_examples=5"]).spec)
+    assert data["sst"].originals == 5 and 5 < len(data["sst"].train) <= 5 * 4
+    assert len(data["paraphrase"].train) == 5
+    plain, _, _ = loaded(tiny("lora-r12", ["train.limit_examples=5"]).spec)
+    assert data["sst"].train.example_ids[:5] == plain["sst"].train.example_ids
+    assert "data: sst train: 5 of 24 examples (train.limit_examples)" in memory.notes
+
+
+def test_a_run_trains_on_them_and_scores_the_datas_own(tiny: Callable[..., Resolved], tmp_path: Path) -> None:
+    spec = tiny("lora-r12", [*EDA, "train.epochs=1"]).spec
+    runs = [train(spec, tmp_path / name) for name in "ab"]
+    assert runs[0].figures() == runs[1].figures()
+    steps = {phase.task: phase.examples for phase in runs[0].seen_phases if phase.phase in ("warmup", "train")}
+    assert steps["sst"] > 24 or steps["sts"] > 24
+    counted = {(score.task, score.split): score.examples for score in runs[0].scores}
+    assert counted["sst", "train"] == counted["sts", "train"] == 16
+    assert counted["sst", "dev"] == 16
+
+
+def test_without_the_model_the_run_says_what_is_missing(tiny: Callable[..., Resolved], tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match=r"needs the model google/madlad400-3b-mt, which is not on this machine"):
+        train(tiny("dora-r12-augmented").spec, tmp_path)
+
+
+def test_more_new_rows_than_advised_are_warned_of(
+    tiny: Callable[..., Resolved], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("peftbench.spec.augment.MANY_ROWS", 20)
+    _, memory, _ = loaded(tiny("lora-r12", ["augment.method=eda", "augment.eda.n_aug=5"]).spec)
+    assert any("sst: n_aug = 5 on 24 rows; Wei and Zou advise 4" in note for note in memory.notes)
+
+
+def test_a_stop_while_rows_are_made_is_heard(tiny: Callable[..., Resolved]) -> None:
+    class Stopping(Memory):
+        def progress(self, progress) -> None:
+            if progress.phase == "augment":
+                raise KeyboardInterrupt
+
+    spec = tiny("lora-r12", [*EDA, "augment.seed=77"]).spec
+    files = find_encoder(spec.encoder)
+    with pytest.raises(KeyboardInterrupt):
+        load_data(spec, load_tokenizer(files), files, Stopping(), {})
