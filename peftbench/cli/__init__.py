@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from peftbench.cli import (
+    augment,
     catalogue,
     compare,
     dashboard,
@@ -50,6 +51,7 @@ app.command("show")(runs.show_run)
 app.command("watch")(watch.watch)
 app.command("compare")(compare.compare)
 app.command("pareto")(pareto.pareto)
+app.command("augment")(augment.augment)
 app.command("predict")(predict.predict)
 app.command("export")(interchange.export)
 app.command("import")(interchange.import_bundle)

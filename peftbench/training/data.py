@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, MutableMapping
 from dataclasses import replace
 from typing import Any
 
-from peftbench.data.augment.rows import LEAKED, REPEATED, UNCHANGED, Augmenter, NewRows, guarded_texts
+from peftbench.data.augment.rows import Augmenter
+from peftbench.data.augment.splits import guarded_texts
 from peftbench.data.encode import EncodedSplit, encode_split
-from peftbench.data.examples import Example, fingerprint
-from peftbench.data.load import Split, load_split, load_test
+from peftbench.data.examples import fingerprint
+from peftbench.data.load import Split, load_split
 from peftbench.encoder import EncoderFiles
-from peftbench.errors import MissingError
 from peftbench.spec.augment import advice
 from peftbench.spec.model import RunSpec
 from peftbench.store.rows import Progress, now
-from peftbench.tasks import FilesSource, TaskSpec
+from peftbench.tasks import TaskSpec
 from peftbench.training.batching import TaskData
 from peftbench.training.choice import limited_rows
 from peftbench.training.recorder import Recorder
@@ -85,36 +85,16 @@ def _note_limit(recorder: Recorder, task: str, limit: int, count: int) -> None:
 
 def _augmented(augmenter: Augmenter, task: TaskSpec, train: Split, dev: Split, recorder: Recorder) -> Split:
     """Return the examples and, behind them, the new ones."""
-    guarded = guarded_texts([dev.examples, _test_examples(task, recorder)])
-    new = augmenter.new_rows(task.name, train.examples, guarded, _teller(task.name, recorder))
-    recorder.note("augment", described(task.name, len(train.examples), new))
-    settings = augmenter.settings
-    if settings.uses_eda and (said := advice(settings.eda.n_aug, len(train.examples), task.name)):
+    guarded, said = guarded_texts(task, dev.examples)
+    if said is not None:
         recorder.note("augment", said)
+    new = augmenter.new_rows(task.name, train.examples, guarded, _teller(task.name, recorder))
+    recorder.note("augment", new.described(task.name, len(train.examples)))
+    settings = augmenter.settings
+    if settings.uses_eda and (warning := advice(settings.eda.n_aug, len(train.examples), task.name)):
+        recorder.note("augment", warning)
     examples = (*train.examples, *(row.example for row in new.rows))
     return replace(train, examples=examples, fingerprint=fingerprint(examples))
-
-
-def described(task: str, rows: int, new: NewRows) -> str:
-    """Say in one sentence what was made, and what was left out and why."""
-    operations: dict[str, int] = {}
-    for row in new.rows:
-        operations[row.operation] = operations.get(row.operation, 0) + 1
-    made = ", ".join(f"{operation} {count:,}" for operation, count in operations.items()) or "none"
-    reasons: Mapping[str, int] = {reason: new.dropped(reason) for reason in (UNCHANGED, REPEATED, LEAKED)}
-    left_out = ", ".join(f"{count:,} as {reason}" for reason, count in reasons.items() if count)
-    return f"{task} train: {rows:,} rows and {len(new.rows):,} new ones ({made}); left out: {left_out or 'none'}"
-
-
-def _test_examples(task: TaskSpec, recorder: Recorder) -> tuple[Example, ...]:
-    """Return the test split's examples, so that none of them is trained on; nothing where there is none."""
-    if not isinstance(task.source, FilesSource) or task.source.test is None:
-        return ()
-    try:
-        return load_test(task)
-    except MissingError:
-        recorder.note("augment", f"{task.name}: no test file, so new rows were compared with dev alone")
-        return ()
 
 
 def _teller(task: str, recorder: Recorder) -> Callable[[int, int], None]:

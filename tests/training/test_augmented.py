@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from peftbench.data.augment import wordnet
-from peftbench.data.augment.rows import guarded_texts
+from peftbench.data.augment.words import plain
 from peftbench.data.load import load_split
 from peftbench.encoder import find_encoder, load_tokenizer
 from peftbench.errors import MissingError
@@ -50,10 +50,12 @@ def test_the_named_tasks_have_more_training_rows_and_dev_is_as_it_was(tiny: Call
 def test_no_sentence_of_dev_comes_in(tiny: Callable[..., Resolved], monkeypatch: pytest.MonkeyPatch) -> None:
     spec = tiny("lora-r12", EDA).spec
     seen: list[frozenset[str]] = []
-    monkeypatch.setattr(module, "guarded_texts", lambda splits: seen.append(guarded_texts(splits)) or seen[-1])
+    real = module.guarded_texts
+    monkeypatch.setattr(module, "guarded_texts", lambda *given: seen.append(real(*given)[0]) or (seen[-1], None))
     loaded(spec)
     for guarded, task in zip(seen, (spec.task("sst"), spec.task("sts")), strict=True):
-        assert guarded == guarded_texts([load_split(task, "dev").examples])
+        texts = [text for example in load_split(task, "dev").examples for text in example.texts]
+        assert guarded == set(map(plain, texts))
 
 
 def test_the_limit_is_of_the_rows_that_are_augmented(tiny: Callable[..., Resolved]) -> None:

@@ -58,6 +58,14 @@ class NewRows:
         """How many rows were left out for this reason."""
         return sum(reasons.get(reason, 0) for reasons in self.left_out.values())
 
+    def described(self, task: str, rows: int) -> str:
+        """Say in one sentence what was made of so many rows of a task, and what was left out and why."""
+        made = Counter(row.operation for row in self.rows)
+        kinds = ", ".join(f"{operation} {count:,}" for operation, count in made.items()) or "none"
+        reasons = {reason: self.dropped(reason) for reason in (UNCHANGED, REPEATED, LEAKED)}
+        left_out = ", ".join(f"{count:,} as {reason}" for reason, count in reasons.items() if count) or "none"
+        return f"{task} train: {rows:,} rows and {len(self.rows):,} new ones ({kinds}); left out: {left_out}"
+
 
 @dataclass(slots=True)
 class Augmenter:
@@ -138,11 +146,6 @@ class Augmenter:
             self.translator and self.translator.sha256,
         ]
         return hashlib.sha256(json.dumps(determinants, ensure_ascii=True).encode()).hexdigest()
-
-
-def guarded_texts(splits: Iterable[Iterable[Example]]) -> frozenset[str]:
-    """Return the texts of dev and test in the form in which `Augmenter.new_rows` compares them."""
-    return frozenset(plain(text) for split in splits for example in split for text in example.texts)
 
 
 def _chosen(

@@ -51,19 +51,33 @@ def read_rows(path: Path, separator: str | None) -> Iterator[Row]:
     Raises:
         DataError: an unknown extension, an empty file, bad UTF-8, a broken line.
     """
+    form = format_of(path, separator)
+    if form == "jsonl":
+        yield from _json_rows(path)
+    elif form == "parquet":
+        yield from _parquet_rows(path)
+    else:
+        yield from _table_rows(path, form)
+
+
+def format_of(path: Path, separator: str | None) -> str:
+    """Return how a file is read and written: "jsonl", "parquet", or the character between a text table's fields.
+
+    Raises:
+        DataError: an unknown extension.
+    """
     extension = path.suffix.lower()
     separator = separator or _BY_EXTENSION.get(extension)
     if separator is not None:
-        yield from _table_rows(path, _SEPARATORS[separator])
-    elif extension in (".jsonl", ".ndjson"):
-        yield from _json_rows(path)
-    elif extension == ".parquet":
-        yield from _parquet_rows(path)
-    else:
-        raise DataError(
-            f"{path}: unknown file type '{extension}'",
-            'known: .csv, .tsv, .jsonl, .parquet; or declare separator = "comma" | "tab" | "semicolon"',
-        )
+        return _SEPARATORS[separator]
+    if extension in (".jsonl", ".ndjson"):
+        return "jsonl"
+    if extension == ".parquet":
+        return "parquet"
+    raise DataError(
+        f"{path}: unknown file type '{extension}'",
+        'known: .csv, .tsv, .jsonl, .parquet; or declare separator = "comma" | "tab" | "semicolon"',
+    )
 
 
 def _text(path: Path) -> str:

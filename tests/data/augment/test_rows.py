@@ -10,7 +10,8 @@ import pytest
 
 from peftbench.data.augment import rows as module
 from peftbench.data.augment import wordnet
-from peftbench.data.augment.rows import LEAKED, REPEATED, UNCHANGED, Augmenter, guarded_texts
+from peftbench.data.augment.rows import LEAKED, REPEATED, UNCHANGED, Augmenter
+from peftbench.data.augment.words import plain
 from peftbench.data.examples import Example
 from peftbench.errors import MissingError, UsageError
 from peftbench.spec.augment import AugmentSpec, BackTranslationSpec, EdaSpec
@@ -46,6 +47,10 @@ def made(settings: AugmentSpec, examples: list[Example] = SST, guarded: frozense
     return Augmenter(settings).new_rows("sst", examples, guarded, **more)
 
 
+def guard(examples: list[Example]) -> frozenset[str]:
+    return frozenset(plain(text) for example in examples for text in example.texts)
+
+
 def test_every_row_keeps_its_sources_label_and_says_where_it_is_from() -> None:
     found = made(spec())
     labels = {example.id: example.label for example in SST}
@@ -68,16 +73,16 @@ def test_a_row_equal_to_a_sentence_of_dev_or_test_is_dropped_and_counted() -> No
     free = made(spec())
     leak = free.rows[0].texts[0]
     dev = [Example("d", (leak.upper() + " !",), 0.0)]  # case and punctuation do not hide it
-    found = made(spec(), guarded=guarded_texts([dev, ()]))
+    found = made(spec(), guarded=guard(dev))
     assert found.dropped(LEAKED) == 1
     assert [row.texts for row in found.rows] == [row.texts for row in free.rows[1:]]
 
 
 def test_of_a_pair_only_a_sentence_that_was_changed_can_leak() -> None:
-    dev = guarded_texts([[Example("d", ("a great plot", "so"), 0.0)]])
+    dev = guard([Example("d", ("a great plot", "so"), 0.0)])
     found = Augmenter(spec()).new_rows("sts", STS, dev)
     assert any("so" in row.texts for row in found.rows)  # it cannot be changed, and was in train before
-    leaked = guarded_texts([[Example("d", (found.rows[0].texts[1], "x"), 0.0)]])
+    leaked = guard([Example("d", (found.rows[0].texts[1], "x"), 0.0)])
     assert Augmenter(spec()).new_rows("sts", STS, leaked).dropped(LEAKED) == 1
 
 
