@@ -21,6 +21,7 @@ from peftbench.cli import (
     predict,
     run,
     runs,
+    submit,
     sweep,
     watch,
 )
@@ -55,6 +56,7 @@ app.command("augment")(augment.augment)
 app.command("predict")(predict.predict)
 app.command("export")(interchange.export)
 app.command("import")(interchange.import_bundle)
+app.command("submit")(submit.submit)
 app.command("delete")(runs.delete)
 app.command("presets")(catalogue.presets)
 app.command("workloads")(catalogue.workloads)
