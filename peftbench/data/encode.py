@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from peftbench.data.cache_files import write_cache
 from peftbench.data.load import Split
 from peftbench.paths import cache_folder
 
-_CACHE_VERSION = 1  # raise it when what is stored, or how it is made, changes
+_CACHE_VERSION = 2  # raise it when what is stored, or how it is made, changes
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +46,18 @@ class Ragged:
 
 @dataclass(frozen=True, slots=True)
 class EncodedSplit:
-    """A split ready to train on: one Ragged, or two where the texts of a pair are encoded separately."""
+    """A split ready to train on: one Ragged, or two where the texts of a pair are encoded separately.
+
+    truncated: texts (or joint pairs) that were longer than the longest input, and cut.
+    tokens_cut: tokens that they lost, all together.
+    """
 
     parts: tuple[Ragged, ...]
     labels: np.ndarray
     example_ids: tuple[str, ...]
     truncated: int
     from_cache: bool
+    tokens_cut: int = 0
 
     def __len__(self) -> int:
         return len(self.example_ids)
@@ -60,9 +65,8 @@ class EncodedSplit:
     def take(self, rows: np.ndarray) -> EncodedSplit:
         """Return a split of these rows alone, in their order."""
         ids = tuple(self.example_ids[row] for row in rows)
-        return EncodedSplit(
-            tuple(part.take(rows) for part in self.parts), self.labels[rows], ids, self.truncated, self.from_cache
-        )
+        parts = tuple(part.take(rows) for part in self.parts)
+        return EncodedSplit(parts, self.labels[rows], ids, self.truncated, self.from_cache, self.tokens_cut)
 
     @property
     def lengths(self) -> np.ndarray:
@@ -84,33 +88,40 @@ def encode_split(split: Split, tokenizer: Any, tokenizer_sha256: str, joint: boo
     path = cache_folder() / "tokens" / f"{key}.safetensors"
     cached = _read_cache(path)
     texts = [example.texts for example in split.examples]
-    parts, truncated = cached or _tokenise(texts, tokenizer, joint, max_length)
+    parts, cut = cached or _tokenise(texts, tokenizer, joint, max_length)
     if cached is None:
-        _write_cache(path, parts, truncated)
+        _write_cache(path, parts, cut)
     labels = np.array([example.label for example in split.examples], dtype=np.float64)
     ids = tuple(example.id for example in split.examples)
-    return EncodedSplit(parts, labels, ids, truncated, from_cache=cached is not None)
+    return EncodedSplit(parts, labels, ids, cut.texts, cached is not None, cut.tokens)
 
 
 def encode_texts(texts: Sequence[tuple[str, ...]], tokenizer: Any, joint: bool, max_length: int) -> EncodedSplit:
     """Tokenise texts that have no labels (theirs are NaN) and are not cached."""
-    parts, truncated = _tokenise(texts, tokenizer, joint, max_length)
+    parts, cut = _tokenise(texts, tokenizer, joint, max_length)
     nothing = np.full(len(texts), np.nan)
-    return EncodedSplit(parts, nothing, tuple(map(str, range(len(texts)))), truncated, from_cache=False)
+    return EncodedSplit(parts, nothing, tuple(map(str, range(len(texts)))), cut.texts, False, cut.tokens)
+
+
+class _Cut(NamedTuple):
+    """What was longer than the longest input."""
+
+    texts: int
+    tokens: int
 
 
 def _tokenise(
     texts: Sequence[tuple[str, ...]], tokenizer: Any, joint: bool, max_length: int
-) -> tuple[tuple[Ragged, ...], int]:
+) -> tuple[tuple[Ragged, ...], _Cut]:
     sides = [list(side) for side in zip(*texts, strict=True)]
     columns = [sides] if joint or len(sides) == 1 else [[side] for side in sides]
-    parts, truncated = [], 0
+    parts, lost = [], []
     for column in columns:
         whole = tokenizer(*column, return_token_type_ids=True, truncation=False, verbose=False)
         cut = tokenizer(*column, return_token_type_ids=True, truncation=True, max_length=max_length)
-        truncated += sum(len(a) > len(b) for a, b in zip(whole["input_ids"], cut["input_ids"], strict=True))
+        lost += [len(a) - len(b) for a, b in zip(whole["input_ids"], cut["input_ids"], strict=True) if len(a) > len(b)]
         parts.append(_ragged(cut["input_ids"], cut["token_type_ids"]))
-    return tuple(parts), truncated
+    return tuple(parts), _Cut(len(lost), sum(lost))
 
 
 def _ragged(ids: list[list[int]], types: list[list[int]]) -> Ragged:
@@ -130,26 +141,26 @@ def _cache_key(fingerprint: str, tokenizer_sha256: str, joint: bool, max_length:
     return hashlib.sha256(json.dumps(determinants).encode()).hexdigest()
 
 
-def _read_cache(path: Path) -> tuple[tuple[Ragged, ...], int] | None:
+def _read_cache(path: Path) -> tuple[tuple[Ragged, ...], _Cut] | None:
     """Return what a cache file holds; None where it is absent or cannot be read (it is then made anew)."""
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
     try:
         arrays = load_file(path)
-        truncated = int(arrays["truncated"][0])
+        cut = _Cut(*map(int, arrays["cut"]))
         parts = tuple(
             Ragged(arrays[f"ids{i}"], arrays[f"types{i}"], arrays[f"offsets{i}"]) for i in range(len(arrays) // 3)
         )
-    except (FileNotFoundError, SafetensorError, KeyError, OSError):
+    except (FileNotFoundError, SafetensorError, KeyError, TypeError, OSError):
         return None
-    return parts, truncated
+    return parts, cut
 
 
-def _write_cache(path: Path, parts: tuple[Ragged, ...], truncated: int) -> None:
+def _write_cache(path: Path, parts: tuple[Ragged, ...], cut: _Cut) -> None:
     from safetensors.numpy import save
 
-    arrays = {"truncated": np.array([truncated])}
+    arrays = {"cut": np.array(cut)}
     for i, part in enumerate(parts):
         arrays |= {f"ids{i}": part.ids, f"types{i}": part.types, f"offsets{i}": part.offsets}
     write_cache(path, save(arrays))

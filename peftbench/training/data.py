@@ -108,6 +108,11 @@ def _encoded(split: Split, spec: RunSpec, tokenizer: Any, files: EncoderFiles, r
         recorder.note(
             "data",
             f"{split.task} {split.name}: {encoded.truncated} of {len(encoded)} inputs cut to "
-            f"{spec.encoder.max_length} tokens (encoder.max_length)",
+            f"{spec.encoder.max_length} tokens (encoder.max_length), {_share(encoded):.1f} % of all tokens",
         )
     return encoded
+
+
+def _share(encoded: EncodedSplit) -> float:
+    """Return the part of the tokens that was cut, in per cent."""
+    return 100 * encoded.tokens_cut / (encoded.tokens_cut + int(encoded.lengths.sum()))

@@ -83,8 +83,12 @@ def test_a_damaged_cache_file_is_made_anew(tokenizer: object, cache: Path) -> No
 
 def test_long_inputs_are_cut_and_counted(tokenizer: object, cache: Path) -> None:
     cut = encode_split(split_of(PAIRS), tokenizer, "t", True, 11)
-    assert cut.truncated == 1
     assert cut.lengths.max() == 11
+    whole = encode_split(split_of(PAIRS), tokenizer, "t", True, 64)
+    for encoded in (cut, encode_split(split_of(PAIRS), tokenizer, "t", True, 11)):  # and from the cache
+        assert encoded.truncated == 1
+        assert encoded.tokens_cut == whole.lengths.sum() - 11 * 1 - whole.lengths[[0, 2]].sum()
+    assert (whole.truncated, whole.tokens_cut) == (0, 0)
 
 
 def test_a_batch_is_padded_to_its_own_longest(tokenizer: object) -> None:

@@ -38,8 +38,8 @@ def refusal(kind: str, name: str) -> UsageError:
     return caught.value
 
 
-def test_the_four_workloads_are_shipped() -> None:
-    assert {"quickstart", "paper", "glue", "paper-mini"} <= set(WORKLOADS)
+def test_the_workloads_are_shipped() -> None:
+    assert {"quickstart", "paper", "glue", "paper-mini", "paper-cfimdb"} <= set(WORKLOADS)
 
 
 @pytest.mark.parametrize("workload", WORKLOADS)
@@ -47,9 +47,18 @@ def test_the_four_workloads_are_shipped() -> None:
 def test_every_preset_resolves_on_every_workload(preset: str, workload: str) -> None:
     spec = resolve(preset, workload).spec
     assert (spec.preset, spec.workload) == (preset, workload)
-    assert [task.name for task in spec.tasks] == ["sst", "paraphrase", "sts"]
-    assert [task.metric for task in spec.tasks] == ["accuracy", "accuracy", "pearson"]
-    assert [task.outputs for task in spec.tasks] == [5, 1, 1]
+    more = ["cfimdb"] if workload == "paper-cfimdb" else []
+    assert [task.name for task in spec.tasks] == ["sst", "paraphrase", "sts", *more]
+    assert [task.metric for task in spec.tasks] == ["accuracy", "accuracy", "pearson", *(["accuracy"] * len(more))]
+    assert [task.outputs for task in spec.tasks] == [5, 1, 1, *([1] * len(more))]
+
+
+def test_the_fourth_task_comes_last_and_is_not_augmented() -> None:
+    """Its order is the order of training within an epoch."""
+    spec = resolve("dora-r12-augmented", "paper-cfimdb").spec
+    plain = resolve("dora-r12-augmented", "paper").spec
+    assert spec.tasks[:3] == plain.tasks and spec.encoder == plain.encoder
+    assert not spec.augments("cfimdb") and not spec.augments("paraphrase")
 
 
 @pytest.mark.parametrize("name", TABLE_1)
