@@ -1,9 +1,8 @@
-"""MultitaskModel: one encoder, one linear head a task, and the task switched on the fly."""
+"""MultitaskModel: one encoder, one head a task, and the task switched on the fly."""
 
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -14,11 +13,11 @@ from torch import Tensor, nn
 from peftbench.data.batches import Batch, Batcher, PackedText, PrefixText, TextBatch, pack_mixed
 from peftbench.data.encode import EncodedSplit
 from peftbench.errors import UsageError
+from peftbench.head import build_head
 from peftbench.kernels.place import on_cpu, recomputing
 from peftbench.methods.base import Method
 from peftbench.methods.registry import method_info
 from peftbench.native import NativeEncoder, why_not_native
-from peftbench.seeds import generator
 from peftbench.spec.model import RunSpec
 from peftbench.text import clean
 
@@ -53,10 +52,7 @@ class MultitaskModel(nn.Module):
         hidden: int = encoder.config.hidden_size  # type: ignore[union-attr, assignment]
         separate = spec.encoder.pair_encoding == "separate"
         self.heads = nn.ModuleDict(
-            {
-                task.name: _head(hidden * (2 if separate and task.is_pair else 1), task.outputs, task.name, spec)
-                for task in spec.tasks
-            }
+            {task.name: build_head(task, hidden * (2 if separate and task.is_pair else 1), spec) for task in spec.tasks}
         )
         self.switch_mode(spec.tasks[0].name)
 
@@ -224,12 +220,3 @@ def _recompute_layers(encoder: nn.Module) -> None:
 
 def _is_frozen_linear(module: nn.Module) -> bool:
     return isinstance(module, nn.Linear) and not any(weight.requires_grad for weight in module.parameters())
-
-
-def _head(width: int, outputs: int, task: str, spec: RunSpec) -> nn.Sequential:
-    """Return dropout and one linear layer, initialised as torch does, from the run's seed."""
-    linear = nn.Linear(width, outputs)
-    rng = generator(spec.seed, "head", task)
-    nn.init.kaiming_uniform_(linear.weight, a=math.sqrt(5), generator=rng)
-    nn.init.uniform_(linear.bias, -1 / math.sqrt(width), 1 / math.sqrt(width), generator=rng)
-    return nn.Sequential(nn.Dropout(spec.head.dropout), linear)

@@ -109,6 +109,28 @@ def test_separate_pairs_join_two_poolings(tiny: Callable[..., Resolved]) -> None
     torch.testing.assert_close(model(batch), model.heads["sts"](joined))
 
 
+def test_a_head_may_have_hidden_layers_and_each_task_its_own(tiny: Callable[..., Resolved]) -> None:
+    overrides = ["head.kind=mlp", "head.layers=2", "head.width=7", "head.tasks.sts.dropout=0.5"]
+    model, tokenizer = build(tiny("lora-r12", [*overrides, "head.tasks.paraphrase.kind=linear"]))
+    shapes = [tuple(module.weight.shape) for module in model.heads["sst"] if isinstance(module, torch.nn.Linear)]
+    assert shapes == [(7, 32), (7, 7), (5, 7)]
+    dropouts = {task: {m.p for m in head if isinstance(m, torch.nn.Dropout)} for task, head in model.heads.items()}
+    assert dropouts == {"sst": {0.2}, "paraphrase": {0.2}, "sts": {0.5}}
+    model.eval()
+    batch = PADDED(encode_texts(TEXTS, tokenizer, True, 64), [0, 1])
+    (text,) = batch.texts
+    x = model.pooled(text)
+    hidden, more, last = (module for module in model.heads["sts"] if isinstance(module, torch.nn.Linear))
+    gelu = torch.nn.functional.gelu
+    model.switch_mode("sts")
+    torch.testing.assert_close(model(batch), last(gelu(more(gelu(hidden(model.pooled(text)))))))
+    model.switch_mode("sst")
+    assert torch.equal(x, model.pooled(text))
+    assert "heads.sst.1.weight" in model.trainable_of("sst") and "heads.sst.7.weight" in model.saved("sst")
+    plain, _ = build(tiny("lora-r12"))
+    assert torch.equal(plain.heads["paraphrase"][1].weight, model.heads["paraphrase"][1].weight)
+
+
 def test_the_seed_decides_every_initial_weight(tiny: Callable[..., Resolved]) -> None:
     def start(seed: int) -> dict[str, torch.Tensor]:
         torch.manual_seed(seed + 100)  # torch's global stream must not matter

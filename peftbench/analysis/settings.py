@@ -16,6 +16,8 @@ MEANT_BEFORE = {
     "train.schedule": "constant",
     "train.warmup_ratio": 0.0,
     "train.gradient_checkpointing": False,
+    "head.kind": "linear",
+    "head.layers": 1,
 }
 
 

@@ -79,8 +79,9 @@ class Steps:
         assert self.task is not None, "a step comes first"
         mark, known = self.model.method.mark(task.name), self.model.method.mark(self.task)
         for name, weight in self.model.trainable_of(task.name).items():
-            twin = f".{name}.".replace(f".heads.{task.name}.", f".heads.{self.task}.").replace(mark, known)
-            if twin.strip(".") in self.trained and weight not in self.optimizer.state:
+            in_head = name.startswith(f"heads.{task.name}.")  # all of which is trained, whatever form it has
+            twin = f".{name}.".replace(mark, known).strip(".")
+            if (in_head or twin in self.trained) and weight not in self.optimizer.state:
                 weight.grad = torch.empty_like(weight)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)

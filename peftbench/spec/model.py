@@ -17,10 +17,13 @@ from peftbench.tasks import KNOWN_TASKS, FilesSource, Part, TaskSpec
 from peftbench.text import clean
 
 # Keys that came when runs had been stored already: without one, a spec keeps its hash, weights and group.
-_YOUNGER_THAN_HASHES = (
-    *("schedule", "warmup_ratio", "clip_norm", "accumulation_steps", "max_steps", "patience", "limit_examples"),
-    "gradient_checkpointing",
-)
+_YOUNGER_THAN_HASHES = {
+    "train": (
+        *("schedule", "warmup_ratio", "clip_norm", "accumulation_steps", "max_steps", "patience", "limit_examples"),
+        "gradient_checkpointing",
+    ),
+    "head": ("kind", "layers", "width", "tasks"),
+}
 
 
 class EncoderSpec(Part):
@@ -35,10 +38,44 @@ class EncoderSpec(Part):
     dropout: float | None = Field(None, ge=0, lt=1, description="hidden and attention; None: the model's own")
 
 
-class HeadSpec(Part):
-    """The head of each task: dropout, then one linear layer."""
+HeadKind = Literal["linear", "mlp"]
 
-    dropout: float = Field(0.2, ge=0, lt=1)
+
+class HeadChange(Part):
+    """What the head of one task has of its own; None: as the others."""
+
+    dropout: float | None = Field(None, ge=0, lt=1)
+    kind: HeadKind | None = None
+    layers: int | None = Field(None, ge=1, le=8)
+    width: int | None = Field(None, ge=1, le=65536)
+
+
+class HeadSpec(Part):
+    """The head of each task: dropout, then one linear layer; with hidden layers between, where it is an mlp."""
+
+    dropout: float = Field(0.2, ge=0, lt=1, description="before every linear layer")
+    kind: HeadKind = "linear"
+    layers: int = Field(1, ge=1, le=8, description="hidden layers of an mlp")
+    width: int | None = Field(None, ge=1, le=65536, description="of the hidden layers; None: that of the text's vector")
+    tasks: dict[str, HeadChange] = Field({}, description="what one task's head has of its own")
+
+    @model_validator(mode="after")
+    def _width_belongs_to_an_mlp(self) -> HeadSpec:
+        if self.kind == "linear" and (self.width is not None or self.layers != 1):
+            raise ValueError("a linear head has no hidden layers: `layers` and `width` need kind = 'mlp'")
+        for name, own in self.tasks.items():
+            if self.of(name).kind == "linear" and (own.width is not None or own.layers is not None):
+                raise ValueError(
+                    f"the head of task {clean(name, 40)} is linear and has no hidden layers: `layers` and `width` need "
+                    "kind = 'mlp'"
+                )
+        return self
+
+    def of(self, task: str) -> HeadSpec:
+        """Return the head of a task, its own changes in it."""
+        own = self.tasks.get(task)
+        given = {} if own is None else own.model_dump(exclude_none=True)
+        return self.model_copy(update={**given, "tasks": {}})
 
 
 class TrainSpec(Part):
@@ -144,6 +181,17 @@ class RunSpec(Part):
         return self
 
     @model_validator(mode="after")
+    def _heads_are_of_tasks(self) -> RunSpec:
+        names = [task.name for task in self.tasks]
+        for name in self.head.tasks:
+            if name not in names:
+                raise ValueError(
+                    f"`head.tasks` names '{clean(name, 60)}', and the workload's tasks are {', '.join(names)}"
+                    f"{did_you_mean(name, names)}"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _augmented_tasks_exist(self) -> RunSpec:
         if self.augment is None:
             return self
@@ -191,9 +239,11 @@ class RunSpec(Part):
                 del task_dump["source"]["root"], task_dump["source"]["test"]
         if dump["augment"] is None:
             del dump["augment"]
-        for key in _YOUNGER_THAN_HASHES:
-            if dump["train"][key] == TrainSpec.model_fields[key].default:
-                del dump["train"][key]
+        for part, keys in _YOUNGER_THAN_HASHES.items():
+            fields = type(getattr(self, part)).model_fields
+            for key in keys:
+                if dump[part][key] == fields[key].default:
+                    del dump[part][key]
         return dump
 
 

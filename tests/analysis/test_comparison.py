@@ -99,14 +99,16 @@ def test_two_equal_runs_do_not_differ() -> None:
 
 def test_a_spec_of_before_a_key_was_there_means_its_default() -> None:
     from peftbench.spec import TrainSpec
-    from peftbench.spec.model import _YOUNGER_THAN_HASHES
+    from peftbench.spec.model import _YOUNGER_THAN_HASHES, HeadSpec
 
-    defaults = {f"train.{key}": TrainSpec.model_fields[key].default for key in _YOUNGER_THAN_HASHES}
-    assert {key: value for key, value in defaults.items() if value is not None} == MEANT_BEFORE
+    parts = {"train": TrainSpec, "head": HeadSpec}
+    younger = [(part, key) for part, keys in _YOUNGER_THAN_HASHES.items() for key in keys]
+    defaults = {f"{part}.{key}": parts[part].model_fields[key].default for part, key in younger}
+    assert {key: value for key, value in defaults.items() if value not in (None, {})} == MEANT_BEFORE
     old = record()
     spec = json.loads(old.run.spec_json)
-    for key in _YOUNGER_THAN_HASHES:
-        del spec["train"][key]
+    for part, key in younger:
+        del spec[part][key]
     old = replace(old, run=replace(old.run, spec_json=json.dumps(spec)))
     assert compare([old, record()]).differences == ()
 

@@ -463,6 +463,57 @@ class TestAugment:
         assert other.hash() == plain.hash() and other.task("sst").source.test == "other.csv"
 
 
+HEAD_CHANGES = [
+    *("dropout=0.3", "kind=linear", "layers=2", "width=64"),
+    *("tasks.sst.dropout=0.3", "tasks.sst.kind=linear", "tasks.sst.layers=2", "tasks.sst.width=64"),
+]
+
+
+class TestHead:
+    @pytest.mark.parametrize("change", HEAD_CHANGES)
+    def test_the_hash_depends_on_every_value(self, change: str) -> None:
+        base = ["head.kind=mlp"]
+        plain, other = (resolve("full", overrides=[*base, *more]).spec for more in ([], [f"head.{change}"]))
+        assert other.hash() != plain.hash()
+        assert RunSpec.model_validate_json(other.canonical_json()) == other
+
+    def test_those_are_all_the_values_there_are(self) -> None:
+        spec = resolve("full", overrides=["head.tasks.sst.dropout=0.3"]).spec
+        keys = {
+            key.removeprefix("head.") for key, _ in flatten(spec.model_dump(mode="json")) if key.startswith("head.")
+        }
+        assert keys == {change.partition("=")[0] for change in HEAD_CHANGES}
+
+    def test_a_task_has_its_own_where_it_says_so(self) -> None:
+        overrides = ["head.kind=mlp", "head.layers=2", "head.dropout=0.1", "head.tasks.sst.kind=linear"]
+        head = resolve("full", overrides=[*overrides, "head.tasks.sts.dropout=0.5"]).spec.head
+        assert (head.of("sst").kind, head.of("sst").dropout) == ("linear", 0.1)
+        assert (head.of("sts").kind, head.of("sts").layers, head.of("sts").dropout) == ("mlp", 2, 0.5)
+        assert head.of("paraphrase").dropout == 0.1
+
+    @pytest.mark.parametrize(
+        ("overrides", "told"),
+        [
+            (["head.layers=2"], "a linear head has no hidden layers"),
+            (["head.width=2"], "a linear head has no hidden layers"),
+            (["head.tasks.sst.width=2"], "the head of task sst is linear"),
+            (
+                ["head.kind=mlp", "head.tasks.sst.kind=linear", "head.tasks.sst.layers=2"],
+                "the head of task sst is linear",
+            ),
+            (
+                ["head.tasks.ssst.dropout=0.2"],
+                "names 'ssst', and the workload's tasks are sst, paraphrase, sts; did you",
+            ),
+            (["head.tasks.sst.droput=0.2"], "unknown key 'head.tasks.sst.droput' (--set); did you mean 'dropout'"),
+            (["head.kind=conv"], "'head.kind' = 'conv' (--set)"),
+            (["head.tasks.sst.dropout=1"], "'head.tasks.sst.dropout' = 1 (--set)"),
+        ],
+    )
+    def test_mistakes_are_told(self, overrides: list[str], told: str) -> None:
+        assert told in refusal("full", overrides=overrides)
+
+
 class TestIdentity:
     @pytest.mark.parametrize("workload", ["quickstart", "paper", "glue", "paper-mini"])
     @pytest.mark.parametrize("preset", ["full", "last-layer", "lora-r12", "dora-r12"])
@@ -486,6 +537,7 @@ class TestIdentity:
             "preset",
             "workload",
             "augment",
+            *("head.kind", "head.layers", "head.width", "head.tasks"),
             "method.name",
             "tasks.sst.name",
             "tasks.sst.kind",
@@ -505,6 +557,8 @@ class TestIdentity:
             *("limit_examples", "gradient_checkpointing"),
         ):
             del tree["train"][key]
+        for key in ("kind", "layers", "width", "tasks"):
+            del tree["head"][key]
         del tree["augment"]
         old = RunSpec.model_validate_json(json.dumps(tree))
         assert old == spec

@@ -26,6 +26,7 @@ from tests.training.test_training import Memory
         ("last-layer", []),
         ("lora-r12", ["runtime=transformers"]),
         ("dora-r12-peft", []),
+        ("lora-r12", ["head.kind=mlp", "head.width=64", "head.tasks.sst.kind=linear"]),
         ("lora-r12", ["encoder.pair_encoding=separate", "train.batching=bucketed"]),
     ],
 )

@@ -1,0 +1,47 @@
+"""The head of a task: dropout and linear layers on a text's vector, initialised from the run's seed.
+
+linear    dropout, linear
+mlp       (dropout, linear, GELU) for each hidden layer, then dropout, linear
+"""
+
+from __future__ import annotations
+
+import math
+
+from torch import nn
+
+from peftbench.seeds import generator
+from peftbench.spec.model import RunSpec
+from peftbench.tasks import TaskSpec
+
+
+def build_head(task: TaskSpec, width: int, spec: RunSpec) -> nn.Sequential:
+    """Return a task's head.
+
+    The last layer has the same values in every form of the same width: what is before it has streams of its own.
+
+    Args:
+        task: whose head.
+        width: of the vectors that it takes.
+        spec: forms, dropout and seed.
+    """
+    shape = spec.head.of(task.name)
+    hidden = [shape.width or width] * (shape.layers if shape.kind == "mlp" else 0)
+    modules: list[nn.Module] = []
+    for number, size in enumerate(hidden):
+        modules += [
+            nn.Dropout(shape.dropout),
+            _linear(width, size, spec.seed, task.name, f"hidden-{number}"),
+            nn.GELU(),
+        ]
+        width = size
+    return nn.Sequential(*modules, nn.Dropout(shape.dropout), _linear(width, task.outputs, spec.seed, task.name))
+
+
+def _linear(width: int, outputs: int, seed: int, *use: str) -> nn.Linear:
+    """Return a linear layer, initialised as torch does."""
+    linear = nn.Linear(width, outputs)
+    rng = generator(seed, "head", *use)
+    nn.init.kaiming_uniform_(linear.weight, a=math.sqrt(5), generator=rng)
+    nn.init.uniform_(linear.bias, -1 / math.sqrt(width), 1 / math.sqrt(width), generator=rng)
+    return linear
