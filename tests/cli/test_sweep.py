@@ -184,9 +184,9 @@ class TestQueue:
 class TestCatalogue:
     def test_the_shipped_sweeps_are_listed(self) -> None:
         lines = cli("sweeps").stdout.splitlines()
-        assert [line.split()[0] for line in lines[2:]] == ["dropout", "figure2", "lr", "study"]
+        assert [line.split()[0] for line in lines[2:]] == ["dropout", "figure2", "heads", "lr", "study"]
         listed = json.loads(cli("sweeps", "--json").stdout)
-        assert [set(one) for one in listed] == [{"name", "description", "path"}] * 4
+        assert [set(one) for one in listed] == [{"name", "description", "path"}] * 5
 
     def test_one_is_shown_as_its_file(self, mine: Path) -> None:
         shown = cli("sweeps", mine).stdout

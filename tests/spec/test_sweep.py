@@ -53,14 +53,15 @@ class TestShipped:
         assert planned.runs and not planned.repeated
         assert planned.workload == (workload or "quickstart")
 
-    def test_the_study_has_nine_rows_and_three_seeds(self) -> None:
+    def test_the_study_has_ten_rows_and_three_seeds(self) -> None:
         planned = plan(read_sweep("study"))
         assert labels(planned) == [
             "last-layer", "last-layer-dropout", "full", "lora-r12",
             "dora-r1", "dora-r4", "dora-r12", "dora-r24", "dora-r128",
+            "dora-r12-augmented",
         ]  # fmt: skip
-        assert (len(planned.runs), planned.seeds, planned.left_out) == (27, (0, 1, 2), ())
-        assert len({run.resolved.spec.group_hash() for run in planned.runs}) == 9
+        assert (len(planned.runs), planned.seeds, planned.left_out) == (30, (0, 1, 2), ())
+        assert len({run.resolved.spec.group_hash() for run in planned.runs}) == 10
 
     def test_figure_2_has_the_ranks_from_1_to_128(self) -> None:
         ranks = [run.resolved.spec.method.rank for run in plan(read_sweep("figure2"), seeds=[0]).runs]
