@@ -71,10 +71,7 @@ def _predict(planned: SweepPlan, where: Path) -> list[Predicted]:
 
     specs = [run.resolved.spec for run in planned.runs]
     wanted = [
-        Wanted(
-            *(spec.group_hash(), spec.workload, spec.method.name, spec.train.epochs),
-            spec.augment.method if spec.augment else None,
-        )
+        Wanted(spec.group_hash(), spec.workload, spec.method.name, spec.train.epochs, spec.augmented_by)
         for spec in specs
     ]
     with Reader(where) as reader:

@@ -205,6 +205,11 @@ class RunSpec(Part):
             )
         return self
 
+    @property
+    def augmented_by(self) -> str | None:
+        """How training rows are augmented; None where they are not."""
+        return self.augment.method if self.augment is not None else None
+
     def augments(self, task: str) -> bool:
         """Tell whether a task of the spec gets new training rows."""
         return self.augment is not None and task in self.augment.tasks

@@ -73,7 +73,10 @@ def summary(runs: list[Resolved]) -> str:
 def time_needed(runs: list[Resolved], stored: Iterable[Run], host: str) -> str:
     """Say how long it will take, as far as stored runs tell."""
     specs = [run.spec for run in runs]
-    wanted = [Wanted(spec.group_hash(), spec.workload, spec.method.name, spec.train.epochs) for spec in specs]
+    wanted = [
+        Wanted(spec.group_hash(), spec.workload, spec.method.name, spec.train.epochs, spec.augmented_by)
+        for spec in specs
+    ]
     predicted: list[Predicted] = forecast(wanted, stored, host)
     basis = "" if predicted[0].wall_s is None else f" ({predicted[0].basis})"
     return f"time: {total_in_words(total(predicted))}{basis}"
