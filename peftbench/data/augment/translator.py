@@ -30,8 +30,9 @@ def find_model(name: str, revision: str | None) -> EncoderFiles:
         return find_encoder(EncoderSpec(name=name, revision=revision), local=True)
     except MissingError as error:
         reason = error.message.removeprefix(f"encoder {clean(name)}: ")
+        why = "which is not on this machine" if reason.startswith(("neither", "encoder.name")) else clean(reason, 200)
         raise MissingError(
-            f"back translation needs the model {clean(name)}, which is not on this machine ({clean(reason, 160)})",
+            f"back translation needs the model {clean(name)}, {why}",
             f"get it once: hf download {clean(name)}; or name a folder or another model: "
             "--set augment.backtranslate.model=DIR; or do without: --set augment.method=eda",
         ) from error

@@ -204,6 +204,12 @@ def test_a_model_that_is_not_here_is_named_with_what_to_do(name: str) -> None:
     assert f"hf download {name}" in caught.value.hint and "augment.method=eda" in caught.value.hint
 
 
+def test_a_pickle_checkpoint_is_refused_as_such(tmp_path: Path) -> None:
+    (tmp_path / "pytorch_model.bin").write_bytes(b"x")
+    with pytest.raises(MissingError, match="holds only a pickle checkpoint, which can run any code"):
+        BackTranslator(spec(tmp_path))
+
+
 def test_a_folder_without_a_translation_model_is_refused(tiny_encoder: Path) -> None:
     with pytest.raises(MissingError, match="transformers cannot load"):
         BackTranslator(spec(tiny_encoder)).translate(TEXTS)
