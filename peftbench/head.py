@@ -38,6 +38,16 @@ def build_head(task: TaskSpec, width: int, spec: RunSpec) -> nn.Sequential:
     return nn.Sequential(*modules, nn.Dropout(shape.dropout), _linear(width, task.outputs, spec.seed, task.name))
 
 
+def weights_of(head: nn.Module) -> dict[str, nn.Parameter]:
+    """Return a head's weights by plain names: `weight`, `bias`; with hidden layers `0.weight`, `0.bias` and so on."""
+    layers = [module for module in head.modules() if isinstance(module, nn.Linear)]
+    return {
+        f"{number}.{name}" if len(layers) > 1 else name: weight
+        for number, layer in enumerate(layers)
+        for name, weight in layer.named_parameters()
+    }
+
+
 def _linear(width: int, outputs: int, seed: int, *use: str) -> nn.Linear:
     """Return a linear layer, initialised as torch does."""
     linear = nn.Linear(width, outputs)

@@ -15,6 +15,7 @@ from torch import nn
 from peftbench.data.encode import encode_texts
 from peftbench.encoder import EncoderFiles, find_encoder, load_encoder
 from peftbench.errors import DataError, MissingError, PeftbenchError
+from peftbench.head import weights_of
 from peftbench.methods.options import LastLayerOptions
 from peftbench.model import MultitaskModel
 from peftbench.spec.model import RunSpec
@@ -72,17 +73,18 @@ class Source:
 
 
 def write_head(model: MultitaskModel, spec: RunSpec, task: TaskSpec, epoch: int, folder: Path) -> None:
-    """Write a task's head: its linear layer, and how a text becomes the vector that it takes."""
+    """Write a task's head: its linear layers, and how a text becomes the vector that it takes."""
     from safetensors.torch import save_file
 
     folder.mkdir(exist_ok=True)
-    linear = model.heads[task.name][-1]  # type: ignore[index]
-    weights = {"weight": linear.weight.detach().contiguous(), "bias": linear.bias.detach().contiguous()}
+    weights = {name: weight.detach().contiguous() for name, weight in weights_of(model.heads[task.name]).items()}
     save_file(weights, folder / HEAD_WEIGHTS, {"format": "pt"})
     about = {
         "task": task.name,
         "kind": task.kind,
         "outputs": task.outputs,
+        "head": spec.head.of(task.name).kind,
+        "activation": "gelu" if spec.head.of(task.name).kind == "mlp" else None,
         "texts": list(task.text),
         "label": task.label,
         "range": [task.low, task.high] if task.kind == "similarity" else None,
@@ -106,16 +108,17 @@ def read_head(model: MultitaskModel, task: str, folder: Path) -> None:
     from safetensors.torch import load_file
 
     path = folder / HEAD_WEIGHTS
-    linear = model.heads[task][-1]  # type: ignore[index]
+    wanted = weights_of(model.heads[task])
     try:
         found = load_file(path)
     except FileNotFoundError as error:
         raise MissingError(f"{path} is not there") from error
     except (SafetensorError, OSError) as error:
         raise DataError(f"{path} cannot be read: {clean(error, 200)}") from error
-    if {key: value.shape for key, value in found.items()} != {k: v.shape for k, v in linear.state_dict().items()}:
+    if {key: value.shape for key, value in found.items()} != {key: value.shape for key, value in wanted.items()}:
         raise DataError(f"{path} is no head of task {task}")
-    linear.load_state_dict(found)
+    for key, weight in wanted.items():
+        weight.data.copy_(found[key])
 
 
 def around(encoder: nn.Module, spec: RunSpec, task: TaskSpec, folder: Path) -> MultitaskModel:

@@ -92,7 +92,13 @@ def as_others_compute(encoder: nn.Module, folder: Path, source: Source) -> Tenso
     states = encoder.eval()(**batch).last_hidden_state
     mask = batch["attention_mask"].unsqueeze(-1)
     head = load_file(folder / "head.safetensors")
-    return (states * mask).sum(1) / mask.sum(1) @ head["weight"].T + head["bias"]
+    x = (states * mask).sum(1) / mask.sum(1)
+    if about["head"] == "linear":
+        return x @ head["weight"].T + head["bias"]
+    assert about["activation"] == "gelu"
+    for number in range(len(head) // 2):
+        x = (torch.nn.functional.gelu(x) if number else x) @ head[f"{number}.weight"].T + head[f"{number}.bias"]
+    return x
 
 
 @pytest.mark.parametrize("preset", [*THROUGH_OURS, *THROUGH_PEFT])
@@ -111,6 +117,17 @@ def test_peft_itself_loads_an_exported_adapter_and_computes_the_same(preset: str
         AutoModel.from_pretrained(source.spec.encoder.name), tmp_path / "out" / "sst", source
     )
     assert np.abs(pretrained.numpy() - expected["sst"]).max() > 100 * TOLERANCE  # the adapter does something
+
+
+def test_a_head_with_hidden_layers_goes_whole(tiny: Tiny, tmp_path: Path) -> None:
+    source = run_of(tiny, "lora-r12", tmp_path / "run", "head.kind=mlp", "head.width=9", "head.tasks.sst.layers=2")
+    export_peft(source, tmp_path / "out")
+    expected = native_logits(source)
+    for task in TASKS:
+        base = AutoModel.from_pretrained(source.spec.encoder.name)
+        model = peft.PeftModel.from_pretrained(base, str(tmp_path / "out" / task))
+        found = as_others_compute(model, tmp_path / "out" / task, source).numpy()
+        np.testing.assert_allclose(found, expected[task], atol=TOLERANCE, rtol=TOLERANCE)
 
 
 def adapter_config(folder: Path) -> dict[str, object]:
