@@ -19,6 +19,7 @@ from peftbench.cli import (
     jobs,
     pareto,
     predict,
+    report,
     run,
     runs,
     submit,
@@ -53,6 +54,7 @@ app.command("watch")(watch.watch)
 app.command("compare")(compare.compare)
 app.command("pareto")(pareto.pareto)
 app.command("augment")(augment.augment)
+app.add_typer(report.app, name="report")
 app.command("predict")(predict.predict)
 app.command("export")(interchange.export)
 app.command("import")(interchange.import_bundle)

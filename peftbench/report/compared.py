@@ -35,7 +35,7 @@ def page(result: Comparison, all_config: bool = False) -> Page:
     return Page(
         title=f"workload {clean(first.workload)} ({clean(first.encoder)}); scores on dev, best epoch; "
         f"baseline {clean(result.groups[0].label)}",
-        warnings=tuple(_unlike(result.groups, each) for each in result.unfair),
+        warnings=tuple(unlike(result.groups, each) for each in result.unfair),
         verdicts=tuple(Line(verdict(result, each), strong=True) for each in result.against),
         differences=(Line(f"differs, but does no harm: {', '.join(map(clean, harmless))}"),) if harmless else (),
         sheets=(
@@ -49,7 +49,8 @@ def page(result: Comparison, all_config: bool = False) -> Page:
     )
 
 
-def _unlike(groups: Sequence[Group], difference: Difference) -> Line:
+def unlike(groups: Sequence[Group], difference: Difference) -> Line:
+    """Return the line that names a setting in which groups differ unfairly, with each one's value."""
     values = ", ".join(
         f"{clean(one.label)}: {_setting(value)}" for one, value in zip(groups, difference.values, strict=True)
     )
@@ -84,7 +85,7 @@ def _quality(result: Comparison) -> Sheet:
     rows = []
     for place, (one, scores) in enumerate(zip(result.groups, result.scores, strict=True)):
         cells = [
-            _spread(scores.get(key), figures.score, place in result.best.get(key, ())) for key in (*chosen, *whole)
+            spread_cell(scores.get(key), figures.score, place in result.best.get(key, ())) for key in (*chosen, *whole)
         ]
         rows.append((name(clean(one.label)), _count(len(one.records)), *cells, _weights(one.first.weights_trainable)))
     heads = ("group", "runs", *(metric_name(task) for task in chosen), *(_HEADS[key] for key in whole), "trained")
@@ -106,8 +107,8 @@ def _resources(result: Comparison) -> Sheet:
     rows = [
         (
             name(clean(one.label)),
-            *(_spread(spent.its.get(task), figures.rate) for task in tasks),
-            *(_spread(spent.figures[key], write, place in result.best[key]) for key, _, write in shown),
+            *(spread_cell(spent.its.get(task), figures.rate) for task in tasks),
+            *(spread_cell(spent.figures[key], write, place in result.best[key]) for key, _, write in shown),
         )
         for place, (one, spent) in enumerate(zip(result.groups, result.spendings, strict=True))
     ]
@@ -141,7 +142,7 @@ def _costs(result: Comparison) -> Sheet:
     for place, (one, spent, ratio) in enumerate(zip(result.groups, result.spendings, ratios, strict=True)):
         cells = [name(clean(one.label))]
         for key, _, write in shown:
-            cells.append(_spread(spent.figures[key], write, place in result.best[key]))
+            cells.append(spread_cell(spent.figures[key], write, place in result.best[key]))
             found = ratio.get(key) if ratio else None
             cells.append(Cell(figures.share(found.ratio), found.ratio) if found else Cell(""))
         rows.append(tuple(cells))
@@ -154,9 +155,9 @@ def _dynamics(result: Comparison) -> Sheet:
         (
             name(clean(one.label)),
             Cell(f"{figures.ranged(of.best_epochs)} of {figures.ranged(of.epochs)}", figures.ranged(of.best_epochs)),
-            _spread(of.to_nearly, _epochs),
+            spread_cell(of.to_nearly, _epochs),
             _mean(of.gap_first),
-            _spread(of.gap_best, figures.score),
+            spread_cell(of.gap_best, figures.score),
             _mean(of.gap_last),
             _grows(of),
         )
@@ -177,7 +178,7 @@ def _epochs(value: float | None) -> str:
     return figures.NOTHING if value is None else f"{value:.1f}".removesuffix(".0")
 
 
-def _spread(of: Spread | None, write: Callable[[float | None], str], best: bool = False) -> Cell:
+def spread_cell(of: Spread | None, write: Callable[[float | None], str], best: bool = False) -> Cell:
     """Return a figure's cell: the mean over the runs, and of several their standard deviation."""
     if of is None:
         return Cell(figures.NOTHING)

@@ -32,11 +32,12 @@ class Sheet:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of text; `warning` is what a reader must not miss."""
+    """A line of text; `warning` is what a reader must not miss, `tag` a word that a page may colour it by."""
 
     text: str
     warning: bool = False
     strong: bool = False
+    tag: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,97 @@
+"""`peftbench report`: what stored runs say of the study, claim by claim."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from peftbench.cli.output import Database, Json, calm_numpy, database, one_format, print_json, show
+
+if TYPE_CHECKING:
+    from peftbench.analysis.groups import Group
+    from peftbench.report.study import Study
+    from peftbench.store.reader import Reader
+
+app = typer.Typer(help="Reports over all stored runs of a workload.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.callback()
+def root() -> None:
+    """Reports over all stored runs of a workload."""
+
+
+@app.command("study")
+def study(
+    workload: Annotated[
+        str | None, typer.Option("--workload", "-w", metavar="NAME", help="Of it; else of the newest finished run's.")
+    ] = None,
+    as_json: Json = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
+    as_latex: Annotated[bool, typer.Option("--latex", help="Print LaTeX tables.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print a line a figure.")] = False,
+    plain: Annotated[bool, typer.Option("--plain", help="No colours, 80 columns.")] = False,
+    db: Database = None,
+) -> None:
+    """Hold the study's claims against the stored groups: reproduced, contradicted or undecided, with the evidence.
+
+    The runs are those of `peftbench sweep study`; its tables stand beside the published figures, as far as these are
+    known.
+
+    Example: peftbench report study --workload quickstart
+    """
+    from peftbench.report import study as report
+    from peftbench.store.reader import Reader
+
+    calm_numpy()
+    written = one_format("report", {"json": as_json, "markdown": as_markdown, "latex": as_latex, "csv": as_csv})
+    with Reader(database(db)) as reader:
+        found = _held(_groups(reader, workload))
+    if written == "json":
+        print_json(report.as_json(found))
+    elif written is not None:
+        from peftbench.report.formats import FORMATS
+
+        print(FORMATS[written](report.page(found)), end="")
+    else:
+        from peftbench.report.terminal import Screen
+
+        show(Screen(report.page(found)), plain=plain)
+
+
+def _groups(reader: Reader, workload: str | None) -> list[Group]:
+    """Return the finished groups of a workload, or of the newest finished run's."""
+    from peftbench.analysis.choosing import finished_groups
+    from peftbench.analysis.groups import group
+    from peftbench.errors import MissingError, did_you_mean
+    from peftbench.text import clean
+
+    finished = [run for run in reader.runs() if run.state == "finished"]
+    if not finished:
+        raise MissingError("no run has finished yet", "start the study's: peftbench sweep study --seeds 3")
+    wanted = workload or finished[0].workload
+    known = sorted({run.workload for run in finished})
+    if wanted not in known:
+        raise MissingError(
+            f"no run on workload '{clean(wanted)}' has finished{did_you_mean(wanted, known)}",
+            f"workloads with finished runs: {', '.join(map(clean, known))}",
+        )
+    choices = finished_groups([run for run in finished if run.workload == wanted])
+    return [group(one.label, [reader.record(run, predictions=True) for run in one.runs]) for one in choices]
+
+
+def _held(groups: list[Group]) -> Study:
+    from peftbench.analysis.claims import findings
+    from peftbench.analysis.comparison import compare
+    from peftbench.analysis.study_groups import ROWS, study_groups
+    from peftbench.errors import MissingError
+    from peftbench.report.study import Study
+    from peftbench.text import clean
+
+    rows = study_groups(groups)
+    if not rows.rows:
+        raise MissingError(
+            f"no finished run on workload {clean(groups[0].first.workload)} is of a preset of the study",
+            f"its presets: {', '.join(ROWS)}; all of them: peftbench sweep study",
+        )
+    return Study(rows, findings(rows), compare(rows.all))
