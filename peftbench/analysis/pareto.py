@@ -58,6 +58,11 @@ class Front:
         return tuple(point.group.label for point in self.points if len(point.group.records) == 1)
 
 
+def memory_axis(groups: Sequence[Group]) -> str:
+    """Return the axis of the memory that was measured: a card's, or the process's."""
+    return "vram" if any(cost(record).vram_mib is not None for one in groups for record in one.records) else "rss"
+
+
 def pareto(groups: Sequence[Group], x: str, y: str = DEV_AVG) -> Front:
     """Return the front of groups with their predictions. `x` is one of AXES, `y` a task or Dev Avg."""
     left_out: list[tuple[str, str]] = []

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from peftbench.cli.output import Database, Json, calm_numpy, database, one_format, print_json, show
+from peftbench.cli.output import Database, Html, Json, calm_numpy, database, one_format, print_json, show, write_file
+from peftbench.cli.report import power_samples
 
 if TYPE_CHECKING:
     from peftbench.analysis.choosing import Choice
     from peftbench.analysis.comparison import Comparison
     from peftbench.store.reader import Reader
+    from peftbench.store.rows import SampleRow
 
 MOST = 20
 
@@ -39,6 +42,7 @@ def compare(
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
     as_latex: Annotated[bool, typer.Option("--latex", help="Print LaTeX tables.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print a line a figure.")] = False,
+    html: Html = None,
     plain: Annotated[bool, typer.Option("--plain", help="No colours, 80 columns.")] = False,
     db: Database = None,
 ) -> None:
@@ -51,13 +55,28 @@ def compare(
     from peftbench.store.reader import Reader
 
     calm_numpy()
-    written = one_format("compare", {"json": as_json, "markdown": as_markdown, "latex": as_latex, "csv": as_csv})
+    asked = {"json": as_json, "markdown": as_markdown, "latex": as_latex, "csv": as_csv, "html": html is not None}
+    written = one_format("compare", asked)
     with Reader(database(db)) as reader:
         choices = _chosen(reader, words, baseline, workload)
         result = _compared(reader, choices, metric or ())
+        samples = power_samples(reader, result.groups) if html is not None else {}
     if strict:
         refuse_unfair(result)
-    _print(result, choices, written, all_config, plain)
+    if html is not None:
+        _write_html(html, result, samples, all_config)
+    else:
+        _print(result, choices, written, all_config, plain)
+
+
+def _write_html(path: Path, result: Comparison, samples: dict[str, list[SampleRow]], all_config: bool) -> None:
+    from peftbench.analysis.samples import DEV_AVG
+    from peftbench.report.compared import page
+    from peftbench.report.gallery import of_groups
+    from peftbench.report.html import html
+
+    shown = DEV_AVG if DEV_AVG in result.metrics else result.metrics[0]
+    write_file("--html", path, html(page(result, all_config), of_groups(result.groups, samples, shown)))
 
 
 def _chosen(reader: Reader, words: list[str], baseline: str | None, workload: str | None) -> list[Choice]:

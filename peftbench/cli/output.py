@@ -22,6 +22,9 @@ Database = Annotated[
     Path | None,
     typer.Option("--db", metavar="FILE", help="The database; else PEFTBENCH_DB, else the platform's data folder."),
 ]
+Html = Annotated[
+    Path | None, typer.Option("--html", metavar="FILE", help="Write one HTML file that opens without a network.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -79,6 +82,21 @@ def one_format(command: str, asked: Mapping[str, bool]) -> str | None:
 def command(*words: str, db: Path | None) -> str:
     """Return a command as the user would type it, on the same database; names are cleaned."""
     return clean(shlex.join(["peftbench", *words, *(["--db", str(db)] if db else [])]))
+
+
+def write_file(option: str, path: Path, content: str | bytes) -> None:
+    """Write a file that a user asked for, and say where it is.
+
+    Raises:
+        MissingError: it cannot be written there.
+    """
+    from peftbench.errors import MissingError
+
+    try:
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+    except OSError as error:
+        raise MissingError(f"{option} {clean(path)}: cannot be written: {error.strerror or error}") from error
+    print(f"written: {clean(path)}")
 
 
 def print_json(value: Any) -> None:

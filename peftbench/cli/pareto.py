@@ -39,7 +39,7 @@ def pareto(
 
     Example: peftbench pareto --x weights
     """
-    from peftbench.analysis.pareto import AXES
+    from peftbench.analysis.pareto import AXES, memory_axis
     from peftbench.analysis.pareto import pareto as front_of
     from peftbench.errors import MissingError, UsageError, did_you_mean
     from peftbench.report import front as report
@@ -59,7 +59,7 @@ def pareto(
             f"--y: no metric '{clean(y)}'{did_you_mean(y, [*known, 'dev_avg'])}",
             f"metrics: {', '.join(map(clean, [*known, 'dev_avg']))}",
         )
-    found = front_of(groups, x or _measured(groups), y)
+    found = front_of(groups, x or memory_axis(groups), y)
     if not found.points:
         lacking = "; ".join(f"{clean(label)}: {clean(why)}" for label, why in found.left_out)
         raise MissingError(
@@ -101,10 +101,3 @@ def _groups(reader: Reader, words: list[str], workload: str | None) -> list[Grou
             "scores on different data say nothing about the methods; choose one with --workload",
         )
     return [group(one.label, [reader.record(run, predictions=True) for run in one.runs]) for one in choices]
-
-
-def _measured(groups: list[Group]) -> str:
-    """Return the memory that was measured: a card's, or the process's."""
-    from peftbench.analysis.resources import cost
-
-    return "vram" if any(cost(record).vram_mib is not None for one in groups for record in one.records) else "rss"

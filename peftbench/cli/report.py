@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from peftbench.cli.output import Database, Json, calm_numpy, database, one_format, print_json, show
+from peftbench.cli.output import Database, Html, Json, calm_numpy, database, one_format, print_json, show, write_file
 
 if TYPE_CHECKING:
     from peftbench.analysis.groups import Group
     from peftbench.report.study import Study
     from peftbench.store.reader import Reader
+    from peftbench.store.rows import SampleRow
 
 app = typer.Typer(help="Reports over all stored runs of a workload.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -30,6 +32,7 @@ def study(
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
     as_latex: Annotated[bool, typer.Option("--latex", help="Print LaTeX tables.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print a line a figure.")] = False,
+    html: Html = None,
     plain: Annotated[bool, typer.Option("--plain", help="No colours, 80 columns.")] = False,
     db: Database = None,
 ) -> None:
@@ -44,9 +47,17 @@ def study(
     from peftbench.store.reader import Reader
 
     calm_numpy()
-    written = one_format("report", {"json": as_json, "markdown": as_markdown, "latex": as_latex, "csv": as_csv})
+    asked = {"json": as_json, "markdown": as_markdown, "latex": as_latex, "csv": as_csv, "html": html is not None}
+    written = one_format("report", asked)
     with Reader(database(db)) as reader:
         found = _held(_groups(reader, workload))
+        samples = power_samples(reader, found.groups.all) if html is not None else {}
+    if html is not None:
+        from peftbench.report.gallery import of_study
+        from peftbench.report.html import html as document
+
+        write_file("--html", html, document(report.page(found), of_study(found.groups, samples)))
+        return
     if written == "json":
         print_json(report.as_json(found))
     elif written is not None:
@@ -57,6 +68,11 @@ def study(
         from peftbench.report.terminal import Screen
 
         show(Screen(report.page(found)), plain=plain)
+
+
+def power_samples(reader: Reader, groups: Sequence[Group]) -> dict[str, list[SampleRow]]:
+    """Return the meters' samples of each group's first run, by the run's id."""
+    return {one.first.id: reader.samples(one.first.id) for one in groups}
 
 
 def _groups(reader: Reader, workload: str | None) -> list[Group]:

@@ -42,3 +42,19 @@ def test_runs_of_other_presets_alone_are_no_study(tmp_path: Path) -> None:
     fill(tmp_path / "runs.db", "ia3", 0)
     code, message = failed("report", "study", "--db", tmp_path / "runs.db")
     assert (code, "of a preset of the study" in message) == (3, True)
+
+
+def test_html_is_written_and_says_where(db: Path, tmp_path: Path) -> None:
+    out = tmp_path / "report.html"
+    done = cli("report", "study", "--html", out, "--db", db)
+    assert done.output == f"written: {out}\n"
+    assert out.read_text("utf-8").startswith("<!DOCTYPE html>")
+    compared = cli("compare", "lora-r12", "dora-r12", "--html", out, "--db", db)
+    assert compared.exit_code == 0
+    assert "dora-r12 against lora-r12" in out.read_text("utf-8")
+
+
+def test_html_that_cannot_be_written_is_an_error(db: Path, tmp_path: Path) -> None:
+    code, message = failed("report", "study", "--html", tmp_path / "no" / "x.html", "--db", db)
+    assert (code, "cannot be written" in message) == (3, True)
+    assert failed("compare", "lora-r12", "dora-r12", "--html", tmp_path / "x", "--json", "--db", db)[0] == 2

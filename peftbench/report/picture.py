@@ -1,0 +1,87 @@
+"""What a picture of runs shows, before it is drawn: as SVG in a report, by matplotlib into a file, or in a terminal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_ROOM = 0.2  # of a score, which is what has intervals: so far out these are shown in any case
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """Points on two axes, joined or not, each with an interval where `lows` and `highs` are given.
+
+    `colour` is a place in a palette; curves of one thing share it. A y that is None is a gap. A curve without a name is
+    in no legend; with `labelled`, its name stands beside its last point instead.
+    """
+
+    name: str
+    xs: tuple[float, ...]
+    ys: tuple[float | None, ...]
+    colour: int = 0
+    dashed: bool = False
+    joined: bool = True
+    marked: bool = True
+    hollow: bool = False
+    labelled: bool = False
+    lows: tuple[float, ...] = ()
+    highs: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A stack of parts, in the order of the picture's `parts`."""
+
+    name: str
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """Curves on common axes, or bars of parts. `ticks` name values of x where a plain scale would not do.
+
+    `empty` says why there is nothing to draw; `notes` how to read it.
+    """
+
+    key: str
+    title: str
+    x_label: str
+    y_label: str
+    curves: tuple[Curve, ...] = ()
+    parts: tuple[str, ...] = ()
+    bars: tuple[Bar, ...] = ()
+    ticks: tuple[tuple[float, str], ...] = ()
+    whole_x: bool = False
+    from_zero: bool = False
+    notes: tuple[str, ...] = ()
+    empty: str | None = None
+
+
+def nothing(key: str, title: str, why: str) -> Picture:
+    """Return a picture that says why it is empty."""
+    return Picture(key, title, "", "", empty=why)
+
+
+def bounds(picture: Picture) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Return the ranges of x and y, with some room around what is drawn; wide intervals are cut."""
+    xs = [*(x for curve in picture.curves for x in curve.xs), *(value for value, _ in picture.ticks)]
+    ys = [y for curve in picture.curves for y in curve.ys if y is not None]
+    return _roomy(xs, 0.03, False), _roomy(_with_intervals(picture, ys), 0.06, picture.from_zero)
+
+
+def _with_intervals(picture: Picture, ys: list[float]) -> list[float]:
+    """Intervals that are many times wider than what is compared would flatten it: they run out of the picture."""
+    ends = [end for curve in picture.curves for end in (*curve.lows, *curve.highs)]
+    if not ends or not ys:
+        return ys
+    room = max(2 * (max(ys) - min(ys)), _ROOM)
+    return [*ys, *(min(max(end, min(ys) - room), max(ys) + room) for end in ends)]
+
+
+def _roomy(values: list[float], room: float, from_zero: bool) -> tuple[float, float]:
+    low, high = min(values, default=0.0), max(values, default=1.0)
+    if from_zero:
+        return 0.0, high * (1 + room) if high > 0 else 1.0
+    if low == high:
+        return low - 0.5, high + 0.5
+    return low - room * (high - low), high + room * (high - low)
