@@ -42,6 +42,8 @@ def loaded_by(*arguments: str) -> list[str]:
         ("sweeps",),
         ("sweep", "study", "--dry-run"),
         ("compare", "a", "b"),
+        ("report", "study"),
+        ("plot", "curves", "--out", "x.svg"),
         ("export", "a", "out", "--format", "peft"),
         ("import", "none.zip"),
         ("estimate", "--help"),

@@ -18,6 +18,7 @@ from peftbench.cli import (
     interchange,
     jobs,
     pareto,
+    plot,
     predict,
     report,
     run,
@@ -54,6 +55,7 @@ app.command("watch")(watch.watch)
 app.command("compare")(compare.compare)
 app.command("pareto")(pareto.pareto)
 app.command("augment")(augment.augment)
+app.command("plot")(plot.plot)
 app.add_typer(report.app, name="report")
 app.command("predict")(predict.predict)
 app.command("export")(interchange.export)

@@ -52,13 +52,8 @@ def pareto(
     if x is not None and x not in AXES:
         raise UsageError(f"--x: no cost '{clean(x)}'{did_you_mean(x, AXES)}", f"costs: {', '.join(AXES)}")
     with Reader(database(db)) as reader:
-        groups = _groups(reader, words or [], workload)
-    known = dict.fromkeys(task for one in groups for task in one.records[0].tasks)
-    if y not in (*known, "dev_avg"):
-        raise UsageError(
-            f"--y: no metric '{clean(y)}'{did_you_mean(y, [*known, 'dev_avg'])}",
-            f"metrics: {', '.join(map(clean, [*known, 'dev_avg']))}",
-        )
+        groups = finished_or_named(reader, words or [], workload, "pareto")
+    metric_of("--y", y, groups)
     found = front_of(groups, x or memory_axis(groups), y)
     if not found.points:
         lacking = "; ".join(f"{clean(label)}: {clean(why)}" for label, why in found.left_out)
@@ -76,8 +71,31 @@ def pareto(
         show(Screen(report.page(found)), plain=plain)
 
 
-def _groups(reader: Reader, words: list[str], workload: str | None) -> list[Group]:
-    """Return the groups asked for, or all finished ones of one workload."""
+def metric_of(option: str, name: str, groups: list[Group]) -> None:
+    """See that a metric is Dev Avg or a task of the groups.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    from peftbench.errors import UsageError, did_you_mean
+    from peftbench.text import clean
+
+    known = [*dict.fromkeys(task for one in groups for task in one.records[0].tasks), "dev_avg"]
+    if name not in known:
+        raise UsageError(
+            f"{option}: no metric '{clean(name)}'{did_you_mean(name, known)}",
+            f"metrics: {', '.join(map(clean, known))}",
+        )
+
+
+def finished_or_named(reader: Reader, words: list[str], workload: str | None, command: str) -> list[Group]:
+    """Return the groups asked for, or all finished ones of one workload.
+
+    Raises:
+        MissingError: there is none.
+        UsageError: they are too many, or a word fits several.
+        RefusedError: they are of different workloads.
+    """
     from peftbench.analysis.choosing import choose_all, finished_groups
     from peftbench.analysis.groups import group
     from peftbench.errors import MissingError, RefusedError, UsageError
@@ -93,7 +111,7 @@ def _groups(reader: Reader, words: list[str], workload: str | None) -> list[Grou
             raise MissingError("no run has finished yet", "start one: peftbench run --preset lora-r12")
         choices = finished_groups([run for run in finished if run.workload == finished[0].workload])
     if len(choices) > MOST:
-        raise UsageError(f"pareto takes up to {MOST} groups, not {len(choices)}", "name some of them")
+        raise UsageError(f"{command} takes up to {MOST} groups, not {len(choices)}", "name some of them")
     workloads = sorted({run.workload for one in choices for run in one.runs})
     if len(workloads) > 1:
         raise RefusedError(

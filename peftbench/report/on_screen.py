@@ -1,0 +1,108 @@
+"""A picture in a terminal: curves as the dashboard draws them, bars of blocks, and intervals as a table below."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.table import Table
+from rich.text import Text
+
+from peftbench.plot import BRAILLE, Chart, Glyphs, Range, Series, draw
+from peftbench.plot.rich_lines import rich_lines
+from peftbench.report import figures
+from peftbench.report.layout import plain_table
+from peftbench.report.picture import Curve, Picture, bounds
+
+HEIGHT = 20
+_COLOURS = (
+    "cyan",
+    "yellow",
+    "green",
+    "magenta",
+    "blue",
+    "red",
+    "bright_cyan",
+    "bright_yellow",
+    "bright_green",
+    "white",
+)
+_BLOCKS, _LETTERS = "█▓▒░·", "#=+-."
+_NAME = 24
+
+
+class Drawn:
+    """A picture that fits whatever console it is printed on."""
+
+    def __init__(self, picture: Picture, glyphs: Glyphs = BRAILLE, height: int = HEIGHT) -> None:
+        self.picture, self.glyphs, self.height = picture, glyphs, height
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        picture, width = self.picture, options.max_width
+        if picture.empty is not None:
+            yield Text(f"{picture.title}: {picture.empty}")
+            return
+        if picture.bars:
+            yield from _bars(picture, width, self.glyphs)
+        else:
+            yield from rich_lines(draw(chart(picture), width, self.height, self.glyphs))
+            if any(curve.lows for curve in picture.curves):
+                yield Text("")
+                yield _intervals(picture)
+        for note in picture.notes:
+            yield Text(note, style="dim")
+
+
+def chart(picture: Picture) -> Chart:
+    """Return the curves as a terminal's chart. A scale with ticks of its own (ranks) is told in its label."""
+    x, y = (Range(*ends) for ends in bounds(picture))
+    label = f"{picture.x_label}, log 2" if picture.ticks else picture.x_label
+    return Chart(
+        tuple(_series(curve) for curve in picture.curves),
+        x=x,
+        y=y,
+        title=picture.title,
+        x_label=label,
+        whole_x=picture.whole_x,
+        legend_rows=4,
+    )
+
+
+def _series(curve: Curve) -> Series:
+    marker = curve.colour if curve.marked else None
+    return Series(curve.name, curve.xs, curve.ys, _COLOURS[curve.colour % len(_COLOURS)], curve.dashed, marker)
+
+
+def _intervals(picture: Picture) -> Table:
+    names = {round(value, 6): text for value, text in picture.ticks}
+    rows: list[Sequence[str]] = []
+    for curve in picture.curves:
+        for x, y, low, high in zip(curve.xs, curve.ys, curve.lows, curve.highs, strict=False):
+            at = min(names, key=lambda value: abs(value - x), default=None)
+            text = names[at] if at is not None else f"{x:g}"
+            rows.append((curve.name, text, figures.score(y), f"[{figures.score(low)}, {figures.score(high)}]"))
+    return plain_table(("", picture.x_label, picture.y_label, "95 % interval"), rows)
+
+
+def _bars(picture: Picture, width: int, glyphs: Glyphs) -> list[Text]:
+    marks = _LETTERS if glyphs.letters else _BLOCKS
+    longest = max(sum(bar.values) for bar in picture.bars) or 1.0
+    left = min(max(len(bar.name) for bar in picture.bars), _NAME)
+    room = max(width - left - 10, 10)
+    lines = [Text(f"{picture.title}, {picture.x_label}", style="bold")]
+    for bar in picture.bars:
+        line = Text(f"{_cut(bar.name, left):<{left}} ", no_wrap=True)
+        done, total = 0, 0.0
+        for place, value in enumerate(bar.values):
+            total += value
+            cells = round(total / longest * room) - done
+            line.append(marks[place % len(marks)] * cells, style=_COLOURS[place % len(_COLOURS)])
+            done += cells
+        line.append(f" {figures.mib(total)}")
+        lines.append(line)
+    lines.append(Text("  ".join(f"{marks[place % len(marks)]} {name}" for place, name in enumerate(picture.parts))))
+    return lines
+
+
+def _cut(name: str, width: int) -> str:
+    return name if len(name) <= width else name[: width - 1] + "…"
