@@ -63,6 +63,8 @@ def drawn(picture: Picture, written: Format) -> bytes:
 def _curves(axes: Axes, picture: Picture) -> None:
     for curve in picture.curves:
         _curve(axes, curve)
+    from matplotlib.ticker import MaxNLocator
+
     (x_low, x_high), (y_low, y_high) = bounds(picture)
     axes.set_xlim(x_low, x_high)
     axes.set_ylim(y_low, y_high)
@@ -72,7 +74,7 @@ def _curves(axes: Axes, picture: Picture) -> None:
     if picture.ticks:
         axes.set_xticks([value for value, _ in picture.ticks], [_plain(text) for _, text in picture.ticks])
     elif picture.whole_x:
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _curve(axes: Axes, curve: Curve) -> None:
