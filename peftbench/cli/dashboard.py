@@ -23,7 +23,7 @@ Theme = Annotated[
         "--theme", metavar="NAME", help="Colours: textual-dark, textual-light, ansi-dark, ...; else TEXTUAL_THEME."
     ),
 ]
-Ascii = Annotated[bool, typer.Option("--ascii", help="Draw with ASCII characters only.")]
+Ascii = Annotated[bool, typer.Option("--ascii", help="Draw charts and signs with ASCII characters only.")]
 
 
 def dashboard(db: Path | None, theme: str | None, ascii_only: bool) -> None:

@@ -25,7 +25,7 @@ def stop(database: Path, run: Run) -> State | None:
     The worker hears it several times a second and writes a checkpoint; where it does not, the runner sends SIGTERM
     and at last SIGKILL. Returns the state that the run is in now.
     """
-    with Writer(database) as writer:
+    with Writer(database, create=False) as writer:
         state = writer.request_stop(run.id)
     if state is not None and state != "stopped":
         ensure_runner(database)
@@ -63,7 +63,7 @@ def resume(database: Path, run: Run) -> None:
         keep(run_folder(database, run.id))  # before it is queued: it may be started at once
     except OSError as error:
         raise MissingError(f"run {run.name} ({run.id}): its folder cannot be written: {error}") from error
-    with Writer(database) as writer:
+    with Writer(database, create=False) as writer:
         if not writer.back_to_queue(run, "resumed", first=False, by_itself=False):
             raise UsageError(f"run {run.name} ({run.id}) was resumed by somebody else at the same time")
     ensure_runner(database)
@@ -79,5 +79,6 @@ def retry(database: Path, run: Run, overrides: Sequence[str] = ()) -> str:
     from peftbench.spec.resolve import changed
 
     resolved = changed(run.spec_json, run.origins, overrides)
+    Writer(database, create=False).__exit__(None, None, None)  # not into a new one, where the run's own is gone
     (run_id,) = enqueue(database, [resolved], sweep=run.sweep, meter_settings=run.meter_settings, settings=run.settings)
     return run_id

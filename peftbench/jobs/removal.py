@@ -18,8 +18,9 @@ def remove(database: Path, runs: Sequence[Run]) -> None:
 
     Raises:
         UsageError: one is going on; those before it are deleted.
+        MissingError: the database is not there.
     """
-    with Writer(database) as writer:
+    with Writer(database, create=False) as writer:
         for run in runs:
             if state_shown(run) == "lost":
                 writer.end(run, "lost", "its worker is gone without a word", failure="signal", exit_code=EXIT_FAILED)

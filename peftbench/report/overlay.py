@@ -139,5 +139,5 @@ def _nothing(curves: Sequence[Curves], axis: Axis) -> str:
     if not curves:
         return "pin a run with the space bar to see its curves"
     if axis == "energy" and any(one.of.record.epochs for one in curves):
-        return "no energy was measured on this card"
+        return "no energy was measured"
     return "no epoch has ended yet"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from peftbench.plot import Chart, Range, Series
+from peftbench.plot.decimate import known
 from peftbench.report.overlay import Pinned
 from peftbench.store.rows import ACTIVE_STATES, SampleRow
 
@@ -71,7 +72,7 @@ def strip_chart(strip: Strip, runs: Sequence[Sampled], now_s: float, window_s: i
         xs = [sample.at_s - end_s for sample in run.samples]
         ys = [strip.value(sample) for sample in run.samples]
         name, color = run.of.record.run.name, run.of.color
-        last = next((y for y in reversed(ys) if y is not None), None)
+        last = next((y for y in map(known, reversed(ys)) if y is not None), None)
         latest += [] if last is None else [_short(last)]
         curves.append(Series(name, *_ascending(xs, ys), color))
         if strip.of_card and any(sample.throttled for sample in run.samples):
@@ -113,5 +114,5 @@ def _ascending(xs: list[float], ys: list[float | None]) -> tuple[list[float], li
 
 def _from_zero(curves: Sequence[Series]) -> Range | None:
     """Return a range from 0 to a little more than the highest value: a meter's level counts, not only its change."""
-    highest = max((y for curve in curves for y in curve.ys if y is not None), default=0.0)
+    highest = max((y for curve in curves for y in map(known, curve.ys) if y is not None), default=0.0)
     return Range(0.0, highest * 1.1) if highest > 0 else Range(0.0, 1.0)

@@ -11,7 +11,7 @@ from peftbench.jobs.liveness import state_shown
 from peftbench.plot import Glyphs
 from peftbench.report import figures
 from peftbench.report.tables import STATE_STYLE
-from peftbench.store.rows import THROTTLING, Progress, RunRecord, SampleRow, reasons
+from peftbench.store.rows import ACTIVE_STATES, THROTTLING, Progress, RunRecord, SampleRow, reasons
 from peftbench.text import clean
 
 Field = tuple[str, str]  # a text and its style
@@ -43,6 +43,8 @@ def progress_line(
 ) -> list[Text]:
     """Return what a run that goes on is at: phase, bar, pace, share of the whole, time left."""
     state = state_shown(record.run)
+    if progress is not None and state not in ACTIVE_STATES:
+        return []  # its worker is gone: what it said last is no more
     if progress is None:
         waiting = {"running": "loading data and model", "starting": "waiting for its worker"}
         return [Text(waiting[state])] if state in waiting else []

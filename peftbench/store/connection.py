@@ -36,12 +36,18 @@ def open_for_reading(path: Path) -> sqlite3.Connection | None:
     return _connect(f"{path.resolve().as_uri()}?mode=ro", path)
 
 
-def open_for_writing(path: Path) -> sqlite3.Connection:
+def open_for_writing(path: Path, create: bool = True) -> sqlite3.Connection:
     """Open the database, created and migrated where needed.
+
+    Args:
+        path: the file.
+        create: make it where it is not there; else that is an error.
 
     Raises:
         MissingError: as `open_for_reading`; or the folder or file cannot be written.
     """
+    if not create and not path.exists():
+        raise MissingError(f"database {path} is not there (any more)", "choose another with --db FILE")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

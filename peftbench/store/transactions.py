@@ -22,9 +22,9 @@ class Transactions:
         MissingError: the database cannot be opened for writing.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, create: bool = True) -> None:
         self.path = path
-        self._connection = open_for_writing(path)
+        self._connection = open_for_writing(path, create)
         self._durable = False
 
     def __enter__(self) -> Self:

@@ -41,7 +41,7 @@ ACTIONS = (
     ),
     Action("open", "enter", "Open", "Everything of the run", "peftbench show RUN", shown=False),
     Action("window", "w", "Window", "One, five or thirty minutes of the meters, or the whole run", shown=False),
-    Action("order", "o", "Order", "The newest first, the best, or by name", "peftbench runs", shown=False),
+    Action("order", "o", "Order", "The newest first, the best, the active, or by name", "peftbench runs", shown=False),
     Action("retry", "R", "Retry", "The run's spec once more from the start", "peftbench retry RUN", shown=False),
     Action(
         "delete",

@@ -27,7 +27,7 @@ def stop(database: Path, run: Run) -> str:
 def resume(database: Path, run: Run) -> str:
     """Queue a run to go on."""
     control.resume(database, run)
-    return f"{run.name} is queued, to go on from its last checkpoint"
+    return f"{run.name} is queued, to go on from where it has a checkpoint"
 
 
 def retry(database: Path, run: Run) -> str:
@@ -47,12 +47,14 @@ def export(database: Path, run: Run, what: str, out: str) -> str:
     Raises:
         PeftbenchError: it could not be written.
     """
-    words = [sys.executable, "-P", "-m", "peftbench", "export", run.id, out, "--format", what, "--db", str(database)]
+    path = str(Path(out).expanduser())
+    options = ["--format", what, "--db", str(database)]
+    words = [sys.executable, "-P", "-m", "peftbench", "export", *options, "--", run.id, path]
     done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
     if done.returncode:
-        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()] or ["no reason given"]
-        raise PeftbenchError(f"not exported: {lines[0].removeprefix('error: ')}", " ".join(lines[1:]) or None)
-    return f"{run.name}: written to {out}"
+        first = next((line.strip() for line in done.stderr.splitlines() if line.strip()), "no reason given")
+        raise PeftbenchError(f"not exported: {first.removeprefix('error: ')}")
+    return f"{run.name}: written to {path}"
 
 
 def queue_demo(database: Path) -> str:

@@ -41,8 +41,8 @@ class Host(App[int]):
 
     @property
     def can_act(self) -> bool:
-        """Whether runs can be started and stopped here: not in a replay."""
-        return not self.showing
+        """Whether runs can be started and stopped here: not in a replay, nor in a database that cannot be read."""
+        return not self.showing and not self.snapshot.broken
 
     def want(self, wanted: Wanted) -> None:
         """Read this from now on."""

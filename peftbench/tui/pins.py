@@ -42,6 +42,16 @@ class Pins:
         self._coming |= set(run_ids)
         self._choose([*self.places, *(run_id for run_id in run_ids if run_id not in self.places)][-MOST_PINNED:])
 
+    def places_of(self, run_ids: Sequence[str]) -> dict[str, int]:
+        """Return a place for each run: its own where it is pinned, else one that no other has."""
+        found = {run_id: self.places[run_id] for run_id in run_ids if run_id in self.places}
+        for run_id in run_ids:
+            if run_id not in found:
+                found[run_id] = next(
+                    place for place in range(len(run_ids) + MOST_PINNED) if place not in found.values()
+                )
+        return found
+
     def _choose(self, chosen: Sequence[str]) -> None:
         self.wanted = tuple(chosen)
         self._keep(chosen)

@@ -49,14 +49,15 @@ def plan(form: Form) -> list[Resolved]:
         UsageError: naming the field or key, the value and what is allowed.
     """
     overrides, data = _words("overrides", form.overrides), _words("data", form.data)
+    if any(word.partition("=")[0].strip() == "seed" for word in overrides):
+        raise UsageError("overrides: the seed has a field of its own", "first seed")
     first = _whole("seed", form.seed or "0", 0)
     count = _whole("seeds", form.seeds or "1", 1)
     if count > _MOST_SEEDS:
         raise UsageError(f"seeds {count}: at most {_MOST_SEEDS:,} in one group")
-    return [
-        resolve(form.preset, form.workload, data=data, overrides=overrides, seed=seed)
-        for seed in range(first, first + count)
-    ]
+    one = resolve(form.preset, form.workload, data=data, overrides=overrides, seed=first)
+    seeds = range(first, first + count)
+    return [Resolved(one.spec.model_copy(update={"seed": seed}), one.origins) for seed in seeds]
 
 
 def summary(runs: list[Resolved]) -> str:
@@ -64,9 +65,10 @@ def summary(runs: list[Resolved]) -> str:
     spec = runs[0].spec
     tasks = ", ".join(task.name for task in spec.tasks)
     many = f"{len(runs)} runs, seeds {spec.seed} to {runs[-1].spec.seed}" if len(runs) > 1 else f"seed {spec.seed}"
+    epochs = f"{spec.train.epochs} epoch{'s' * (spec.train.epochs != 1)}"
     return clean(
-        f"{spec.method.name} on {spec.workload} ({spec.encoder.name}): {tasks}; {spec.train.epochs} epochs"
-        f" of batches of {spec.train.batch_size}, {spec.precision}; {many}"
+        f"{spec.method.name} on {spec.workload} ({spec.encoder.name}): {tasks}; {epochs} of batches of"
+        f" {spec.train.batch_size}, {spec.precision}; {many}"
     )
 
 

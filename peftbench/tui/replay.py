@@ -102,9 +102,7 @@ class ReplaySource:
         )
         step = round(share * steps)
         moment = datetime.fromtimestamp(now_s).astimezone().isoformat(timespec="milliseconds")
-        return Progress(
-            min(epoch, run.epochs_planned), f"epoch {epoch}", None, step, steps, before + step, whole, None, moment
-        )
+        return Progress(min(epoch, run.epochs_planned), "train", None, step, steps, before + step, whole, None, moment)
 
 
 def _unix(moment: str) -> float:

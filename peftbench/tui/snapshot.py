@@ -43,12 +43,13 @@ class Detail:
 class Wanted:
     """What the screens want to know of beside the list of all runs.
 
-    `pinned`: runs to read whole, in the order of their markers; None: those that the source finds worth it. `window_s`:
-    so many seconds of samples; None: all of the run, summed up. `shown`: runs whose figures come first.
+    `pinned`: runs to read whole, in the order of their markers; None: those the source finds worth it. `looked_at`:
+    others to read whole. `window_s`: so many seconds of samples; None: all of the run, summed up. `shown`: runs whose
+    figures come first.
     """
 
     pinned: tuple[str, ...] | None = None
-    selected: str | None = None
+    looked_at: tuple[str, ...] = ()
     window_s: int | None = 300
     shown: tuple[str, ...] = ()
 
@@ -58,7 +59,7 @@ class Snapshot:
     """The dashboard's world.
 
     `problem` says why the runs cannot be read (now); the lines are then those of before. `details` has the pinned runs,
-    in their order, and the selected one.
+    in their order, and those looked at.
     """
 
     now_s: float
@@ -68,6 +69,7 @@ class Snapshot:
     machine: Machine = field(default_factory=Machine)
     problem: str | None = None
     read: bool = True  # False: nothing was read yet
+    broken: bool = False  # the runs cannot be read at all, now
 
     def line(self, run_id: str | None) -> Line | None:
         """Return a run's line; None where it is not there (any more)."""

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -71,7 +72,7 @@ class StoreSource:
         except PeftbenchError as error:
             self._close_reader()
             said = error.message + (f" ({error.hint})" if error.hint else "")
-            self._last = replace(self._last, now_s=self.clock(), machine=machine, problem=said, read=True)
+            self._last = replace(self._last, now_s=self.clock(), machine=machine, problem=said, read=True, broken=True)
         return self._last
 
     def close(self) -> None:
@@ -84,22 +85,46 @@ class StoreSource:
         assert self._reader is not None
         reader = self._reader
         if problem is not None:
-            return replace(self._last, now_s=self.clock(), machine=machine, problem=problem, read=True)
+            return replace(self._last, now_s=self.clock(), machine=machine, problem=problem, read=True, broken=True)
         marks = reader.marks()
         for run_id, mark in marks.items():
-            if self._marks.get(run_id) != mark and (run := reader.get(run_id)) is not None:
-                self._runs[run_id], self._marks[run_id] = run, mark
-                self._stale.add(run_id)
-        for gone in self._runs.keys() - marks.keys():
-            for known in (self._runs, self._marks, self._figures, self._records, self._samples):
-                known.pop(gone, None)
-            self._stale.discard(gone)
+            if self._marks.get(run_id) != mark:
+                self._marks[run_id] = mark
+                self._take(reader, run_id)
+        for gone in self._marks.keys() - marks.keys():
+            self._drop(gone)
+            del self._marks[gone]
         runs = [self._runs[run_id] for run_id in marks if run_id in self._runs]
         pinned = self._pinned(wanted, runs)
         details = self._details(reader, wanted, pinned)
         self._predict(runs)
         lines = self._lines(reader, wanted, runs, details)
-        return Snapshot(self.clock(), lines, pinned, details, machine)
+        return Snapshot(self.clock(), lines, pinned, details, machine, problem=self._told_odd())
+
+    def _take(self, reader: Reader, run_id: str) -> None:
+        """Read a run's row anew; of one that makes no sense remember why."""
+        self._drop(run_id)
+        try:
+            run = reader.get(run_id)
+            if run is not None:
+                check(run)
+                self._runs[run_id] = run
+                self._stale.add(run_id)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            self._odd[run_id] = f"{type(error).__name__}: {error}"
+
+    def _drop(self, run_id: str) -> None:
+        for known in (self._runs, self._figures, self._records, self._odd):
+            known.pop(run_id, None)
+        self._stale.discard(run_id)
+        self._whole.discard(run_id)
+
+    def _told_odd(self) -> str | None:
+        if not self._odd:
+            return None
+        run_id, why = next(iter(self._odd.items()))
+        more = f" and {len(self._odd) - 1} more" if len(self._odd) > 1 else ""
+        return f"left out: run {run_id}{more}: what is stored of it cannot be read ({why})"
 
     def _open(self) -> str | None:
         """Open the database where it is not, or where its file is another one by now; say what is wrong with it."""
@@ -133,6 +158,8 @@ class StoreSource:
         self._figures: dict[str, Figures] = {}
         self._samples: dict[str, tuple[int | None, list[SampleRow]]] = {}
         self._times: dict[str, float | None] = {}
+        self._odd: dict[str, str] = {}  # runs whose rows make no sense, and why
+        self._whole: set[str] = set()  # ended runs whose last samples have been read
         self._stale: set[str] = set()  # runs of which the record or the figures are older than their row
         self._predicted_at = float("-inf")
 
@@ -149,11 +176,11 @@ class StoreSource:
 
     def _details(self, reader: Reader, wanted: Wanted, pinned: tuple[str, ...]) -> dict[str, Detail]:
         found: dict[str, Detail] = {}
-        for run_id in dict.fromkeys((*pinned, *([wanted.selected] if wanted.selected else []))):
+        for run_id in dict.fromkeys((*pinned, *wanted.looked_at)):
             if run_id not in self._runs:
                 continue
             record = self._record(reader, run_id)
-            progress = reader.progress(run_id) if record.run.state in ACTIVE_STATES else None
+            progress = reader.progress(run_id) if state_shown(record.run) in ACTIVE_STATES else None
             found[run_id] = Detail(record, progress, tuple(self._window(reader, wanted, run_id)))
         self._records = {run_id: self._records[run_id] for run_id in found}
         return found
@@ -177,13 +204,15 @@ class StoreSource:
                 if wanted.window_s is None
                 else reader.samples(run_id, last=wanted.window_s)
             )
-        elif active:
+        elif run_id not in self._whole:
             new = reader.samples(run_id, after=held[-1].sequence, last=wanted.window_s or MOST_POINTS)
             held = [*held, *new]
             if wanted.window_s is None and len(held) > 2 * MOST_POINTS:
                 held = reader.sample_summary(run_id, MOST_POINTS)
             elif wanted.window_s is not None:
                 held = held[-wanted.window_s :]
+        if not active:
+            self._whole.add(run_id)
         self._samples[run_id] = (wanted.window_s, held)
         return held
 
@@ -209,7 +238,7 @@ class StoreSource:
                 continue
             if run.id not in shown and time.monotonic() - begun > _BUDGET_S:
                 return
-            self._figures[run.id] = _figures(reader.record(run)) if run.epochs_done else Figures()
+            self._figures[run.id] = _figures(reader.record(run)) if run.started_at else Figures()
             self._stale.discard(run.id)
 
     def _line(self, reader: Reader, run: Run, detail: Detail | None) -> Line:
@@ -218,6 +247,9 @@ class StoreSource:
         figures = self._figures.get(run.id, Figures())
         if run.state == "queued":
             return Line(run, run.state, None, replace(figures, left_s=self._times.get(run.id)))
+        state = state_shown(run)
+        if state not in ACTIVE_STATES:  # nobody wrote it yet: what its worker said last is no more
+            return Line(run, state, None, figures)
         progress = detail.progress if detail else reader.progress(run.id)
         record = detail.record if detail else RunRecord(run)
         left_s = time_left_s(record, progress) if progress else None
@@ -228,7 +260,22 @@ class StoreSource:
             vram = last.vram_mib if figures.vram_mib is None else figures.vram_mib
             rss = last.rss_mib if figures.rss_mib is None else figures.rss_mib
             figures = replace(figures, energy_j=last.energy_j, vram_mib=vram, rss_mib=rss)
-        return Line(run, state_shown(run), progress, replace(figures, left_s=left_s))
+        return Line(run, state, progress, replace(figures, left_s=left_s))
+
+
+def check(run: Run) -> None:
+    """See that what a screen needs of a run's row is what it should be.
+
+    Raises:
+        AttributeError, KeyError, TypeError, ValueError: it is not.
+    """
+    if not all(isinstance(task, str) for task in RunRecord(run).tasks):
+        raise ValueError("the names of its tasks")
+    if not isinstance(run.conditions, dict):
+        raise ValueError("its conditions")
+    for moment in (run.created_at, run.started_at, run.finished_at, run.state_at, run.heartbeat_at):
+        if moment is not None and datetime.fromisoformat(moment).tzinfo is None:
+            raise ValueError(f"the time {moment!r}")
 
 
 def _figures(record: RunRecord) -> Figures:

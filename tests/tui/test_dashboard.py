@@ -15,12 +15,14 @@ from peftbench.report import figures
 from peftbench.report.tables import run_page
 from peftbench.tui.actions import ACTIONS
 from peftbench.tui.app import PeftbenchApp
+from peftbench.tui.pins import Pins
 from peftbench.tui.screens.confirm import Confirm
 from peftbench.tui.screens.dashboard import Dashboard
 from peftbench.tui.screens.help import Help
 from peftbench.tui.screens.log import LogView
 from peftbench.tui.screens.run_view import RunView
 from peftbench.tui.snapshot import Snapshot
+from peftbench.tui.widgets.chart_view import ChartView
 from peftbench.tui.widgets.curve_chart import CurveChart
 from peftbench.tui.widgets.runs_table import RunsTable
 from tests.report.test_figures_and_tables import printed
@@ -430,3 +432,85 @@ class TestActing:
             assert isinstance(app.screen, Dashboard)
 
         drive(test, source, database=tmp_path / "runs.db")
+
+    @pytest.mark.parametrize("key", ["s", "R", "d"])
+    def test_a_database_that_is_gone_is_not_made_anew(self, tmp_path: Path, key: str) -> None:
+        source = Given(snapshot(run_record("runaaaaa", "lora-r12-1")))
+
+        async def test(pilot: Pilot[int], app: PeftbenchApp) -> None:
+            await pilot.press(key)
+            if key == "d":
+                await pilot.press("y")
+            await until(pilot, lambda: bool(app._notifications))
+            (notice,) = app._notifications
+            assert "is not there" in notice.message
+            assert notice.severity == "error"
+            assert not list(tmp_path.iterdir())
+
+        drive(test, source, database=tmp_path / "runs.db")
+
+    def test_a_database_that_cannot_be_read_is_not_acted_on(self, tmp_path: Path) -> None:
+        source = Given(snapshot(FULL, problem="the database is gone", broken=True))
+
+        async def test(pilot: Pilot[int], app: PeftbenchApp) -> None:
+            for key in ("n", "s", "R", "D"):
+                await pilot.press(key)
+            assert isinstance(app.screen, Dashboard)
+            assert all("cannot be read" in notice.message for notice in app._notifications)
+            assert not list(tmp_path.iterdir())
+
+        drive(test, source, database=tmp_path / "runs.db")
+
+
+class TestOpened:
+    def test_its_pages_are_as_wide_as_the_screen(self) -> None:
+        async def test(pilot: Pilot[int], app: PeftbenchApp) -> None:
+            await pilot.press("enter", "2")
+            await pilot.pause()
+            assert app.screen.query_one(ChartView).size.width <= 120
+            assert row_of(app, "└").rstrip().endswith("┬")
+
+        drive(test, Given(THREE))
+
+    def test_it_goes_on_when_the_filter_hides_it(self) -> None:
+        source = Given(THREE)
+
+        async def test(pilot: Pilot[int], app: PeftbenchApp) -> None:
+            await pilot.press("slash", *"running", "enter", "enter")
+            assert isinstance(app.screen, RunView)
+            ended = run_record("run00002", "dora-r12-1", state="failed", reason="no memory left")
+            source.snapshot = snapshot(FULL, ended, LORA)
+            await until(pilot, lambda: "no memory left" in screen_text(app))
+            assert "run00002" in source.wanted.looked_at
+
+        drive(test, source)
+
+    def test_the_markers_of_others_stay(self) -> None:
+        source = Given(THREE)
+
+        async def test(pilot: Pilot[int], app: PeftbenchApp) -> None:
+            assert isinstance(app.screen, Dashboard)
+            before = dict(app.screen.pins.places)
+            await pilot.press("enter")
+            await pilot.pause(0.6)
+            assert app.screen_stack[0].pins.places == before  # type: ignore[attr-defined]
+            assert source.wanted.pinned is None
+
+        drive(test, source)
+
+    def test_two_runs_that_are_compared_have_two_markers(self) -> None:
+        pins = Pins()
+        pins.take(("run00003",), {"run00003", "run00001"})
+        assert pins.places_of(["run00003", "run00001"]) == {"run00003": 0, "run00001": 1}
+        pins.take((), {"run00001"})
+        assert pins.places_of(["run00009", "run00001"]) == {"run00009": 0, "run00001": 1}
+
+
+def test_the_filter_can_be_typed_while_something_is_maximised() -> None:
+    async def test(pilot: Pilot[int], app: PeftbenchApp) -> None:
+        await pilot.press("z", "slash")
+        await pilot.pause()
+        assert app.screen.maximized is None
+        assert app.screen.query_one("#filter").region.height == 1
+
+    drive(test, Given(THREE))

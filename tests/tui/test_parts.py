@@ -265,6 +265,7 @@ class TestPlan:
             (Form("lora-r13", "quickstart"), "did you mean 'lora-r12'"),
             (Form("lora-r12", "quickstart", overrides="train.epoch=2"), "did you mean 'epochs'"),
             (Form("lora-r12", "quickstart", overrides="'open"), "overrides"),
+            (Form("lora-r12", "quickstart", overrides="seed=7"), "first seed"),
             (Form("lora-r12", "quickstart", seed="x"), "seed: 'x' is not a whole number"),
             (Form("lora-r12", "quickstart", seeds="0"), "seeds: 0: at least 1"),
             (Form("lora-r12", "quickstart", seeds="100000"), "at most 1,000"),

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from peftbench.spec import resolve
-from peftbench.store.rows import Epoch, Progress, SampleRow, Score, now
+from peftbench.store.rows import Epoch, Phase, Progress, SampleRow, Score, now
 from peftbench.tui.machine import Machine
 from peftbench.tui.snapshot import Wanted
 from peftbench.tui.source import MOST_POINTS, StoreSource
@@ -175,13 +175,13 @@ def test_figures_of_many_runs_come_in_time_and_of_those_shown_at_once(life: Life
 
 def test_a_deleted_run_is_gone(life: Life) -> None:
     run_id, looked = new(life), source(life)
-    assert looked.look(Wanted((run_id,), selected=run_id)).pinned == (run_id,)
+    assert looked.look(Wanted((run_id,), looked_at=(run_id,))).pinned == (run_id,)
     from peftbench.jobs.removal import remove
     from peftbench.store.reader import Reader
 
     with Reader(life.path) as reader:
         remove(life.path, [reader.run(run_id)])
-    found = looked.look(Wanted((run_id,), selected=run_id))
+    found = looked.look(Wanted((run_id,), looked_at=(run_id,)))
     assert (found.lines, found.pinned, dict(found.details)) == ((), (), {})
 
 
@@ -231,3 +231,63 @@ def test_a_store_that_is_replaced_is_read_anew(life: Life, tmp_path: Path) -> No
     (tmp_path / "other.db").rename(life.path)
     found = looked.look(Wanted())
     assert (found.problem, len(found.lines)) == (None, 2)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("spec_json", "{}"),
+        ("spec_json", "[]"),
+        ("spec_json", "not json"),
+        ("spec_json", '{"tasks": null}'),
+        ("conditions", "[]"),
+        ("finished_at", ""),
+        ("started_at", "yesterday"),
+        ("settings", '{"unknown": 1}'),
+    ],
+)
+def test_a_row_that_makes_no_sense_is_left_out_and_said(life: Life, column: str, value: str) -> None:
+    good, odd = new(life), new(life, seed=1)
+    life.close()
+    connection = sqlite3.connect(life.path)
+    connection.execute("PRAGMA ignore_check_constraints = ON")
+    connection.execute(f"UPDATE runs SET {column} = ? WHERE id = ?", (value, odd))
+    connection.commit()
+    connection.close()
+    found = StoreSource(life.path, Machine).look(Wanted(looked_at=(odd,)))
+    assert [line.run.id for line in found.lines] == [good]
+    assert found.problem is not None
+    assert odd in found.problem
+    assert not found.broken
+
+
+def test_what_a_lost_worker_said_last_is_no_more(life: Life) -> None:
+    from peftbench.jobs.liveness import this_process
+
+    run_id = new(life)
+    life.claim(run_id, replace(this_process(), started_at=1.0))
+    life.put_progress(run_id, Progress(1, "train", "sst", 5, 10, 5, 100, 2.0, now()))
+    found = source(life).look(Wanted((run_id,)))
+    (line,) = found.lines
+    assert (line.state, line.progress, line.figures.left_s) == ("lost", None, None)
+    assert found.details[run_id].progress is None
+
+
+def test_the_last_samples_of_a_run_are_read_after_its_end(life: Life) -> None:
+    run_id, looked = new(life), source(life)
+    life.claim(run_id)
+    life.put_samples(run_id, [SampleRow(1, 1.0, "train", rss_mib=5.0)])
+    assert len(looked.look(Wanted((run_id,))).details[run_id].samples) == 1
+    life.put_samples(run_id, [SampleRow(2, 2.0, "train", rss_mib=6.0)])
+    life.finish(run_id, "finished")
+    assert len(looked.look(Wanted((run_id,))).details[run_id].samples) == 2
+    assert len(looked.look(Wanted((run_id,))).details[run_id].samples) == 2
+
+
+def test_memory_is_told_for_a_run_without_an_epoch_too(life: Life) -> None:
+    run_id, looked = new(life), source(life)
+    life.claim(run_id)
+    life.put_phases(run_id, [Phase("load", None, None, None, 1.0, peak_rss_mib=512.0)])
+    life.finish(run_id, "failed", "no memory", 1)
+    (line,) = looked.look(Wanted((), shown=(run_id,))).lines
+    assert line.figures.rss_mib == 512.0

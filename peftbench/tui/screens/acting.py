@@ -77,5 +77,6 @@ class ActsOnRun(Screen[None]):
     def may_act(self) -> bool:
         """Whether runs can be started and stopped here; where not, it is said."""
         if not self.app.can_act:
-            self.app.say(f"{self.app.showing}: nothing can be started or stopped here", wrong=True)
+            why = self.app.showing or "the database cannot be read"
+            self.app.say(f"{why}: nothing can be started or stopped here", wrong=True)
         return self.app.can_act

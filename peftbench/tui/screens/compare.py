@@ -89,7 +89,7 @@ class Compare(Screen[None]):
         names = [clean(record.run.name) for record in records]
         title = f"{', '.join(names[1:])} against {names[0]}" if names else "compare"
         self.query_one("#title", Static).update(Text(title, style="bold", no_wrap=True, overflow="ellipsis"))
-        places = [self.places.get(record.run.id, 0) for record in records]
+        places = [self.places[record.run.id] for record in records]
         self.query_one(CurveChart).show(
             [Pinned(record, place, self.app.color(place)) for record, place in zip(records, places, strict=True)]
         )

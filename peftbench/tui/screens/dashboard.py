@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 from rich.text import Text
@@ -145,7 +146,9 @@ class Dashboard(ActsOnRun):
         self._metered = told
         sampled = [Sampled(pinned, detail.samples) for pinned, detail in drawn]
         for place, strip in enumerate(strips_for(sampled)):
-            self._strips[place].put(strip_chart(strip, sampled, now_s, self.window_s))
+            chart = strip_chart(strip, sampled, now_s, self.window_s)
+            self._strips[place].border_title = Text(chart.title)  # the border is there anyway
+            self._strips[place].put(replace(chart, title=""))
 
     def _show_lines(self, snapshot: Snapshot, cells: int) -> None:
         run_id = self._table.run_id
@@ -166,7 +169,9 @@ class Dashboard(ActsOnRun):
 
     def _want(self) -> None:
         table = self._table
-        self.app.want(Wanted(self.pins.wanted, table.run_id, self.window_s, table.shown_ids))
+        opened = [screen.run_id for screen in self.app.screen_stack if isinstance(screen, RunView)]
+        looked_at = (*([table.run_id] if table.run_id else []), *opened)
+        self.app.want(Wanted(self.pins.wanted, looked_at, self.window_s, table.shown_ids))
 
     @on(RunsTable.Pinned)
     def _pin(self, event: RunsTable.Pinned) -> None:
@@ -211,6 +216,7 @@ class Dashboard(ActsOnRun):
 
     def action_filter(self) -> None:
         """Ask for the filter's words."""
+        self.minimize()
         field = self._filter
         field.add_class("-shown")
         field.focus()
@@ -263,7 +269,7 @@ class Dashboard(ActsOnRun):
         if len(chosen) < 2:
             self.app.say("compare needs two runs: pin them with the space bar", wrong=True)
             return
-        self.app.push_screen(Compare(chosen, {run_id: self.pins.places.get(run_id, 0) for run_id in chosen}))
+        self.app.push_screen(Compare(chosen, self.pins.places_of(chosen)))
 
     def _started(self, run_ids: list[str] | None) -> None:
         """Pin the runs that the form queued, and go to the first of them."""

@@ -54,7 +54,7 @@ class NewRun(ModalScreen[list[str]]):
         here = Path.cwd()
         presets, workloads = choices("preset", here), choices("workload", here)
         with Vertical(classes="box") as box:
-            box.border_title = "New run: Enter starts it in the background, Esc leaves"
+            box.border_title = "New run: ↓ opens a list, Enter starts it, Esc leaves"
             with VerticalScroll(id="fields"):
                 yield from field("preset", _select("preset", presets, _PRESET))
                 yield from field("workload", _select("workload", workloads, DEFAULT_WORKLOAD))
@@ -88,6 +88,9 @@ class NewRun(ModalScreen[list[str]]):
     def _changed(self) -> None:
         """Check the form soon, and predict its memory when nobody has typed for a while."""
         self._runs = None
+        if self._prediction is not None:
+            self._prediction.cancel()
+            self._prediction = None
         for timer in (self._check_soon, self._predict_later):
             if timer is not None:
                 timer.stop()
@@ -108,8 +111,9 @@ class NewRun(ModalScreen[list[str]]):
         self.run_worker(lambda: self._queue(runs, device), thread=True)
 
     def action_cancel(self) -> None:
-        """Leave without a run."""
-        self.dismiss(None)
+        """Leave without a run, where none is being queued."""
+        if not self._queuing:
+            self.dismiss(None)
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         """Do what the button says."""
@@ -183,7 +187,12 @@ class NewRun(ModalScreen[list[str]]):
             self._queuing = False
             self.app.call_from_thread(self._say_wrong, error)
             return
-        self.app.call_from_thread(self.dismiss, ids)
+        self.app.call_from_thread(self._queued, ids)
+
+    def _queued(self, ids: list[str]) -> None:
+        while self.app.screen is not self:  # the palette, say
+            self.app.pop_screen()
+        self.dismiss(ids)
 
     def _find_cards(self) -> None:
         cards = cards_here()

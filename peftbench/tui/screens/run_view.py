@@ -60,7 +60,7 @@ class RunView(ActsOnRun):
         yield KeyBar()
 
     def on_mount(self) -> None:
-        """Show what is known of the run, which the dashboard below has at its cursor."""
+        """Show what is known of the run; the dashboard below asks for it."""
         self.show(self.app.snapshot)
 
     def on_tabbed_content_tab_activated(self) -> None:
@@ -72,6 +72,8 @@ class RunView(ActsOnRun):
 
     def show(self, snapshot: Snapshot) -> None:
         """Show a snapshot, where it says something new of the run."""
+        if not self.query(TabbedContent):  # not laid out yet, or no more
+            return
         detail = snapshot.details.get(self.run_id)
         active = self.query_one(TabbedContent).active
         if detail is None or not active:

@@ -23,6 +23,7 @@ class ChartView(Widget):
     """Shows one chart at the widget's size; colours of series are rich's."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = set(_PARTS.values())
+    DEFAULT_CSS = "ChartView { width: 100%; height: 1fr; }"  # never as wide as what was drawn before
 
     def __init__(self, glyphs: Glyphs = BRAILLE, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)

@@ -66,10 +66,10 @@ class CurveChart(ChartView, can_focus=True):
             self.shown_task = AVERAGE
         self._read()
 
-    def next_task(self, by: int = 1) -> str:
+    def next_task(self) -> str:
         """Show the next task's metric, after the last one the mean of all; return its name."""
         known = tasks_of(self.pinned)
-        self.shown_task = known[(known.index(self.shown_task) + by) % len(known)]
+        self.shown_task = known[(known.index(self.shown_task) + 1) % len(known)]
         self._read()
         return self.shown_task
 
@@ -81,7 +81,7 @@ class CurveChart(ChartView, can_focus=True):
         return self.axis
 
     def action_cursor(self, by: int) -> None:
-        """Move the cursor to the next point of any curve; from nowhere to the last one."""
+        """Move the cursor to the next point of any curve; from nowhere to the first one, or leftwards to the last."""
         points = [x for x in stops(self._curves) if self.view is None or self.view.low <= x <= self.view.high]
         if not points:
             return
