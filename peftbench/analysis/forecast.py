@@ -91,6 +91,28 @@ def forecast(wanted: Sequence[Wanted], runs: Iterable[Run], host: str | None = N
     return [found[one] or Predicted(None, NOTHING_YET) for one in wanted]
 
 
+def energy_wh(wanted: Sequence[Wanted], spent: Iterable[tuple[Run, float | None]]) -> tuple[float, int] | None:
+    """Return the GPU energy (Wh) that runs will take, and for how many of them it can be told; None: for none.
+
+    Args:
+        wanted: what is to be run.
+        spent: finished runs with the Wh of each, None where it was not measured. A run is judged by the median of its
+            spec (other seeds), else of its method on its workload, scaled by epochs.
+    """
+    known = [(run, wh) for run, wh in spent if wh is not None and run.epochs_done]
+    found: list[float] = []
+    for one in wanted:
+        again = [wh for run, wh in known if run.group_hash == one.group_hash]
+        alike = [
+            wh / run.epochs_done * one.epochs
+            for run, wh in known
+            if (run.workload, run.method, _augment(run)) == (one.workload, one.method, one.augment)
+        ]
+        if again or alike:
+            found.append(median(again or alike))
+    return (sum(found), len(found)) if found else None
+
+
 def total(predicted: Sequence[Predicted]) -> Total:
     """Return the time of all of them, one after another."""
     known = [one.wall_s for one in predicted if one.wall_s is not None]

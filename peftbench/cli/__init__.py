@@ -21,6 +21,7 @@ from peftbench.cli import (
     plot,
     predict,
     report,
+    reproduce,
     run,
     runs,
     submit,
@@ -57,6 +58,7 @@ app.command("pareto")(pareto.pareto)
 app.command("augment")(augment.augment)
 app.command("plot")(plot.plot)
 app.add_typer(report.app, name="report")
+app.command("reproduce")(reproduce.reproduce)
 app.command("predict")(predict.predict)
 app.command("export")(interchange.export)
 app.command("import")(interchange.import_bundle)

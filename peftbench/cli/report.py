@@ -10,6 +10,8 @@ import typer
 from peftbench.cli.output import Database, Html, Json, calm_numpy, database, one_format, print_json, show, write_file
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from peftbench.analysis.groups import Group
     from peftbench.report.study import Study
     from peftbench.store.reader import Reader
@@ -49,15 +51,11 @@ def study(
     calm_numpy()
     asked = {"json": as_json, "markdown": as_markdown, "latex": as_latex, "csv": as_csv, "html": html is not None}
     written = one_format("report", asked)
-    with Reader(database(db)) as reader:
-        found = _held(_groups(reader, workload))
-        samples = power_samples(reader, found.groups.all) if html is not None else {}
     if html is not None:
-        from peftbench.report.gallery import of_study
-        from peftbench.report.html import html as document
-
-        write_file("--html", html, document(report.page(found), of_study(found.groups, samples)))
+        write_study(database(db), workload, html)
         return
+    with Reader(database(db)) as reader:
+        found = held(reader, workload)
     if written == "json":
         print_json(report.as_json(found))
     elif written is not None:
@@ -68,6 +66,29 @@ def study(
         from peftbench.report.terminal import Screen
 
         show(Screen(report.page(found)), plain=plain)
+
+
+def held(reader: Reader, workload: str | None) -> Study:
+    """Return the study held against the finished groups of a workload, or of the newest finished run's.
+
+    Raises:
+        MissingError: none has finished, or none is of a preset of the study.
+    """
+    return _held(_groups(reader, workload))
+
+
+def write_study(where: Path, workload: str | None, html: Path) -> Study:
+    """Write the study's report as one HTML file, and return what it shows."""
+    from peftbench.report import study as report
+    from peftbench.report.gallery import of_study
+    from peftbench.report.html import html as document
+    from peftbench.store.reader import Reader
+
+    with Reader(where) as reader:
+        found = held(reader, workload)
+        samples = power_samples(reader, found.groups.all)
+    write_file("--html", html, document(report.page(found), of_study(found.groups, samples)))
+    return found
 
 
 def power_samples(reader: Reader, groups: Sequence[Group]) -> dict[str, list[SampleRow]]:

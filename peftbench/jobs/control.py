@@ -39,6 +39,12 @@ def kill(run: Run) -> None:
             os.kill(run.worker.pid, signal.SIGKILL)
 
 
+def resumable(run: Run) -> bool:
+    """Whether a run has ended before its end, and may go further when it is resumed."""
+    ended = run.state not in ACTIVE_STATES or state_shown(run) == "lost"
+    return ended and run.state != "finished" and run.failure not in _SAME_AGAIN
+
+
 def resume(database: Path, run: Run) -> None:
     """Queue a run that stopped, failed or was lost, to go on from its last checkpoint.
 

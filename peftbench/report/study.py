@@ -27,6 +27,21 @@ _HOW = (
     "nothing. Nothing is corrected for the number of claims."
 )
 
+# What runs on another workload than the study's, a small encoder say, can say of each claim, and what they cannot.
+_ELSEWHERE = {
+    "adapters-match": "whether they match on this encoder and these data; a small one has less to adapt, and its own "
+    "learning rates decide much",
+    "dora-best": "the order of the rows here; with few dev examples and seeds differences of some hundredths drown",
+    "plateau": "where accuracy levels off here: the rank that is enough depends on the encoder's width and the data",
+    "rank-cost": "how memory and speed follow the rank at this width; the shares are others on BERT-base, where the "
+    "frozen weights are more",
+    "memory-not-compute": "both shares here; on a CPU memory is the process's own, with the program and the data in "
+    "it, and there is no energy",
+    "augmentation": "whether new rows help on these sentences; those of the quickstart come from a grammar, so that "
+    "real text may behave otherwise",
+    "gap": "whether the gap grows here; few epochs leave little time to overfit",
+}
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Study:
@@ -66,6 +81,12 @@ def page(study: Study) -> Page:
         sheets=(*map(_evidence, study.findings), _table_1(study), _table_2(study), _figure_2(study)),
         notes=tuple(_notes(study)),
     )
+
+
+def claims_page(study: Study) -> Page:
+    """Return the first part of the report: what became of each claim, and what these runs can say of it."""
+    whole = page(study)
+    return dataclasses.replace(whole, sheets=(), notes=tuple(_can_show(study)))
 
 
 def as_json(study: Study) -> dict[str, Any]:
@@ -244,12 +265,20 @@ def _figure_2(study: Study) -> Sheet:
 
 def _notes(study: Study) -> list[str]:
     notes = [
+        *_can_show(study),
         f"Published figures: {published.SOURCE}. {published.UNKNOWN}",
         _HOW,
     ]
     for one in study.groups.others:
         notes.append(f"left out, another group of the same preset with fewer or older runs: {clean(one.label)}")
     return notes
+
+
+def _can_show(study: Study) -> list[str]:
+    """Say of each claim what runs on another workload than the study's can show, and what they cannot."""
+    if study.is_its_own:
+        return []
+    return [f"{one.claim.text}: these runs can show {_ELSEWHERE[one.claim.key]}." for one in study.findings]
 
 
 def _finding_json(one: Finding) -> dict[str, Any]:

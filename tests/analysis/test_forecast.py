@@ -143,3 +143,18 @@ class TestTotal:
 
     def test_where_nothing_is_known(self) -> None:
         assert not total([Predicted(None, "")]).known
+
+
+def test_energy_is_judged_by_the_spec_else_by_the_method_scaled_by_epochs() -> None:
+    import dataclasses
+
+    from peftbench.analysis.forecast import energy_wh
+    from tests.jobs.rows import run
+
+    same = run("a", group_hash="g", epochs_done=2)
+    method = run("b", group_hash="other", epochs_done=4)
+    wanted = Wanted("g", "quickstart", "lora", 10)
+    assert energy_wh([wanted], [(same, 3.0), (same, 5.0), (method, 100.0)]) == (4.0, 1)
+    assert energy_wh([dataclasses.replace(wanted, group_hash="new")], [(method, 8.0)]) == (20.0, 1)
+    assert energy_wh([wanted, dataclasses.replace(wanted, group_hash="x", method="full")], [(same, 3.0)]) == (3.0, 1)
+    assert energy_wh([wanted], [(same, None)]) is None

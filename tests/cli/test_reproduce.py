@@ -1,0 +1,73 @@
+"""`peftbench reproduce`: it asks, picks up what is there, says how runs end, and writes the report."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from peftbench.store.reader import Reader
+from tests.tiny import tiny_encoder_into
+
+PEFTBENCH = [sys.executable, "-P", "-m", "peftbench"]
+TINY = """
+encoder = {{ name = "{encoder}", pooling = "mean" }}
+[tasks.sst]
+source = {{ type = "quickstart", train = 12, dev = 40 }}
+[tasks.paraphrase]
+source = {{ type = "quickstart", train = 12, dev = 40 }}
+[tasks.sts]
+source = {{ type = "quickstart", train = 12, dev = 40 }}
+[train]
+epochs = 1
+batch_size = 8
+lr = 1e-3
+[eval]
+train_examples = 12
+"""
+
+
+def ran(*words: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*PEFTBENCH, *words],
+        cwd=cwd,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **variables},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_it_asks_and_where_nobody_can_answer_it_refuses(tmp_path: Path) -> None:
+    told = ran("reproduce", "--db", "runs.db", cwd=tmp_path)
+    assert told.returncode == 2
+    assert "the study on workload quickstart: 18 runs: 18 to be run" in told.stdout
+    assert "time: unknown" in told.stdout
+    assert "GPU energy: not known" in told.stdout
+    assert "left out: dora-r12-augmented" in told.stdout
+    assert "say --yes" in told.stderr
+    assert not (tmp_path / "runs.db").exists()
+
+
+@pytest.mark.slow
+def test_the_whole_of_it_on_next_to_nothing_and_again(tmp_path: Path) -> None:
+    encoder = tiny_encoder_into(tmp_path / "bert")
+    (tmp_path / "tiny.toml").write_text(TINY.format(encoder=encoder))
+    words = ("reproduce", "-w", "./tiny.toml", "--seeds", "1", "--yes", "--db", "runs.db")
+    told = ran(*words, cwd=tmp_path)
+    assert told.returncode == 0, told.stderr + told.stdout
+    assert "9/9" in told.stdout
+    assert "NOT the study's workload" in told.stdout
+    assert "these runs can show" in told.stdout
+    page = (tmp_path / "study-tiny.html").read_text("utf-8")
+    assert "claim by claim" in page
+    with Reader(tmp_path / "runs.db") as reader:
+        assert [run.state for run in reader.runs()] == ["finished"] * 9
+    again = ran(*words, cwd=tmp_path)
+    assert again.returncode == 0
+    assert "9 finished already" in again.stdout
+    with Reader(tmp_path / "runs.db") as reader:
+        assert len(reader.runs()) == 9
