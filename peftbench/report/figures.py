@@ -108,7 +108,9 @@ def points(value: float) -> str:
 
 
 def share(value: float) -> str:
-    """A relative difference with its sign: +0.8 %, +47 %."""
+    """A relative difference with its sign: +0.8 %, +47 %; from ten times as much on the multiple: x 456."""
+    if value >= 9:
+        return f"x {1 + value:,.0f}"
     rounded = round(100 * value, 1) + 0.0
     return f"{rounded:+.1f} %" if abs(rounded) < 10 else f"{100 * value:+,.0f} %"
 

@@ -168,6 +168,15 @@ class TestFigures:
         assert figures.mib_of(count) == text
 
     def test_percent_have_their_sign(self) -> None:
+        shares = [
+            (0.008, "+0.8 %"),
+            (-0.0001, "+0.0 %"),
+            (0.47, "+47 %"),
+            (8.9, "+890 %"),
+            (9.0, "x 10"),
+            (455.4, "x 456"),
+        ]
+        assert all(figures.share(value) == told for value, told in shares)
         assert (figures.percent(0.106), figures.percent(-0.07), figures.percent(-0.001)) == ("+11 %", "-7 %", "+0 %")
         assert figures.percent(None) == figures.mib_of(None) == figures.NOTHING
 
