@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from peftbench.analysis.groups import Group
 from peftbench.analysis.quality import flags
 from peftbench.analysis.resources import cost
 from peftbench.analysis.settings import every, flat_spec
-from peftbench.store.rows import RunRecord
+from peftbench.store.rows import Run, RunRecord
 
 Standing = Literal["unfair", "studied", "harmless", "same"]
 
@@ -24,6 +25,7 @@ _UNFAIR_IN_SPEC = (
 _REGULARISES = ("encoder.dropout",)  # a setting to choose for each method, as the learning rate is
 # What the data hold is fingerprinted; where they lie does not matter, nor a file that no training reads.
 _PLACES = ("source.root", "source.test")
+_NEW_ROWS = "new rows"
 _HARMLESS_IN_SPEC = ("seed",)
 _UNFAIR_CONDITIONS = ("device", "device_type", "path", "threads", "malloc", "torch", "encoder_sha256")
 _HARMLESS_CONDITIONS = ("python", "peftbench", "transformers", "peft", "host", "platform")
@@ -56,7 +58,7 @@ def settings(groups: Sequence[Group]) -> list[Difference]:
     """Return every setting of the specs and every circumstance of the runs; unfair ones first, then what is studied."""
     found = [
         *(_judged(key, values, _of_spec(key)) for key, values in _spec_sides(groups)),
-        *(_judged(key, values, "unfair") for key, values in _sides(groups, _circumstances)),
+        *(_judged(key, values, "unfair") for key, values in _circumstances_of(groups)),
         *(_judged(key, values, "harmless") for key, values in _sides(groups, _by_the_way)),
     ]
     if _same_tasks(groups):
@@ -98,6 +100,12 @@ def _spec_sides(groups: Sequence[Group]) -> list[tuple[str, tuple[Any, ...]]]:
     return [(key, values) for key, values in rows if not key.startswith("augment") or key == "augment.method"]
 
 
+def _circumstances_of(groups: Sequence[Group]) -> list[tuple[str, tuple[Any, ...]]]:
+    """Return the circumstances; which new rows there are (the dictionary decides) only where all groups have some."""
+    rows = _sides(groups, _circumstances)
+    return [(key, values) for key, values in rows if key != _NEW_ROWS or None not in values]
+
+
 def _of_group(facts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {
         key: values[0] if all(value == values[0] for value in values) else Mixed(values) for key, values in every(facts)
@@ -124,8 +132,16 @@ def _circumstances(record: RunRecord) -> dict[str, Any]:
         "VRAM, by": spent.vram_source,
         "energy, by": spent.energy_source,
         **{flag: flag in doubts for flag in _UNFAIR_FLAGS},
-        "data": run.data_hash and run.data_hash[:12],
+        "data": _own_data(run),
+        _NEW_ROWS: (conditions.get("augment") or {}).get("rows_sha256"),
     }
+
+
+def _own_data(run: Run) -> str | None:
+    """Return the hash of the data's own rows: how new ones are made of them is a setting of the spec."""
+    own = run.conditions.get("data_sha256")
+    found = hashlib.sha256("".join(own.values()).encode()).hexdigest() if own else run.data_hash
+    return found and found[:12]
 
 
 def _cut_short(record: RunRecord) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, MutableMapping
-from dataclasses import replace
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from peftbench.data.augment.rows import Augmenter
@@ -21,9 +22,21 @@ from peftbench.training.choice import limited_rows
 from peftbench.training.recorder import Recorder
 
 
-def load_data(
-    spec: RunSpec, tokenizer: Any, files: EncoderFiles, recorder: Recorder, fingerprints: MutableMapping[str, str]
-) -> dict[str, TaskData]:
+@dataclass(frozen=True, slots=True)
+class LoadedData:
+    """Every task's splits, with fingerprints: of own rows by "task/split", of own and new ones together by task."""
+
+    tasks: dict[str, TaskData]
+    own_rows: dict[str, str]
+    new_rows: dict[str, str]
+
+    @property
+    def sha256(self) -> str:
+        """Hash of all that is trained and scored on."""
+        return hashlib.sha256("".join((*self.own_rows.values(), *self.new_rows.values())).encode()).hexdigest()
+
+
+def load_data(spec: RunSpec, tokenizer: Any, files: EncoderFiles, recorder: Recorder) -> LoadedData:
     """Load every task's splits.
 
     Args:
@@ -31,24 +44,26 @@ def load_data(
         tokenizer: of the encoder.
         files: the encoder's.
         recorder: is told what was left out, cut and made.
-        fingerprints: takes each split's, by "task/split".
 
     Raises:
         MissingError, DataError: data, dictionary or translation model cannot be had or used.
         Interrupted: see `Recorder.progress`.
     """
     augmenter = Augmenter(spec.augment) if spec.augment is not None else None
+    own_rows: dict[str, str] = {}
+    new_rows: dict[str, str] = {}
 
     def encoded(split: Split) -> EncodedSplit:
-        fingerprints[f"{split.task}/{split.name}"] = split.fingerprint
         return _encoded(split, spec, tokenizer, files, recorder)
 
     found = {}
     for task in spec.tasks:
         train, dev = _loaded(task, "train", recorder), _loaded(task, "dev", recorder)
+        own_rows |= {f"{task.name}/{split.name}": split.fingerprint for split in (train, dev)}
         if augmenter is not None and spec.augments(task.name):
             part = _limited(train, spec, recorder)
             train = _augmented(augmenter, task, part, dev, recorder)
+            new_rows[task.name] = train.fingerprint
             found[task.name] = TaskData(encoded(train), encoded(dev), len(part.examples))
             continue
         whole = encoded(train)
@@ -59,8 +74,8 @@ def load_data(
         found[task.name] = TaskData(whole, encoded(dev), len(whole))
     if augmenter is not None:
         augmenter.close()
-        recorder.describe(conditions={"augment": augmenter.facts})
-    return found
+        recorder.describe(conditions={"augment": {**augmenter.facts, "rows_sha256": new_rows}})
+    return LoadedData(found, own_rows, new_rows)
 
 
 def _loaded(task: TaskSpec, name: Any, recorder: Recorder) -> Split:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 import traceback
@@ -136,8 +135,7 @@ def _load(
     """Return what trains the spec, with data and model loaded and described."""
     files = find_encoder(spec.encoder)
     tokenizer = load_tokenizer(files)
-    fingerprints: dict[str, str] = {}
-    data = load_data(spec, tokenizer, files, recorder, fingerprints)
+    data = load_data(spec, tokenizer, files, recorder)
     model = MultitaskModel(load_encoder(spec.encoder, files), spec).prepare(device)
     if spec.runtime == "native" and model.native is None:
         recorder.note("runtime", model.path)
@@ -150,9 +148,8 @@ def _load(
             f"{', '.join(sorted(trainable.keys() - per_task)[:3])}",
             "a method's `mark` tells which weights are a task's own",
         )
-    data_hash = hashlib.sha256("".join(fingerprints.values()).encode()).hexdigest()
     recorder.describe(
-        data_hash=data_hash,
+        data_hash=data.sha256,
         weights_total=sum(weight.numel() for weight in model.parameters()),
         weights_trainable=sum(weight.numel() for weight in trainable.values()),
         adapter_weights={
@@ -168,19 +165,19 @@ def _load(
             "precision": spec.precision,
             "path": model.path,
             "encoder_sha256": files.weights_sha256,
-            "data_sha256": fingerprints,
+            "data_sha256": data.own_rows,
         },
     )
     return Trainer(
         spec,
         model,
-        data,
+        data.tasks,
         independent_tasks=info.independent_tasks,
         batcher=model.batcher(tokenizer.pad_token_id or 0),
         recorder=recorder,
         meters=meters,
         folder=folder,
-        inputs=f"{data_hash} {files.weights_sha256} {files.tokenizer_sha256}",
+        inputs=f"{data.sha256} {files.weights_sha256} {files.tokenizer_sha256}",
         snapshots=snapshots,
         found=found,
     )

@@ -288,3 +288,20 @@ class TestCost:
         spent = cost(record(phases=(Phase("train", 1, "sst", None, 0.0, 1, 1, 1),)))
         assert spent.its.get("sst") is None
         assert spent.examples_per_s is None
+
+
+def test_new_rows_are_what_is_studied_and_no_other_data() -> None:
+    own = {"sst/train": "a" * 64, "sst/dev": "b" * 64}
+
+    def run(augment: dict[str, Any] | None, rows: str | None, data: str) -> RunRecord:
+        found = record()
+        tree = json.loads(found.run.spec_json) | ({"augment": augment} if augment else {})
+        made = {"augment": {"rows_sha256": {"sst": rows}}} if rows else {}
+        conditions = {**found.run.conditions, "data_sha256": own, **made}
+        changed = replace(found.run, spec_json=json.dumps(tree), conditions=conditions, data_hash=data * 64)
+        return replace(found, run=changed)
+
+    plain, one, other = run(None, None, "1"), run({"method": "eda"}, "x", "2"), run({"method": "eda"}, "y", "3")
+    found = {each.key: each.standing for each in compare([plain, one]).differences}
+    assert found == {"augment.method": "studied"}
+    assert {each.key: each.standing for each in compare([one, other]).differences} == {"new rows": "unfair"}

@@ -104,10 +104,10 @@ def test_the_folder_is_read_in_place_of_the_data_and_is_what_a_run_would_make(ho
     from tests.training.test_training import Memory
 
     inside = resolve("dora-r12", str(home / "own.toml"), data=[str(home / "data")], overrides=["augment.method=eda"])
-    files, prints = find_encoder(inside.spec.encoder), {}
-    load_data(inside.spec, load_tokenizer(files), files, Memory(), prints)
-    assert prints["sst/train"] == fingerprint(load_split(new.task("sst"), "train").examples)
-    assert prints["sts/train"] == fingerprint(load_split(new.task("sts"), "train").examples)
+    files = find_encoder(inside.spec.encoder)
+    rows = load_data(inside.spec, load_tokenizer(files), files, Memory()).new_rows
+    assert rows["sst"] == fingerprint(load_split(new.task("sst"), "train").examples)
+    assert rows["sts"] == fingerprint(load_split(new.task("sts"), "train").examples)
 
 
 def test_new_rows_say_where_they_are_from_and_the_settings_lie_beside_them(home: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from peftbench.encoder import find_encoder, load_tokenizer
 from peftbench.errors import MissingError
 from peftbench.spec import Resolved, RunSpec
 from peftbench.training import data as module
-from peftbench.training.data import load_data
+from peftbench.training.data import LoadedData, load_data
 from tests.data.augment.dictionary import write_dictionary
 from tests.training.test_training import Memory, train
 
@@ -26,25 +26,34 @@ def dictionary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(wordnet.ENVIRONMENT, str(write_dictionary(tmp_path / "wordnet")))
 
 
-def loaded(spec: RunSpec) -> tuple[dict, Memory, dict[str, str]]:
-    files, memory, fingerprints = find_encoder(spec.encoder), Memory(), {}
-    return load_data(spec, load_tokenizer(files), files, memory, fingerprints), memory, fingerprints
+def loaded(spec: RunSpec) -> tuple[LoadedData, Memory]:
+    files, memory = find_encoder(spec.encoder), Memory()
+    return load_data(spec, load_tokenizer(files), files, memory), memory
 
 
 def test_the_named_tasks_have_more_training_rows_and_dev_is_as_it_was(tiny: Callable[..., Resolved]) -> None:
-    data, memory, prints = loaded(tiny("lora-r12", EDA).spec)
-    plain, _, plain_prints = loaded(tiny("lora-r12").spec)
+    whole, memory = loaded(tiny("lora-r12", EDA).spec)
+    without, _ = loaded(tiny("lora-r12").spec)
+    data, plain = whole.tasks, without.tasks
     for task in ("sst", "sts"):
         assert 24 * 2 < len(data[task].train) < 24 * 4  # the tiny dictionary knows few of the words
         assert data[task].originals == 24
         assert data[task].train.example_ids[:24] == plain[task].train.example_ids
-        assert prints[f"{task}/train"] != plain_prints[f"{task}/train"]
         assert any(f"augment: {task} train: 24 rows and " in note for note in memory.notes)
     assert len(data["paraphrase"].train) == 24
-    same = [key for key in prints if not key.endswith("/train") or key.startswith("paraphrase")]
-    assert {key: prints[key] for key in same} == {key: plain_prints[key] for key in same}
-    assert list(prints) == list(plain_prints)
-    assert "wordnet_sha256" in memory.facts["conditions"]["augment"]
+    assert whole.own_rows == without.own_rows
+    assert (set(whole.new_rows), without.new_rows) == ({"sst", "sts"}, {})
+    assert whole.sha256 != without.sha256
+    told = memory.facts["conditions"]["augment"]
+    assert "wordnet_sha256" in told
+    assert told["rows_sha256"] == whole.new_rows
+
+
+def test_other_new_rows_of_the_same_data_are_other_data_to_train_on(tiny: Callable[..., Resolved]) -> None:
+    one, _ = loaded(tiny("lora-r12", EDA).spec)
+    other, _ = loaded(tiny("lora-r12", [*EDA, "augment.seed=8"]).spec)
+    assert one.own_rows == other.own_rows
+    assert one.sha256 != other.sha256
 
 
 def test_no_sentence_of_dev_comes_in(tiny: Callable[..., Resolved], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,10 +68,11 @@ def test_no_sentence_of_dev_comes_in(tiny: Callable[..., Resolved], monkeypatch:
 
 
 def test_the_limit_is_of_the_rows_that_are_augmented(tiny: Callable[..., Resolved]) -> None:
-    data, memory, _ = loaded(tiny("lora-r12", [*EDA, "train.limit_examples=5"]).spec)
+    whole, memory = loaded(tiny("lora-r12", [*EDA, "train.limit_examples=5"]).spec)
+    without, _ = loaded(tiny("lora-r12", ["train.limit_examples=5"]).spec)
+    data, plain = whole.tasks, without.tasks
     assert data["sst"].originals == 5 and 5 < len(data["sst"].train) <= 5 * 4
     assert len(data["paraphrase"].train) == 5
-    plain, _, _ = loaded(tiny("lora-r12", ["train.limit_examples=5"]).spec)
     assert data["sst"].train.example_ids[:5] == plain["sst"].train.example_ids
     assert "data: sst train: 5 of 24 examples (train.limit_examples)" in memory.notes
 
@@ -87,7 +97,7 @@ def test_more_new_rows_than_advised_are_warned_of(
     tiny: Callable[..., Resolved], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("peftbench.spec.augment.MANY_ROWS", 20)
-    _, memory, _ = loaded(tiny("lora-r12", ["augment.method=eda", "augment.eda.n_aug=5"]).spec)
+    _, memory = loaded(tiny("lora-r12", ["augment.method=eda", "augment.eda.n_aug=5"]).spec)
     assert any("sst: n_aug = 5 on 24 rows; Wei and Zou advise 4" in note for note in memory.notes)
 
 
@@ -100,4 +110,4 @@ def test_a_stop_while_rows_are_made_is_heard(tiny: Callable[..., Resolved]) -> N
     spec = tiny("lora-r12", [*EDA, "augment.seed=77"]).spec
     files = find_encoder(spec.encoder)
     with pytest.raises(KeyboardInterrupt):
-        load_data(spec, load_tokenizer(files), files, Stopping(), {})
+        load_data(spec, load_tokenizer(files), files, Stopping())
