@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from peftbench.analysis.dynamics import gap
+from peftbench.analysis.course import gaps
 from peftbench.analysis.estimate import slope
 from peftbench.analysis.evidence import (
     SPEED,
@@ -164,7 +164,7 @@ def gap_grows(groups: StudyGroups, _: Sample | None = None) -> Finding:
         (math.log2(rank), value)
         for rank, one in ranks.items()
         for record in one.records
-        if (value := gap(record, record.run.epochs_done)) is not None
+        if (value := gaps(record).get(record.run.epochs_done)) is not None
     ]
     found = []
     if len(ranks) > 1:

@@ -38,13 +38,19 @@ def curve(record: RunRecord, task: str, split: str, at: dict[int, float]) -> Poi
     return [x for x, _ in points], [y for _, y in points]
 
 
-def gap(record: RunRecord, epoch: int | None = None) -> float | None:
-    """Return train less dev, of the mean of the tasks' metrics, at an epoch (the best one where none is given)."""
-    wanted = record.run.best_epoch if epoch is None else epoch
-    if wanted is None:
-        return None
-    train, dev = _averages(record, "train").get(wanted), _averages(record, "dev").get(wanted)
-    return None if train is None or dev is None else train - dev
+def gaps(record: RunRecord) -> dict[int, float | None]:
+    """Return train less dev, of the mean of the tasks' metrics, after each epoch; None where a task has no score."""
+    train, dev = _means(record, "train"), _means(record, "dev")
+    return {epoch: _less(train.get(epoch), value) for epoch, value in dev.items()}
+
+
+def best_gap(record: RunRecord) -> float | None:
+    """Return the gap at the best epoch."""
+    return None if record.run.best_epoch is None else gaps(record).get(record.run.best_epoch)
+
+
+def _less(a: float | None, b: float | None) -> float | None:
+    return None if a is None or b is None else a - b
 
 
 def _steps(record: RunRecord, epochs: list[int]) -> dict[int, float]:
@@ -66,7 +72,12 @@ def _values(record: RunRecord, task: str, split: str) -> dict[int, float | None]
 def _averages(record: RunRecord, split: str) -> dict[int, float | None]:
     if split == "dev":
         return {epoch.epoch: epoch.dev_avg for epoch in record.epochs}
-    of_epoch: dict[int, list[float | None]] = {}
+    return _means(record, split)
+
+
+def _means(record: RunRecord, split: str) -> dict[int, float | None]:
+    """Return the mean of the tasks' metrics after each epoch, None where one is missing."""
+    of_epoch: dict[int, list[float | None]] = {epoch.epoch: [] for epoch in record.epochs}
     for score in record.scores:
         if score.split == split:
             of_epoch.setdefault(score.epoch, []).append(score.value)

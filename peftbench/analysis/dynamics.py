@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from peftbench.analysis.course import best_gap, gaps
 from peftbench.analysis.groups import Group, Spread, spread
 from peftbench.analysis.student import quantile
 from peftbench.store.rows import RunRecord
@@ -34,26 +35,18 @@ class Dynamics:
 def dynamics(group: Group) -> Dynamics:
     """Sum up the epochs of a group's runs. What a run does not have is None."""
     records = group.records
-    gaps = [[gap(record, epoch.epoch) for epoch in record.epochs] for record in records]
-    grew = spread(_less(of[-1], of[0]) if len(of) > 1 else None for of in gaps)
+    of_runs = [list(gaps(record).values()) for record in records]
+    grew = spread(_less(of[-1], of[0]) if len(of) > 1 else None for of in of_runs)
     return Dynamics(
         best_epochs=tuple(record.run.best_epoch for record in records),
         epochs=tuple(record.run.epochs_done for record in records),
         to_nearly=spread(_epochs_to_nearly(record) for record in records),
-        gap_first=spread(of[0] if of else None for of in gaps),
-        gap_best=spread(gap(record, record.run.best_epoch) for record in records),
-        gap_last=spread(of[-1] if of else None for of in gaps),
+        gap_first=spread(of[0] if of else None for of in of_runs),
+        gap_best=spread(best_gap(record) for record in records),
+        gap_last=spread(of[-1] if of else None for of in of_runs),
         grew=grew,
         grows=grew is not None and grew.mean > GROWS and _above_zero(grew),
     )
-
-
-def gap(record: RunRecord, epoch: int | None) -> float | None:
-    """Return train less dev, averaged over the tasks, at an epoch; None where one of them has no score."""
-    pairs = [(record.score(task, "train", epoch), record.score(task, "dev", epoch)) for task in record.tasks]
-    found = [_less(train.value, dev.value) for train, dev in pairs if train and dev] if epoch is not None else []
-    known = [value for value in found if value is not None]
-    return sum(known) / len(known) if known and len(known) == len(pairs) else None
 
 
 def _epochs_to_nearly(record: RunRecord) -> float | None:

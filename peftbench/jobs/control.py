@@ -85,6 +85,7 @@ def retry(database: Path, run: Run, overrides: Sequence[str] = ()) -> str:
     from peftbench.spec.resolve import changed
 
     resolved = changed(run.spec_json, run.origins, overrides)
-    Writer(database, create=False).__exit__(None, None, None)  # not into a new one, where the run's own is gone
+    with Writer(database, create=False):  # not into a new one, where the run's own is gone
+        pass
     (run_id,) = enqueue(database, [resolved], sweep=run.sweep, meter_settings=run.meter_settings, settings=run.settings)
     return run_id

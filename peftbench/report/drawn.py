@@ -61,10 +61,10 @@ def drawn(picture: Picture, written: Format) -> bytes:
 
 
 def _curves(axes: Axes, picture: Picture) -> None:
-    for curve in picture.curves:
-        _curve(axes, curve)
     from matplotlib.ticker import MaxNLocator
 
+    for curve in picture.curves:
+        _curve(axes, curve)
     (x_low, x_high), (y_low, y_high) = bounds(picture)
     axes.set_xlim(x_low, x_high)
     axes.set_ylim(y_low, y_high)

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from peftbench.text import clean
+
 NOTHING = "–"
 
 
 def score(value: float | None) -> str:
     """Three decimals, as the study's tables have them."""
     return NOTHING if value is None else f"{value:.3f}"
+
+
+def metric(name: str) -> str:
+    """What a metric is called: accuracy, Pearson r."""
+    return {"pearson": "Pearson r"}.get(name, clean(name))
 
 
 def signed(value: float) -> str:

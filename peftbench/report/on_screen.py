@@ -9,24 +9,13 @@ from rich.table import Table
 from rich.text import Text
 
 from peftbench.plot import BRAILLE, Chart, Glyphs, Range, Series, draw
+from peftbench.plot.colors import terminal_color
 from peftbench.plot.rich_lines import rich_lines
 from peftbench.report import figures
 from peftbench.report.layout import plain_table
 from peftbench.report.picture import Curve, Picture, bounds
 
 HEIGHT = 20
-_COLOURS = (
-    "cyan",
-    "yellow",
-    "green",
-    "magenta",
-    "blue",
-    "red",
-    "bright_cyan",
-    "bright_yellow",
-    "bright_green",
-    "white",
-)
 _BLOCKS, _LETTERS = "█▓▒░·", "#=+-."
 _NAME = 24
 
@@ -70,7 +59,7 @@ def chart(picture: Picture) -> Chart:
 
 def _series(curve: Curve) -> Series:
     marker = curve.colour if curve.marked else None
-    return Series(curve.name, curve.xs, curve.ys, _COLOURS[curve.colour % len(_COLOURS)], curve.dashed, marker)
+    return Series(curve.name, curve.xs, curve.ys, terminal_color(curve.colour), curve.dashed, marker)
 
 
 def _intervals(picture: Picture) -> Table:
@@ -96,7 +85,7 @@ def _bars(picture: Picture, width: int, glyphs: Glyphs) -> list[Text]:
         for place, value in enumerate(bar.values):
             total += value
             cells = round(total / longest * room) - done
-            line.append(marks[place % len(marks)] * cells, style=_COLOURS[place % len(_COLOURS)])
+            line.append(marks[place % len(marks)] * cells, style=terminal_color(place))
             done += cells
         line.append(f" {figures.mib(total)}")
         lines.append(line)

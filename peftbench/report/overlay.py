@@ -14,7 +14,6 @@ from peftbench.text import clean
 
 LABELS = {"epoch": "epoch", "step": "steps", "time": "min", "energy": "kJ"}
 _SCALES = {"epoch": 1.0, "step": 1.0, "time": 1 / 60, "energy": 1e-3}
-_METRICS = {"accuracy": "accuracy", "pearson": "Pearson r"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +54,6 @@ def overlay(
     glyphs: Glyphs = BRAILLE,
     *,
     x: Range | None = None,
-    y: Range | None = None,
     cursor_x: float | None = None,
     legend_rows: int = 2,
 ) -> Chart:
@@ -67,7 +65,6 @@ def overlay(
         axis: what they are drawn over.
         glyphs: what the terminal can show.
         x: the range to show; None: all of it, with room for the epochs to come.
-        y: likewise; None: what is there.
         cursor_x: where the legend's values are read; None: at each curve's end.
         legend_rows: so many rows at most.
     """
@@ -85,7 +82,6 @@ def overlay(
     return Chart(
         (*train, *dev),
         x=x or _whole_x(curves, axis),
-        y=y,
         title=f"{metric_name(curves, task)}: {solid} dev {dashed} train",
         x_label=LABELS[axis],
         whole_x=axis in ("epoch", "step"),
@@ -105,7 +101,7 @@ def metric_name(curves: Sequence[Curves], task: str) -> str:
     if task == AVERAGE:
         return "mean of the tasks"
     metric = next((s.metric for one in curves for s in one.of.record.scores if s.task == task), None)
-    return f"{clean(task)} {_METRICS.get(metric, clean(metric)) if metric else ''}".strip()
+    return f"{clean(task)} {figures.metric(metric) if metric else ''}".strip()
 
 
 def stops(curves: Sequence[Curves]) -> list[float]:

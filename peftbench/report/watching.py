@@ -11,6 +11,7 @@ from rich.text import Text
 from peftbench.analysis.quality import flags
 from peftbench.jobs.liveness import state_shown
 from peftbench.plot import BRAILLE, Chart, Glyphs, Range, Series, draw
+from peftbench.plot.colors import terminal_color
 from peftbench.plot.rich_lines import rich_lines
 from peftbench.report import figures
 from peftbench.report.tables import run_title
@@ -18,11 +19,9 @@ from peftbench.report.watching_lines import meter_line, progress_line, state_lin
 from peftbench.store.rows import Progress, Run, RunRecord, SampleRow
 from peftbench.text import clean
 
-COLORS = ("cyan", "magenta", "yellow", "green", "blue", "red")
 _LOWEST_CHART = 6
 _NOTES = 3
 _OTHERS = 3
-_METRICS = {"accuracy": "accuracy", "pearson": "Pearson r"}
 _IN_ASCII = {"–": "-", "…": "~", "━": "=", "─": "-", "°": " "}
 
 
@@ -101,14 +100,14 @@ def _series(record: RunRecord, task: str, place: int) -> tuple[Series, Series]:
         scores = sorted((s for s in record.scores if s.task == task and s.split == split), key=lambda s: s.epoch)
         found[split] = [s.epoch for s in scores], [s.value for s in scores]
     latest = [figures.score(ys[-1]) if ys else figures.NOTHING for _, ys in (found["dev"], found["train"])]
-    color = COLORS[place % len(COLORS)]
+    color = terminal_color(place)
     dev = Series(task, *found["dev"], color, marker=place, note="/".join(latest))
     return Series("", *found["train"], color, dashed=True, marker=place), dev
 
 
 def _metrics(record: RunRecord) -> str:
     """Return what the curves show: accuracy, or accuracy and the tasks that have another metric."""
-    of_task = {score.task: _METRICS.get(score.metric, clean(score.metric)) for score in record.scores}
+    of_task = {score.task: figures.metric(score.metric) for score in record.scores}
     tasks: dict[str, list[str]] = {}
     for task in record.tasks:
         if task in of_task:

@@ -11,11 +11,11 @@ from typing import ClassVar
 from textual.app import SystemCommand
 from textual.binding import BindingType
 from textual.screen import Screen
-from textual.worker import Worker, WorkerState
 
 from peftbench.tui.actions import ACTIONS, BY_NAME, OF_APP
 from peftbench.tui.feed import FeedFailed, Looked
 from peftbench.tui.host import Host
+from peftbench.tui.screens.acting import ActsOnRun
 from peftbench.tui.screens.dashboard import Dashboard
 from peftbench.tui.screens.help import Help
 
@@ -52,9 +52,8 @@ class PeftbenchApp(Host):
         """Hand the newest snapshot to whatever is on the screen."""
         self.snapshot = message.snapshot
         for screen in self.screen_stack:
-            show = getattr(screen, "show", None)
-            if show is not None and screen.is_mounted:
-                show(message.snapshot)
+            if isinstance(screen, ActsOnRun) and screen.is_mounted:
+                screen.show(message.snapshot)
 
     def on_feed_failed(self, message: FeedFailed) -> None:
         """End with the traceback: what was not foreseen is not to be hidden."""
@@ -78,11 +77,6 @@ class PeftbenchApp(Host):
                 yield SystemCommand(action.label, action.help, getattr(screen, f"action_{action.name}"))
         mine = {action.label.lower() for action in ACTIONS} | {"keys", "quit", "maximize", "minimize"}
         yield from (command for command in super().get_system_commands(screen) if command.title.lower() not in mine)
-
-    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
-        """Nothing to do: a worker that fails ends the app, with its traceback."""
-        if event.state is WorkerState.ERROR:
-            event.stop()
 
     def _leave_by(self, number: int) -> None:
         self.exit(return_code=128 + number)

@@ -56,7 +56,7 @@ class Host(App[int]):
         """Tell something in passing; the text may be anybody's."""
         self.notify(clean(text), severity="error" if wrong else "information", markup=False, timeout=8 if wrong else 4)
 
-    def do(self, work: Callable[[], str | None], after: Callable[[], None] | None = None) -> None:
+    def do(self, work: Callable[[], str]) -> None:
         """Do something that takes a moment in a thread of its own; say what it returns, or why it could not."""
 
         def in_thread() -> None:
@@ -66,11 +66,8 @@ class Host(App[int]):
                 told = error.message + (f"; {error.hint}" if error.hint else "")
                 self.call_from_thread(self.say, told, wrong=True)
                 return
-            if said:
-                self.call_from_thread(self.say, said)
+            self.call_from_thread(self.say, said)
             self.feed.look_now()
-            if after is not None:
-                self.call_from_thread(after)
 
         self.run_worker(in_thread, thread=True, group="do", exit_on_error=True)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from peftbench.analysis.course import gap
+from peftbench.analysis.course import best_gap
 from peftbench.store.rows import Progress, Run, RunRecord, SampleRow, State
 from peftbench.tui.snapshot import Detail, Figures, Line, Snapshot, Wanted
 
@@ -44,7 +44,7 @@ class ReplaySource:
         shown = held if wanted.window_s is None else held[-wanted.window_s :]
         last = held[-1] if held else None
         figures = Figures(
-            gap(record),
+            best_gap(record),
             last.vram_mib if last else None,
             last.rss_mib if last else None,
             last.energy_j if last else None,

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from peftbench.analysis.course import gap
+from peftbench.analysis.course import best_gap
 from peftbench.analysis.forecast import Wanted as WantedTime
 from peftbench.analysis.forecast import forecast
 from peftbench.analysis.resources import cost
@@ -81,11 +81,10 @@ class StoreSource:
         self._meter.close()
 
     def _look(self, wanted: Wanted, machine: Machine) -> Snapshot:
-        problem = self._open()
-        assert self._reader is not None
+        if (gone := self._open()) is not None:
+            return replace(self._last, now_s=self.clock(), machine=machine, problem=gone, read=True, broken=True)
         reader = self._reader
-        if problem is not None:
-            return replace(self._last, now_s=self.clock(), machine=machine, problem=problem, read=True, broken=True)
+        assert reader is not None
         marks = reader.marks()
         for run_id, mark in marks.items():
             if self._marks.get(run_id) != mark:
@@ -127,21 +126,18 @@ class StoreSource:
         return f"left out: run {run_id}{more}: what is stored of it cannot be read ({why})"
 
     def _open(self) -> str | None:
-        """Open the database where it is not, or where its file is another one by now; say what is wrong with it."""
+        """Open the database where it is not, or where its file is another one by now; say where it is gone."""
         file = self._identity()
-        if self._reader is not None and self._reader.empty and file is not None:
-            self._close_reader()  # it may have been on its way to be one
-        if self._reader is not None and file != self._file:
-            lost = file is None
+        if file is None and self._runs:
             self._close_reader()
-            if lost and self._runs:
-                self._file, self._reader = None, Reader(self.path)
-                return f"the database {self.path} is gone: it was deleted or moved; what is shown is what was in it"
+            return f"the database {self.path} is gone: it was deleted or moved; what is shown is what was in it"
+        if file != self._file:
+            self._close_reader()
             self._forget()
-        elif self._reader is not None and file is None and self._runs:
-            return self._last.problem
+        elif self._reader is not None and self._reader.empty:
+            self._close_reader()  # it may have been on its way to be one
         if self._reader is None:
-            self._reader, self._file = Reader(self.path), self._identity()
+            self._reader, self._file = Reader(self.path), file
         return None
 
     def _identity(self) -> tuple[int, int] | None:
@@ -281,7 +277,7 @@ def check(run: Run) -> None:
 def _figures(record: RunRecord) -> Figures:
     spent = cost(record)
     joules = None if spent.run_wh is None else spent.run_wh * 3600
-    return Figures(gap(record), spent.vram_mib, spent.peak_rss_mib, joules)
+    return Figures(best_gap(record), spent.vram_mib, spent.peak_rss_mib, joules)
 
 
 def _worth_it(runs: Iterable[Run]) -> tuple[str, ...]:

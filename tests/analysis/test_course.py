@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from peftbench.analysis.course import AVERAGE, curve, gap, positions
+from peftbench.analysis.course import AVERAGE, best_gap, curve, gaps, positions
 from peftbench.analysis.resources import reach
 from peftbench.store.rows import Phase, RunRecord, Score
 from tests.analysis.test_resources_and_quality import on_a_card
@@ -54,13 +54,15 @@ def test_a_curve_follows_the_positions_and_keeps_gaps() -> None:
 
 def scored(train: dict[str, float | None], dev: float | None) -> RunRecord:
     found = record(epochs=1)
-    scores = tuple(Score(1, task, "train", "accuracy", value, None, 0.1, 9) for task, value in train.items())
-    return replace(found, scores=scores, epochs=(replace(found.epochs[0], dev_avg=dev),))
+    scores = [Score(1, task, "train", "accuracy", value, None, 0.1, 9) for task, value in train.items()]
+    scores += [Score(1, task, "dev", "accuracy", dev, None, 0.1, 9) for task in TASKS]
+    return replace(found, scores=tuple(scores), epochs=(replace(found.epochs[0], dev_avg=dev),))
 
 
 def test_the_gap_is_train_less_dev_of_the_plain_means() -> None:
     found = scored({"sst": 0.9, "paraphrase": 0.8, "sts": 0.7}, 0.75)
-    assert gap(found) == pytest.approx(0.05)
+    assert best_gap(found) == pytest.approx(0.05)
+    assert gaps(found) == {1: pytest.approx(0.05)}
     assert curve(found, AVERAGE, "train", {1: 1.0}) == ([1.0], [pytest.approx(0.8)])
 
 
@@ -69,9 +71,9 @@ def test_the_gap_is_train_less_dev_of_the_plain_means() -> None:
     [({"sst": 0.9, "paraphrase": None, "sts": 0.7}, 0.5), ({"sst": 0.9}, 0.5), (dict.fromkeys(TASKS, 0.9), None)],
 )
 def test_no_gap_where_one_of_its_scores_is_missing(train: dict[str, float | None], dev: float | None) -> None:
-    assert gap(scored(train, dev)) is None
+    assert best_gap(scored(train, dev)) is None
 
 
 def test_no_gap_before_the_first_epoch() -> None:
     found = record(epochs=1)
-    assert gap(replace(found, run=replace(found.run, best_epoch=None))) is None
+    assert best_gap(replace(found, run=replace(found.run, best_epoch=None))) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 
 from textual.screen import Screen
@@ -12,6 +13,7 @@ from peftbench.tui.host import Host
 from peftbench.tui.screens.confirm import Confirm
 from peftbench.tui.screens.export import Export
 from peftbench.tui.screens.log import LogView
+from peftbench.tui.snapshot import Snapshot
 
 
 class ActsOnRun(Screen[None]):
@@ -20,9 +22,13 @@ class ActsOnRun(Screen[None]):
     app: Host
 
     @property
+    @abstractmethod
     def run_at_hand(self) -> str | None:
         """The id of the run that is meant."""
-        raise NotImplementedError
+
+    @abstractmethod
+    def show(self, snapshot: Snapshot) -> None:
+        """Show the newest snapshot."""
 
     def action_stop(self) -> None:
         """Stop the run at hand."""

@@ -16,9 +16,10 @@ from peftbench.plot.cells import fit, printable, width
 from peftbench.report import figures
 from peftbench.report.tables import STATE_STYLE
 from peftbench.report.watching import as_ascii
+from peftbench.store.rows import State
 from peftbench.tui.snapshot import Line
 
-_SIGNS = {
+_SIGNS: dict[State, str] = {
     "finished": "✓",
     "failed": "✗",
     "lost": "✗",
@@ -70,13 +71,9 @@ def _gib(mib: float | None) -> str:
     return figures.NOTHING if mib is None else f"{mib / 1024:.1f}G"
 
 
-def _sign_of(state: str) -> str:
-    return f"{_SIGNS.get(state, '?')} {state}"
-
-
 COLUMNS = (
     Column("run", 18, lambda line: line.run.name),
-    Column("state", 10, lambda line: _sign_of(line.state)),
+    Column("state", 10, lambda line: line.state),
     Column("epoch", 7, _epochs, right=True),
     Column("dev", 5, lambda line: figures.score(line.run.dev_avg), right=True),
     Column("gap", 6, _gap, right=True),
@@ -116,9 +113,10 @@ def cells(line: Line, mark: Mark | None, columns: Sequence[Column], letters: boo
     """Return a run's cells: whatever its name holds, plain text of the columns' widths. `letters`: all of it ASCII."""
     found = [Text(mark.sign, style=mark.color) if mark else Text(" ")]
     for column in columns:
-        text = fit(printable(column.value(line)), column.cells)
-        if letters:
-            text = as_ascii(text).lstrip("? ") if column.name == "state" else as_ascii(text)
+        text = printable(column.value(line))
+        if column.name == "state" and not letters:
+            text = f"{_SIGNS[line.state]} {text}"
+        text = fit(as_ascii(text) if letters else text, column.cells)
         padded = " " * (column.cells - width(text)) + text if column.right else text
         style = STATE_STYLE.get(line.state, "") if column.name == "state" else ""
         found.append(Text(padded, style=style, no_wrap=True, end=""))
