@@ -28,8 +28,8 @@ from peftbench.cli import (
     sweep,
     watch,
 )
-from peftbench.cli.dashboard import Ascii, Theme
-from peftbench.cli.output import Database, print_error
+from peftbench.cli.dashboard import Theme
+from peftbench.cli.output import Ascii, Database, print_error
 from peftbench.errors import EXIT_FAILED, EXIT_INTERRUPTED, PeftbenchError, UsageError
 
 app = typer.Typer(

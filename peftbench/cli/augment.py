@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from peftbench.cli.output import Json, command, console, print_json, show
+from peftbench.cli.output import Data, Json, command, console, print_json, show
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,10 +26,7 @@ def augment(
     method: Annotated[
         Literal["eda", "backtranslate", "both"], typer.Option("--method", help="How new rows are made.")
     ] = "eda",
-    data: Annotated[
-        list[str] | None,
-        typer.Option("--data", metavar="[TASK=]DIR", help="The folder of the workload's files, for all tasks or one."),
-    ] = None,
+    data: Data = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Write a folder for --data here: new or empty.")
     ] = None,

@@ -8,8 +8,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from peftbench.cli.output import Database, Html, Json, calm_numpy, database, one_format, print_json, show, write_file
-from peftbench.cli.report import power_samples
+from peftbench.cli.groups import groups_of, power_samples
+from peftbench.cli.output import (
+    Csv,
+    Database,
+    Html,
+    Json,
+    Latex,
+    Markdown,
+    Plain,
+    calm_numpy,
+    database,
+    one_format,
+    print_json,
+    print_page,
+    write_file,
+)
 
 if TYPE_CHECKING:
     from peftbench.analysis.choosing import Choice
@@ -39,11 +53,11 @@ def compare(
     all_config: Annotated[bool, typer.Option("--all-config", help="Also the settings that do not differ.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Refuse (exit 4) where the comparison is unfair.")] = False,
     as_json: Json = False,
-    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
-    as_latex: Annotated[bool, typer.Option("--latex", help="Print LaTeX tables.")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print a line a figure.")] = False,
+    as_markdown: Markdown = False,
+    as_latex: Latex = False,
+    as_csv: Csv = False,
     html: Html = None,
-    plain: Annotated[bool, typer.Option("--plain", help="No colours, 80 columns.")] = False,
+    plain: Plain = False,
     db: Database = None,
 ) -> None:
     """Say which is better, by how much, whether that is more than chance, and what it costs.
@@ -92,10 +106,8 @@ def _chosen(reader: Reader, words: list[str], baseline: str | None, workload: st
 
 def _compared(reader: Reader, choices: list[Choice], metrics: list[str] | tuple[()]) -> Comparison:
     from peftbench.analysis.comparison import compare as compare_groups
-    from peftbench.analysis.groups import group
 
-    groups = [group(one.label, [reader.record(run, predictions=True) for run in one.runs]) for one in choices]
-    return compare_groups(groups, metrics)
+    return compare_groups(groups_of(reader, choices), metrics)
 
 
 def refuse_unfair(result: Comparison) -> None:
@@ -126,12 +138,4 @@ def _print(result: Comparison, choices: list[Choice], written: str | None, all_c
         if one.repeats:
             older = ", ".join(run.name for run in one.repeats)
             print(f"{one.label}: of runs with the same seed the newest counts; left out: {older}", file=sys.stderr)
-    sheet = page(result, all_config)
-    if written is not None:
-        from peftbench.report.formats import FORMATS
-
-        print(FORMATS[written](sheet), end="")
-        return
-    from peftbench.report.terminal import Screen
-
-    show(Screen(sheet), plain=plain)
+    print_page(page(result, all_config), written, plain)

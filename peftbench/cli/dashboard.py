@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from peftbench.cli.output import Database, database
+from peftbench.cli.output import Ascii, Database, database
 from peftbench.cli.runs import RunName
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ Theme = Annotated[
         "--theme", metavar="NAME", help="Colours: textual-dark, textual-light, ansi-dark, ...; else TEXTUAL_THEME."
     ),
 ]
-Ascii = Annotated[bool, typer.Option("--ascii", help="Draw charts and signs with ASCII characters only.")]
 
 
 def dashboard(db: Path | None, theme: str | None, ascii_only: bool) -> None:

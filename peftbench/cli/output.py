@@ -18,6 +18,8 @@ from peftbench.text import clean
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
+    from peftbench.report.sheet import Page
+
 Database = Annotated[
     Path | None,
     typer.Option("--db", metavar="FILE", help="The database; else PEFTBENCH_DB, else the platform's data folder."),
@@ -26,6 +28,15 @@ Html = Annotated[
     Path | None, typer.Option("--html", metavar="FILE", help="Write one HTML file that opens without a network.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Markdown = Annotated[bool, typer.Option("--markdown", help="Print Markdown.")]
+Latex = Annotated[bool, typer.Option("--latex", help="Print LaTeX tables.")]
+Csv = Annotated[bool, typer.Option("--csv", help="Print a line a figure.")]
+Plain = Annotated[bool, typer.Option("--plain", help="No colours, 80 columns.")]
+Ascii = Annotated[bool, typer.Option("--ascii", help="Draw charts and signs with ASCII characters only.")]
+Data = Annotated[
+    list[str] | None,
+    typer.Option("--data", metavar="[TASK=]DIR", help="The folder of the workload's files, for all tasks or one."),
+]
 
 
 def database(given: Path | None) -> Path:
@@ -77,6 +88,18 @@ def one_format(command: str, asked: Mapping[str, bool]) -> str | None:
     if len(wanted) > 1:
         raise UsageError(f"{command} prints one format at a time, not {' and '.join(f'--{name}' for name in wanted)}")
     return wanted[0] if wanted else None
+
+
+def print_page(page: Page, written: str | None, plain: bool) -> None:
+    """Print a page in a format (None: for a terminal)."""
+    if written is not None:
+        from peftbench.report.formats import FORMATS
+
+        print(FORMATS[written](page), end="")
+        return
+    from peftbench.report.terminal import Screen
+
+    show(Screen(page), plain=plain)
 
 
 def command(*words: str, db: Path | None) -> str:

@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from peftbench.cli.dashboard import Ascii
-from peftbench.cli.output import Database, calm_numpy, database, show, write_file
-from peftbench.cli.pareto import finished_or_named, metric_of
-from peftbench.cli.report import power_samples
+from peftbench.cli.groups import finished_or_named, metric_of, power_samples
+from peftbench.cli.output import Ascii, Database, Plain, calm_numpy, database, show, write_file
 
 if TYPE_CHECKING:
     from peftbench.analysis.groups import Group
@@ -36,7 +34,7 @@ def plot(
         str | None, typer.Option("--workload", "-w", metavar="NAME", help="Of it; else of the newest run's.")
     ] = None,
     ascii_only: Ascii = False,
-    plain: Annotated[bool, typer.Option("--plain", help="No colours, 80 columns.")] = False,
+    plain: Plain = False,
     db: Database = None,
 ) -> None:
     """Draw runs: each group's mean over its seeds, dev solid and train dashed.

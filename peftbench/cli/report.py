@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from peftbench.cli.output import Database, Html, Json, calm_numpy, database, one_format, print_json, show, write_file
+from peftbench.cli.groups import finished_or_named, power_samples
+from peftbench.cli.output import (
+    Csv,
+    Database,
+    Html,
+    Json,
+    Latex,
+    Markdown,
+    Plain,
+    calm_numpy,
+    database,
+    one_format,
+    print_json,
+    print_page,
+    write_file,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,7 +29,6 @@ if TYPE_CHECKING:
     from peftbench.analysis.groups import Group
     from peftbench.report.study import Study
     from peftbench.store.reader import Reader
-    from peftbench.store.rows import SampleRow
 
 app = typer.Typer(help="Reports over all stored runs of a workload.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -31,11 +44,11 @@ def study(
         str | None, typer.Option("--workload", "-w", metavar="NAME", help="Of it; else of the newest finished run's.")
     ] = None,
     as_json: Json = False,
-    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
-    as_latex: Annotated[bool, typer.Option("--latex", help="Print LaTeX tables.")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print a line a figure.")] = False,
+    as_markdown: Markdown = False,
+    as_latex: Latex = False,
+    as_csv: Csv = False,
     html: Html = None,
-    plain: Annotated[bool, typer.Option("--plain", help="No colours, 80 columns.")] = False,
+    plain: Plain = False,
     db: Database = None,
 ) -> None:
     """Hold the study's claims against the stored groups: reproduced, contradicted or undecided, with the evidence.
@@ -58,14 +71,8 @@ def study(
         found = held(reader, workload)
     if written == "json":
         print_json(report.as_json(found))
-    elif written is not None:
-        from peftbench.report.formats import FORMATS
-
-        print(FORMATS[written](report.page(found)), end="")
     else:
-        from peftbench.report.terminal import Screen
-
-        show(Screen(report.page(found)), plain=plain)
+        print_page(report.page(found), written, plain)
 
 
 def held(reader: Reader, workload: str | None) -> Study:
@@ -74,7 +81,7 @@ def held(reader: Reader, workload: str | None) -> Study:
     Raises:
         MissingError: none has finished, or none is of a preset of the study.
     """
-    return _held(_groups(reader, workload))
+    return _held(finished_or_named(reader, (), workload, "report"))
 
 
 def write_study(where: Path, workload: str | None, html: Path) -> Study:
@@ -89,32 +96,6 @@ def write_study(where: Path, workload: str | None, html: Path) -> Study:
         samples = power_samples(reader, found.groups.all)
     write_file("--html", html, document(report.page(found), of_study(found.groups, samples)))
     return found
-
-
-def power_samples(reader: Reader, groups: Sequence[Group]) -> dict[str, list[SampleRow]]:
-    """Return the meters' samples of each group's first run, by the run's id."""
-    return {one.first.id: reader.samples(one.first.id) for one in groups}
-
-
-def _groups(reader: Reader, workload: str | None) -> list[Group]:
-    """Return the finished groups of a workload, or of the newest finished run's."""
-    from peftbench.analysis.choosing import finished_groups
-    from peftbench.analysis.groups import group
-    from peftbench.errors import MissingError, did_you_mean
-    from peftbench.text import clean
-
-    finished = [run for run in reader.runs() if run.state == "finished"]
-    if not finished:
-        raise MissingError("no run has finished yet", "start the study's: peftbench sweep study --seeds 3")
-    wanted = workload or finished[0].workload
-    known = sorted({run.workload for run in finished})
-    if wanted not in known:
-        raise MissingError(
-            f"no run on workload '{clean(wanted)}' has finished{did_you_mean(wanted, known)}",
-            f"workloads with finished runs: {', '.join(map(clean, known))}",
-        )
-    choices = finished_groups([run for run in finished if run.workload == wanted])
-    return [group(one.label, [reader.record(run, predictions=True) for run in one.runs]) for one in choices]
 
 
 def _held(groups: list[Group]) -> Study:

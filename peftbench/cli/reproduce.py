@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from peftbench.cli.output import Database, command, database, show
+from peftbench.cli.output import Data, Database, calm_numpy, command, database, print_page, show
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from peftbench.jobs.picking_up import Need, Standing
+    from peftbench.spec import RunSpec
     from peftbench.spec.sweep import PlannedRun
+    from peftbench.store.reader import Reader
     from peftbench.store.rows import Run
 
 SWEEP = "study"
@@ -24,10 +26,7 @@ def reproduce(
     workload: Annotated[
         str, typer.Option("--workload", "-w", metavar="NAME", help="A workload, or a .toml file.")
     ] = "quickstart",
-    data: Annotated[
-        list[str] | None,
-        typer.Option("--data", metavar="[TASK=]DIR", help="The folder of the workload's files, for all tasks or one."),
-    ] = None,
+    data: Data = None,
     seeds: Annotated[str, typer.Option("--seeds", metavar="N", help="So many seeds from 0 on, or these: 0,4,7.")] = "2",
     html: Annotated[
         Path | None, typer.Option("--html", metavar="FILE", help="The report; else study-WORKLOAD.html here.")
@@ -41,7 +40,7 @@ def reproduce(
 
     Example: peftbench reproduce --workload paper --data DIR --seeds 3
     """
-    from peftbench.errors import EXIT_FAILED, UsageError
+    from peftbench.errors import EXIT_FAILED, MissingError, UsageError
     from peftbench.jobs.picking_up import pick_up, standings
     from peftbench.jobs.queue import fresh_label
     from peftbench.spec.sweep import parse_seeds, plan, read_sweep
@@ -49,6 +48,11 @@ def reproduce(
 
     where = database(db)
     planned = plan(read_sweep(SWEEP), workload=workload, data=data or (), seeds=parse_seeds(seeds))
+    path = html if html is not None else Path(f"study-{planned.workload}.html")
+    if not path.parent.is_dir():  # before hours of work
+        raise MissingError(f"--html {path}: there is no folder {path.parent}", "make it, or choose another")
+    folders = [word for folder in data or () for word in ("--data", folder)]
+    again = command("reproduce", "--workload", workload, *folders, "--seeds", seeds, db=db)
     runs, left_out = _possible(planned.runs)
     with Reader(where) as reader:
         found = standings([run.resolved for run in runs], reader.runs())
@@ -60,14 +64,11 @@ def reproduce(
         if not typer.confirm("Start?"):
             raise typer.Exit(1)
     ids = pick_up(where, found, fresh_label(SWEEP))
-    ended = _follow(where, ids, db)
-    path = html if html is not None else Path(f"study-{planned.workload}.html")
+    ended = _follow(where, found, ids, again)
     _report(where, planned.workload, path)
     if failed := [run for run in ended if run.state != "finished"]:
         names = ", ".join(f"{run.name} ({run.state}: {run.reason})" for run in failed)
-        show(
-            "", f"not finished, and not in the report: {names}", f"again: {command('reproduce', '-w', workload, db=db)}"
-        )
+        show("", f"not finished, and not in the report: {names}", f"again: {again}")
         raise typer.Exit(EXIT_FAILED)
 
 
@@ -104,71 +105,65 @@ def _told(found: Sequence[Standing], workload: str) -> list[str]:
     return [f"the study on workload {workload}: {len(found)} runs: {parts}"]
 
 
-def _forecast(reader: object, found: Sequence[Standing]) -> list[str]:
+def _forecast(reader: Reader, found: Sequence[Standing]) -> list[str]:
     """Say how long what is to be done will take, and how much energy, as far as stored runs tell."""
-    import platform
-
-    from peftbench.analysis.forecast import Wanted, energy_wh, forecast, total
+    from peftbench.analysis.forecast import energy_wh
     from peftbench.analysis.resources import cost
     from peftbench.report import figures
-    from peftbench.report.sweep import total_in_words
-    from peftbench.store.reader import Reader
+    from peftbench.report.sweep import wanted
 
-    assert isinstance(reader, Reader)
     specs = [one.resolved.spec for one in found if one.need != "nothing"]
     if not specs:
         return []
-    wanted = [
-        Wanted(spec.group_hash(), spec.workload, spec.method.name, spec.train.epochs, spec.augmented_by)
-        for spec in specs
-    ]
-    stored = reader.runs()
-    finished = [run for run in stored if run.state == "finished" and run.workload == specs[0].workload]
-    energy = energy_wh(wanted, ((run, cost(reader.record(run)).run_wh) for run in finished))
+    finished = [run for run in reader.runs() if run.state == "finished" and run.workload == specs[0].workload]
+    energy = energy_wh(list(map(wanted, specs)), ((run, cost(reader.record(run)).run_wh) for run in finished))
     told = "not known: no run of this workload has measured any"
     if energy is not None:
-        some = f" for {energy[1]} of {len(wanted)} runs" if energy[1] < len(wanted) else ""
+        some = f" for {energy[1]} of {len(specs)} runs" if energy[1] < len(specs) else ""
         told = f"about {figures.watt_hours(energy[0])} Wh{some}"
-    return [f"time: {total_in_words(total(forecast(wanted, stored, platform.node())))}", f"GPU energy: {told}"]
+    return [f"time: {_time(reader, specs)}", f"GPU energy: {told}"]
 
 
-def _follow(where: Path, ids: Sequence[str], db: Path | None) -> list[Run]:
-    """Say of each run how it ended, as they end; Ctrl-C leaves them going."""
-    import time
+def _time(reader: Reader, specs: Sequence[RunSpec]) -> str:
+    import platform
 
+    from peftbench.analysis.forecast import forecast, total
+    from peftbench.report.sweep import total_in_words, wanted
+
+    return total_in_words(total(forecast(list(map(wanted, specs)), reader.runs(), platform.node())))
+
+
+def _follow(where: Path, found: Sequence[Standing], ids: Sequence[str], again: str) -> list[Run]:
+    """Say of each run how it ended, as they end, and how long the rest will take; Ctrl-C leaves them going."""
     from peftbench.errors import EXIT_INTERRUPTED
     from peftbench.jobs.follow import follow
     from peftbench.report import figures
+    from peftbench.store.reader import Reader
     from peftbench.text import clean
 
     ended: list[Run] = []
-    begun = time.monotonic()
-    waited = 0
     try:
-        for place, run_id in enumerate(ids, start=1):
-            before = time.monotonic()
-            for update in follow(where, run_id):
-                run = update.run
-            ended.append(run)
-            waited += time.monotonic() - before > 1.0
-            score = f"dev avg {figures.score(run.dev_avg)}" if run.state == "finished" else run.reason or ""
-            each_s = (time.monotonic() - begun) / waited if waited else None
-            left = f"; about {figures.seconds(each_s * (len(ids) - place))} left" if each_s and place < len(ids) else ""
-            show(f"{place:>3}/{len(ids)} {clean(run.name)} {run.state}: {clean(score)}{left}")
+        with Reader(where) as reader:
+            for place, run_id in enumerate(ids, start=1):
+                for update in follow(where, run_id):
+                    run = update.run
+                ended.append(run)
+                said = f"dev avg {figures.score(run.dev_avg)}" if run.state == "finished" else run.reason or ""
+                rest = [one.resolved.spec for one in found[place:] if one.need != "nothing"]
+                left = f"; the rest: {_time(reader, rest)}" if rest else ""
+                show(f"{place:>3}/{len(ids)} {clean(run.name)} {run.state}: {clean(said)}{left}")
     except KeyboardInterrupt:
-        again = command("reproduce", db=db)
-        print(f"the runs go on ({command('queue', db=db)} shows them); {again} picks them up", file=sys.stderr)
+        print(f"the runs go on; {again} picks them up", file=sys.stderr)
         raise typer.Exit(EXIT_INTERRUPTED) from None
     return ended
 
 
 def _report(where: Path, workload: str, path: Path) -> None:
     """Write the report and say what became of each claim."""
-    from peftbench.cli.output import calm_numpy
     from peftbench.cli.report import write_study
     from peftbench.report import study as report
-    from peftbench.report.terminal import Screen
 
     calm_numpy()
     found = write_study(where, workload, path)
-    show("", Screen(report.claims_page(found)))
+    show("")
+    print_page(report.claims_page(found), None, plain=False)

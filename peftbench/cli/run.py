@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from peftbench.cli.output import Database, Json, command, database, print_json, show
+from peftbench.cli.output import Data, Database, Json, command, database, print_json, show
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,10 +28,7 @@ def run(
     workload: Annotated[
         str, typer.Option("--workload", "-w", metavar="NAME", help="A workload, or a .toml file.")
     ] = "quickstart",
-    data: Annotated[
-        list[str] | None,
-        typer.Option("--data", metavar="[TASK=]DIR", help="The folder of the workload's files, for all tasks or one."),
-    ] = None,
+    data: Data = None,
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change one value of the spec, such as train.epochs=2."),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from peftbench.cli.output import Database, Json, command, database, print_json, show
+from peftbench.cli.output import Data, Database, Json, command, database, print_json, show
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,10 +21,7 @@ def sweep(
         str | None,
         typer.Option("--workload", "-w", metavar="NAME", help="A workload; else the sweep's own, else quickstart."),
     ] = None,
-    data: Annotated[
-        list[str] | None,
-        typer.Option("--data", metavar="[TASK=]DIR", help="The folder of the workload's files, for all tasks or one."),
-    ] = None,
+    data: Data = None,
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change one value in all runs, such as train.epochs=2."),
@@ -66,16 +63,12 @@ def sweep(
 def _predict(planned: SweepPlan, where: Path) -> list[Predicted]:
     import platform
 
-    from peftbench.analysis.forecast import Wanted, forecast
+    from peftbench.analysis.forecast import forecast
+    from peftbench.report.sweep import wanted
     from peftbench.store.reader import Reader
 
-    specs = [run.resolved.spec for run in planned.runs]
-    wanted = [
-        Wanted(spec.group_hash(), spec.workload, spec.method.name, spec.train.epochs, spec.augmented_by)
-        for spec in specs
-    ]
     with Reader(where) as reader:
-        return forecast(wanted, reader.runs(), platform.node())
+        return forecast([wanted(run.resolved.spec) for run in planned.runs], reader.runs(), platform.node())
 
 
 def _print_plan(planned: SweepPlan, predicted: list[Predicted], as_json: bool) -> None:

@@ -8,9 +8,10 @@ from typing import Any
 
 from rich.table import Table
 
-from peftbench.analysis.forecast import NOTHING_YET, Predicted, Total, total
+from peftbench.analysis.forecast import NOTHING_YET, Predicted, Total, Wanted, total
 from peftbench.report import figures
 from peftbench.report.layout import plain_table
+from peftbench.spec.model import RunSpec
 from peftbench.spec.sweep import SweepPlan
 from peftbench.text import clean
 
@@ -43,6 +44,11 @@ def notes(plan: SweepPlan) -> list[str]:
         pairs = dict.fromkeys(f"{one.label} is {one.same_as}" for one in plan.repeated)
         found.append(f"the same spec twice, run once: {_count(len(plan.repeated), 'run')} ({_some(pairs)})")
     return found
+
+
+def wanted(spec: RunSpec) -> Wanted:
+    """Return a planned run, as far as its time depends on it."""
+    return Wanted(spec.group_hash(), spec.workload, spec.method.name, spec.train.epochs, spec.augmented_by)
 
 
 def total_in_words(found: Total) -> str:

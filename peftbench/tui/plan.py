@@ -11,10 +11,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from peftbench.analysis.forecast import Predicted, Wanted, forecast, total
+from peftbench.analysis.forecast import Predicted, forecast, total
 from peftbench.errors import UsageError
 from peftbench.report import figures
-from peftbench.report.sweep import total_in_words
+from peftbench.report.sweep import total_in_words, wanted
 from peftbench.spec.files import FileKind, shipped
 from peftbench.spec.resolve import Resolved, resolve
 from peftbench.store.rows import Run
@@ -74,12 +74,7 @@ def summary(runs: list[Resolved]) -> str:
 
 def time_needed(runs: list[Resolved], stored: Iterable[Run], host: str) -> str:
     """Say how long it will take, as far as stored runs tell."""
-    specs = [run.spec for run in runs]
-    wanted = [
-        Wanted(spec.group_hash(), spec.workload, spec.method.name, spec.train.epochs, spec.augmented_by)
-        for spec in specs
-    ]
-    predicted: list[Predicted] = forecast(wanted, stored, host)
+    predicted: list[Predicted] = forecast([wanted(run.spec) for run in runs], stored, host)
     basis = "" if predicted[0].wall_s is None else f" ({predicted[0].basis})"
     return f"time: {total_in_words(total(predicted))}{basis}"
 

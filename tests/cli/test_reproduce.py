@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -52,13 +53,38 @@ def test_it_asks_and_where_nobody_can_answer_it_refuses(tmp_path: Path) -> None:
     assert not (tmp_path / "runs.db").exists()
 
 
+def test_a_report_that_could_not_be_written_is_said_before_anything_is_run(tmp_path: Path) -> None:
+    told = ran("reproduce", "--yes", "--html", "nowhere/report.html", "--db", "runs.db", cwd=tmp_path)
+    assert told.returncode == 3
+    assert "there is no folder nowhere" in told.stderr
+    assert not (tmp_path / "runs.db").exists()
+
+
 @pytest.mark.slow
-def test_the_whole_of_it_on_next_to_nothing_and_again(tmp_path: Path) -> None:
+def test_it_is_interrupted_and_picked_up_and_done_only_once(tmp_path: Path) -> None:
     encoder = tiny_encoder_into(tmp_path / "bert")
     (tmp_path / "tiny.toml").write_text(TINY.format(encoder=encoder))
     words = ("reproduce", "-w", "./tiny.toml", "--seeds", "1", "--yes", "--db", "runs.db")
+    first = subprocess.Popen(
+        [*PEFTBENCH, *words],
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert first.stdout is not None
+    assert any("1/9" in line for line in first.stdout)
+    first.send_signal(signal.SIGINT)
+    _, error = first.communicate(timeout=60)
+    assert first.returncode == 130
+    assert "the runs go on; peftbench reproduce --workload ./tiny.toml --seeds 1 --db runs.db picks them up" in error
+
     told = ran(*words, cwd=tmp_path)
     assert told.returncode == 0, told.stderr + told.stdout
+    assert "9 runs: " in told.stdout
+    assert "finished already" in told.stdout
     assert "9/9" in told.stdout
     assert "NOT the study's workload" in told.stdout
     assert "these runs can show" in told.stdout
@@ -66,6 +92,7 @@ def test_the_whole_of_it_on_next_to_nothing_and_again(tmp_path: Path) -> None:
     assert "claim by claim" in page
     with Reader(tmp_path / "runs.db") as reader:
         assert [run.state for run in reader.runs()] == ["finished"] * 9
+
     again = ran(*words, cwd=tmp_path)
     assert again.returncode == 0
     assert "9 finished already" in again.stdout

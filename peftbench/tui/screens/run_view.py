@@ -83,6 +83,7 @@ class RunView(ActsOnRun):
         if self._shown == (detail.record, active):
             return
         self._shown = (detail.record, active)
+        self.query_one("#title").display = active != "overview"  # which begins with it
         self.query_one("#title", Static).update(tables.run_title(detail.record.run))
         if active == "curves":
             self.query_one(ChartView).put(curves(detail.record, self.app.glyphs))
