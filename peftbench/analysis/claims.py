@@ -20,13 +20,13 @@ from peftbench.analysis.evidence import (
     Evidence,
     Region,
     cost_evidence,
-    dev_avg_of,
     energy_figure,
     memory_figure,
     score_evidence,
     weighed,
 )
-from peftbench.analysis.samples import Sample
+from peftbench.analysis.groups import records_of
+from peftbench.analysis.samples import DEV_AVG, Sample, sample_of
 from peftbench.analysis.study_groups import BEST, FULL, LORA, RANKS, StudyGroups
 
 Standing = Literal["reproduced", "contradicted", "undecided"]
@@ -58,7 +58,7 @@ class Finding:
 
 def findings(groups: StudyGroups) -> tuple[Finding, ...]:
     """Hold every claim against the groups of one workload; their records must come with predictions."""
-    scores = dev_avg_of(groups.all)
+    scores = sample_of(DEV_AVG, records_of(groups.all))
     return tuple(check(groups, scores) for check in CHECKS)
 
 

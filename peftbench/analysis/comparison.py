@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from peftbench.analysis.comparability import Difference, settings
 from peftbench.analysis.difference import MetricDifference, corrected, difference, interval
 from peftbench.analysis.dynamics import Dynamics, dynamics
-from peftbench.analysis.groups import Group, Spread, group, spread
+from peftbench.analysis.groups import Group, Spread, group, records_of, spread
 from peftbench.analysis.interval import ALPHA
 from peftbench.analysis.noise import noise_of
 from peftbench.analysis.outlook import outlook
@@ -125,7 +125,7 @@ def _as_groups(sides: Sequence[Group | RunRecord | Sequence[RunRecord]]) -> tupl
 
 
 def _check(groups: Sequence[Group]) -> None:
-    records = [record for one in groups for record in one.records]
+    records = records_of(groups)
     workloads = {record.run.workload for record in records}
     if len(workloads) > 1:
         raise RefusedError(
@@ -157,7 +157,7 @@ def _chosen(baseline: Group, metrics: Sequence[str]) -> tuple[str, ...]:
 
 
 def _samples(groups: Sequence[Group], metrics: Sequence[str]) -> dict[str, Sample]:
-    records = [record for one in groups for record in one.records]
+    records = records_of(groups)
     tasks = groups[0].records[0].tasks
     wanted = tasks if DEV_AVG in metrics else [task for task in tasks if task in metrics]
     found = {task: made for task in wanted if (made := sample(task, records)) is not None}

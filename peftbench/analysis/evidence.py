@@ -14,11 +14,11 @@ from typing import Literal
 from peftbench.analysis.comparison import same_seeds
 from peftbench.analysis.difference import difference
 from peftbench.analysis.estimate import Estimate, relative
-from peftbench.analysis.groups import Group
+from peftbench.analysis.groups import Group, records_of
 from peftbench.analysis.interval import ALPHA
 from peftbench.analysis.pvalues import holm
 from peftbench.analysis.resources import Cost, cost
-from peftbench.analysis.samples import Sample, average, sample
+from peftbench.analysis.samples import Sample
 
 Speaks = Literal["for", "against", "neither"]
 
@@ -62,13 +62,6 @@ def weighed(evidence: Sequence[Evidence]) -> tuple[Evidence, ...]:
     return tuple(replace(one, speaks=_says(one, p)) for one, p in zip(evidence, adjusted, strict=True))
 
 
-def dev_avg_of(groups: Sequence[Group]) -> Sample | None:
-    """Return the sample of Dev Avg of groups' runs, which come with predictions; None where a task has none."""
-    records = [record for one in groups for record in one.records]
-    parts = [sample(task, records) for task in records[0].tasks] if records else []
-    return average([part for part in parts if part is not None]) if all(parts) else None
-
-
 def score_evidence(scores: Sample | None, of: Group, against: Group, region: Region) -> Evidence:
     """Return a difference of Dev Avg; of single runs none, as their seeds' spread is unknown."""
     found = Evidence("Dev Avg", of.label, against.label, None, region)
@@ -101,7 +94,7 @@ class Figure:
 
 def memory_figure(groups: Sequence[Group]) -> Figure:
     """Return the card's memory where all runs know it, read in one way; else the process's."""
-    costs = [cost(record) for one in groups for record in one.records]
+    costs = [cost(record) for record in records_of(groups)]
     sources = {one.vram_source for one in costs}
     if len(sources) == 1 and None not in sources:
         return Figure("memory (VRAM)", lambda of: of.vram_mib)
@@ -110,7 +103,7 @@ def memory_figure(groups: Sequence[Group]) -> Figure:
 
 def energy_figure(groups: Sequence[Group]) -> Figure | None:
     """Return the card's energy where all runs know it, read in one way."""
-    sources = {cost(record).energy_source for one in groups for record in one.records}
+    sources = {cost(record).energy_source for record in records_of(groups)}
     return Figure("energy of a step", _joules) if len(sources) == 1 and None not in sources else None
 
 

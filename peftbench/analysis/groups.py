@@ -49,11 +49,18 @@ def group(label: str, records: Iterable[RunRecord]) -> Group:
 
 def grouped(records: Sequence[RunRecord]) -> list[Group]:
     """Return records of one spec and data together, in the order in which each first comes; a run alone by its name."""
-    found: dict[tuple[str, str | None], list[RunRecord]] = {}
-    for record in records:
-        found.setdefault((record.run.group_hash, record.run.data_hash), []).append(record)
-    names = labels([of[0].run for of in found.values()])
-    return [group(of[0].run.name if len(of) == 1 else name, of) for name, of in zip(names, found.values(), strict=True)]
+    by_id = {record.run.id: record for record in records}
+    found = list(of_one_spec([record.run for record in records]).values())
+    names = labels([runs[0] for runs in found])
+    return [
+        group(runs[0].name if len(runs) == 1 else name, [by_id[run.id] for run in runs])
+        for name, runs in zip(names, found, strict=True)
+    ]
+
+
+def records_of(groups: Iterable[Group]) -> list[RunRecord]:
+    """Return the records of all groups, in their order."""
+    return [record for one in groups for record in one.records]
 
 
 def spread(values: Iterable[float | None]) -> Spread | None:

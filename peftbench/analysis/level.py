@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from peftbench.analysis.estimate import Estimate
 from peftbench.analysis.interval import Noise
+from peftbench.analysis.noise import between
 from peftbench.analysis.samples import Sample
 
 
@@ -24,7 +25,6 @@ def level(sample: Sample, ids: Sequence[str]) -> Estimate | None:
     if n == 1:
         noise = Noise(0.0, float("inf"), float(of[0, 0]))
     else:
-        shared = float(of.sum() - of.trace()) / (n * (n - 1))
-        noise = Noise(float(values.var(ddof=1)) / n, n - 1.0, max(shared, 0.0))
+        noise = Noise(float(values.var(ddof=1)) / n, n - 1.0, max(between(of), 0.0))
     mean, half = float(values.mean()), noise.half_width()
     return Estimate(mean, mean - half, mean + half, noise)

@@ -26,7 +26,7 @@ def noise_of(sample: Sample, first: Sequence[int], second: Sequence[int], paired
     if len(a) == len(b) == 1:
         return Noise(0.0, math.inf, max(float(of_a[0, 0] + of_b[0, 0] - 2 * across[0, 0]), 0.0))
     if paired:
-        shared = _between(of_a + of_b - across - across.T)
+        shared = between(of_a + of_b - across - across.T)
         seeds, df = float((b - a).var(ddof=1)) / len(a), len(a) - 1.0
     else:
         shared = _shared(of_a, of_b) + _shared(of_b, of_a) - 2 * float(across.mean())
@@ -63,8 +63,8 @@ def _variance(values: np.ndarray) -> float | None:
     return float(values.var(ddof=1)) if len(values) > 1 else None
 
 
-def _between(covariance: np.ndarray) -> float:
-    """Return the mean covariance of two different runs of a group: what its runs share through the examples."""
+def between(covariance: np.ndarray) -> float:
+    """Return the mean covariance of two runs of a group (its covariances [runs, runs]): what they share by examples."""
     n = len(covariance)
     return float(covariance.sum() - covariance.trace()) / (n * (n - 1))
 
@@ -72,8 +72,8 @@ def _between(covariance: np.ndarray) -> float:
 def _shared(own: np.ndarray, others: np.ndarray) -> float:
     """Return the same of a group; of a single run, its variance less what the other group's runs have apart."""
     if len(own) > 1:
-        return _between(own)
-    return float(own[0, 0]) - (float(others.trace()) / len(others) - _between(others))
+        return between(own)
+    return float(own[0, 0]) - (float(others.trace()) / len(others) - between(others))
 
 
 def _examples_df(sample: Sample, first: Sequence[int], second: Sequence[int]) -> float:

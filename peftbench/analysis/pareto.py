@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from peftbench.analysis.groups import Group, Spread, spread
+from peftbench.analysis.groups import Group, Spread, records_of, spread
 from peftbench.analysis.resources import Cost, cost
-from peftbench.analysis.samples import DEV_AVG, Sample, average, resampled, sample
+from peftbench.analysis.samples import DEV_AVG, Sample, resampled, sample_of
 from peftbench.store.rows import RunRecord
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Front:
 
 def memory_axis(groups: Sequence[Group]) -> str:
     """Return the axis of the memory that was measured: a card's, or the process's."""
-    return "vram" if any(cost(record).vram_mib is not None for one in groups for record in one.records) else "rss"
+    return "vram" if any(cost(record).vram_mib is not None for record in records_of(groups)) else "rss"
 
 
 def pareto(groups: Sequence[Group], x: str, y: str = DEV_AVG) -> Front:
@@ -74,7 +74,7 @@ def pareto(groups: Sequence[Group], x: str, y: str = DEV_AVG) -> Front:
         else:
             costs[one.label] = found
     placed = [one for one in groups if one.label in costs]
-    made = _sample(placed, y)
+    made = sample_of(y, records_of(placed))
     scored = [(one, made.places(one.ids)) for one in placed] if made else []
     left_out += [(one.label, _why(made, one)) for one, places in scored if places is None]
     left_out += [(one.label, "no such metric") for one in placed if made is None]
@@ -83,16 +83,6 @@ def pareto(groups: Sequence[Group], x: str, y: str = DEV_AVG) -> Front:
         return Front(x, y, (), tuple(left_out), 0)
     points, resamples = _points(made, inside, costs)
     return Front(x, y, tuple(sorted(points, key=lambda point: point.x.mean)), tuple(left_out), resamples)
-
-
-def _sample(groups: Sequence[Group], y: str) -> Sample | None:
-    records = [record for one in groups for record in one.records]
-    if not records:
-        return None
-    if y != DEV_AVG:
-        return sample(y, records)
-    parts = [sample(task, records) for task in records[0].tasks]
-    return average([part for part in parts if part is not None]) if all(parts) else None
 
 
 def _why(made: Sample | None, one: Group) -> str:

@@ -75,6 +75,16 @@ def sample(task: str, records: Sequence[RunRecord]) -> Sample | None:
     return scored(task, score.metric, tuple(rows), labels, np.stack(list(rows.values())), left_out)
 
 
+def sample_of(metric: str, records: Sequence[RunRecord]) -> Sample | None:
+    """Return the sample of a task or of Dev Avg; None where the first run, or for Dev Avg a task of it, has none."""
+    if not records:
+        return None
+    if metric != DEV_AVG:
+        return sample(metric, records)
+    parts = [sample(task, records) for task in records[0].tasks]
+    return average([part for part in parts if part is not None]) if all(parts) else None
+
+
 def scored(
     task: str,
     metric: str,

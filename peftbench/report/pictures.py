@@ -7,11 +7,10 @@ import math
 from collections.abc import Mapping, Sequence
 
 from peftbench.analysis.course import AVERAGE, curve, positions
-from peftbench.analysis.evidence import dev_avg_of
-from peftbench.analysis.groups import Group
+from peftbench.analysis.groups import Group, records_of
 from peftbench.analysis.level import level
 from peftbench.analysis.pareto import AXES, Front
-from peftbench.analysis.samples import DEV_AVG, Sample, sample
+from peftbench.analysis.samples import DEV_AVG, sample_of
 from peftbench.report import figures
 from peftbench.report.anatomy import anatomies
 from peftbench.report.picture import Bar, Curve, Picture, nothing
@@ -53,7 +52,7 @@ def ranks(groups: Sequence[Group], metric: str = DEV_AVG) -> Picture:
         method = json.loads(one.first.spec_json)["method"]
         if isinstance(rank := method.get("rank"), int) and rank > 0:
             of_method.setdefault(one.first.method, []).append((rank, one))
-    made = _sample([one for rows in of_method.values() for _, one in rows], metric)
+    made = sample_of(metric, records_of(one for rows in of_method.values() for _, one in rows))
     if made is None:
         return nothing("ranks", title, "no group with a rank and predictions")
     found, seen = [], set()
@@ -157,10 +156,3 @@ def _curve(record: RunRecord, task: str, split: str) -> tuple[list[float], list[
 def _mean(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known and len(known) == len(values) else None
-
-
-def _sample(groups: Sequence[Group], metric: str) -> Sample | None:
-    if metric == DEV_AVG:
-        return dev_avg_of(groups)
-    records = [record for one in groups for record in one.records]
-    return sample(metric, records) if records else None

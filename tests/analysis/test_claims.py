@@ -11,8 +11,9 @@ from scipy import stats
 from peftbench.analysis import claims
 from peftbench.analysis.claims import CHECKS, Finding, findings
 from peftbench.analysis.estimate import relative, slope
-from peftbench.analysis.evidence import Region, dev_avg_of
-from peftbench.analysis.groups import group
+from peftbench.analysis.evidence import Region
+from peftbench.analysis.groups import group, records_of
+from peftbench.analysis.samples import DEV_AVG, sample_of
 from peftbench.analysis.study_groups import StudyGroups, study_groups
 from tests.analysis.made_up_study import PRESETS, row, run, study
 
@@ -24,7 +25,7 @@ WIDENING = {preset: {"gap": 0.05 + 0.02 * n} for n, preset in enumerate(PRESETS)
 
 def held(name: str, groups: StudyGroups) -> Finding:
     check = getattr(claims, name)
-    found: Finding = check(groups, dev_avg_of(groups.all))
+    found: Finding = check(groups, sample_of(DEV_AVG, records_of(groups.all)))
     return found
 
 
