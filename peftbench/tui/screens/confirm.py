@@ -31,16 +31,12 @@ class Confirm(ModalScreen[bool]):
         with Vertical(classes="box"):
             yield Static(Text(self.question))
             with Horizontal(classes="buttons"):
-                yield Button("No (n)", id="no")
-                yield Button(f"{self.yes} (y)", id="yes", variant="error")
+                yield Button("No (n)", id="no", action="screen.answer(False)")
+                yield Button(f"{self.yes} (y)", id="yes", action="screen.answer(True)", variant="error")
 
     def on_mount(self) -> None:
         """Begin at no."""
         self.query_one("#no").focus()
-
-    def on_button_pressed(self, event: Button.Pressed) -> None:
-        """Answer."""
-        self.dismiss(event.button.id == "yes")
 
     def action_answer(self, yes: bool) -> None:
         """Answer."""

@@ -45,8 +45,8 @@ class Export(ModalScreen[tuple[str, str]]):
             yield from field("to", Input(self._path("csv"), id="path", compact=True))
             yield Static("peft, merged and bundle load the weights: that takes some seconds", classes="note")
             with Horizontal(classes="buttons"):
-                yield Button("Export", id="start", variant="primary", compact=True)
-                yield Button("Cancel", id="cancel", compact=True)
+                yield Button("Export", id="start", action="screen.start", variant="primary", compact=True)
+                yield Button("Cancel", id="cancel", action="screen.cancel", compact=True)
 
     @on(Select.Changed)
     def _renamed(self, event: Select.Changed) -> None:
@@ -65,13 +65,6 @@ class Export(ModalScreen[tuple[str, str]]):
     def action_cancel(self) -> None:
         """Leave."""
         self.dismiss(None)
-
-    def on_button_pressed(self, event: Button.Pressed) -> None:
-        """Do what the button says."""
-        if event.button.id == "start":
-            self.action_start()
-        else:
-            self.action_cancel()
 
     def _path(self, what: str) -> str:
         name = re.sub("[^A-Za-z0-9._-]+", "-", self.of_run.name).strip("-.") or self.of_run.id

@@ -69,8 +69,8 @@ class NewRun(ModalScreen[list[str]]):
                 yield from field("device", _select("device", [_ANY, "cpu"], _ANY))
             yield Static(id="said")
             with Horizontal(classes="buttons"):
-                yield Button("Start", id="start", variant="primary", compact=True)
-                yield Button("Cancel", id="cancel", compact=True)
+                yield Button("Start", id="start", action="screen.start", variant="primary", compact=True)
+                yield Button("Cancel", id="cancel", action="screen.cancel", compact=True)
 
     def on_mount(self) -> None:
         """Begin at the preset; look which cards there are."""
@@ -114,13 +114,6 @@ class NewRun(ModalScreen[list[str]]):
         """Leave without a run, where none is being queued."""
         if not self._queuing:
             self.dismiss(None)
-
-    def on_button_pressed(self, event: Button.Pressed) -> None:
-        """Do what the button says."""
-        if event.button.id == "start":
-            self.action_start()
-        else:
-            self.action_cancel()
 
     def _form(self) -> Form:
         def text(name: str) -> str:
