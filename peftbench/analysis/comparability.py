@@ -1,4 +1,7 @@
-"""What differs between groups of runs, and whether that is what is studied, harmless, or makes a comparison unfair."""
+"""What differs between groups of runs, and whether that is what is studied, harmless, or makes a comparison unfair.
+
+How rows are augmented is implied where a group has no augmentation at all: the method alone tells it.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from peftbench.analysis.groups import Group
 from peftbench.analysis.quality import flags
@@ -14,7 +17,7 @@ from peftbench.analysis.resources import cost
 from peftbench.analysis.settings import every, flat_spec
 from peftbench.store.rows import Run, RunRecord
 
-Standing = Literal["unfair", "studied", "harmless", "same"]
+Standing = Literal["unfair", "studied", "harmless", "implied", "same"]
 
 # Spec keys whose difference makes a comparison of methods unfair; below them counts too.
 _UNFAIR_IN_SPEC = (
@@ -26,6 +29,7 @@ _REGULARISES = ("encoder.dropout",)  # a setting to choose for each method, as t
 # What the data hold is fingerprinted; where they lie does not matter, nor a file that no training reads.
 _PLACES = ("source.root", "source.test")
 _NEW_ROWS = "new rows"
+_METHOD = "augment.method"
 _HARMLESS_IN_SPEC = ("seed",)
 _UNFAIR_CONDITIONS = ("device", "device_type", "path", "threads", "malloc", "torch", "encoder_sha256")
 _HARMLESS_CONDITIONS = ("python", "peftbench", "transformers", "peft", "host", "platform")
@@ -57,8 +61,8 @@ class Difference:
 def settings(groups: Sequence[Group]) -> list[Difference]:
     """Return every setting of the specs and every circumstance of the runs; unfair ones first, then what is studied."""
     found = [
-        *(_judged(key, values, _of_spec(key)) for key, values in _spec_sides(groups)),
-        *(_judged(key, values, "unfair") for key, values in _circumstances_of(groups)),
+        *_of_specs(groups),
+        *(_judged(key, values, _of_circumstance(key, values)) for key, values in _sides(groups, _circumstances)),
         *(_judged(key, values, "harmless") for key, values in _sides(groups, _by_the_way)),
     ]
     if _same_tasks(groups):
@@ -69,7 +73,7 @@ def settings(groups: Sequence[Group]) -> list[Difference]:
             groups, lambda record: {"epochs done": f"{record.run.epochs_done} of {record.run.epochs_planned}"}
         )
         found += [_judged(key, values, "unfair") for key, values in done]
-    order = ("unfair", "studied", "harmless", "same")
+    order = get_args(Standing)
     return sorted(found, key=lambda each: order.index(each.standing))
 
 
@@ -78,6 +82,22 @@ def _judged(key: str, values: tuple[Any, ...], standing: Standing) -> Difference
     if standing == "unfair" and isinstance(values[0], Mixed):
         alike = False  # runs that differ among themselves are no measure for others
     return Difference(key, values, "same" if alike else standing)
+
+
+def _of_specs(groups: Sequence[Group]) -> list[Difference]:
+    """Return the settings of the specs, each with its standing."""
+    rows = _sides(groups, _spec)
+    without = None in dict(rows).get(_METHOD, ())
+    return [_judged(key, values, "implied" if without and _is_how(key) else _of_spec(key)) for key, values in rows]
+
+
+def _is_how(key: str) -> bool:
+    return key.partition(".")[0] == "augment" and key != _METHOD
+
+
+def _of_circumstance(key: str, values: Sequence[Any]) -> Standing:
+    """Return what a circumstance's difference is; new rows are other ones only where all groups have some."""
+    return "implied" if key == _NEW_ROWS and None in values else "unfair"
 
 
 def _of_spec(key: str) -> Standing:
@@ -89,21 +109,6 @@ def _of_spec(key: str) -> Standing:
 def _sides(groups: Sequence[Group], facts: Any) -> list[tuple[str, tuple[Any, ...]]]:
     """Return each key with each group's value."""
     return every([_of_group([facts(record) for record in group.records]) for group in groups])
-
-
-def _spec_sides(groups: Sequence[Group]) -> list[tuple[str, tuple[Any, ...]]]:
-    """Return the settings; how data are augmented only where all are: else one's lack of a method tells it."""
-    rows = _sides(groups, _spec)
-    methods = dict(rows).get("augment.method")
-    if methods is None or None not in methods:
-        return rows
-    return [(key, values) for key, values in rows if not key.startswith("augment") or key == "augment.method"]
-
-
-def _circumstances_of(groups: Sequence[Group]) -> list[tuple[str, tuple[Any, ...]]]:
-    """Return the circumstances; which new rows there are (the dictionary decides) only where all groups have some."""
-    rows = _sides(groups, _circumstances)
-    return [(key, values) for key, values in rows if key != _NEW_ROWS or None not in values]
 
 
 def _of_group(facts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -50,7 +50,9 @@ def compare(
     workload: Annotated[
         str | None, typer.Option("--workload", "-w", metavar="NAME", help="Only runs on this workload.")
     ] = None,
-    all_config: Annotated[bool, typer.Option("--all-config", help="Also the settings that do not differ.")] = False,
+    all_config: Annotated[
+        bool, typer.Option("--all-config", help="Also the settings that do not differ, or are implied.")
+    ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Refuse (exit 4) where the comparison is unfair.")] = False,
     as_json: Json = False,
     as_markdown: Markdown = False,

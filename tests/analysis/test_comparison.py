@@ -113,9 +113,13 @@ def test_a_spec_of_before_a_key_was_there_means_its_default() -> None:
     assert compare([old, record()]).differences == ()
 
 
-def test_how_rows_are_augmented_is_told_only_where_both_have_some() -> None:
+def test_how_rows_are_augmented_is_implied_where_one_side_has_no_augmentation() -> None:
     eda = ("augment.method=eda",)
-    assert differing(compare([record(), record(overrides=eda)])) == {"augment.method": False}
+    one_sided = compare([record(), record(overrides=(*eda, "augment.eda.n_aug=4"))])
+    assert [each.key for each in one_sided.differences if each.standing != "implied"] == ["augment.method"]
+    implied = {each.key: each.values for each in one_sided.differences if each.standing == "implied"}
+    assert all(key.startswith("augment.") for key in implied)
+    assert implied["augment.eda.n_aug"] == (None, 4)
     more = differing(compare([record(overrides=eda), record(overrides=(*eda, "augment.eda.n_aug=4"))]))
     assert more == {"augment.eda.n_aug": False}
 
@@ -303,5 +307,5 @@ def test_new_rows_are_what_is_studied_and_no_other_data() -> None:
 
     plain, one, other = run(None, None, "1"), run({"method": "eda"}, "x", "2"), run({"method": "eda"}, "y", "3")
     found = {each.key: each.standing for each in compare([plain, one]).differences}
-    assert found == {"augment.method": "studied"}
+    assert found == {"augment.method": "studied", "new rows": "implied"}
     assert {each.key: each.standing for each in compare([one, other]).differences} == {"new rows": "unfair"}

@@ -145,6 +145,12 @@ class TestContent:
         assert "encoder.pooling" not in screen(result)
         assert "encoder.pooling" in screen(result, all_config=True)
 
+    def test_how_the_only_augmented_side_was_is_shown_where_all_settings_are_asked_for(self) -> None:
+        result = compare([on_workload(), on_workload(overrides=("augment.method=eda", "augment.eda.n_aug=4"))])
+        assert "augment.method" in screen(result)
+        assert "n_aug" not in screen(result)
+        assert "augment.eda.n_aug" in screen(result, all_config=True)
+
     def test_seeds_that_differ_do_no_harm(self) -> None:
         text = screen(compare([on_workload(), on_workload(seed=1)]))
         assert "differs, but does no harm: seed" in text
