@@ -1,9 +1,9 @@
-"""Processor time of drawing a chart of 120 x 36 cells: the median of some rounds, after one to warm up.
+"""CPU time of drawing a chart of 120 x 36 cells: the median over rounds, after one warm-up.
 
     python benchmarks/chart.py [--rounds N] [--json FILE]
 
-"draw" makes the rows of segments; "rich" also rich's lines and the bytes for a terminal of 256 colours. Points are
-noisy curves, held in lists and in `array`s, which numpy reads without copying them.
+"draw" creates the rows of segments; "rich" also converts them to rich's lines and the bytes for a 256-colour terminal.
+Points are noisy curves, stored in lists and in `array`s, which numpy reads without copying.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ CASES = ((6, 10), (20, 2_000), (1, 1_000_000), (20, 1_000_000))
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=9, help="rounds that count")
-    parser.add_argument("--json", type=Path, help="write the figures here too")
+    parser.add_argument("--rounds", type=int, default=9, help="measured rounds")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
     arguments = parser.parse_args()
     figures = []
     print(f"{'series':>6} {'points each':>11} {'held in':>8} {'draw ms':>8} {'rich ms':>8} {'KB':>6}")
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def curves(count: int, points: int, kind: str) -> Chart:
-    """Return a chart of noisy curves that rise and level off."""
+    """Return a chart of noisy curves that rise and saturate."""
     noise = random.Random(0)
     series = []
     for number in range(count):
@@ -67,7 +67,7 @@ def curves(count: int, points: int, kind: str) -> Chart:
 
 
 def terminal(chart: Chart) -> str:
-    """Return what a terminal is sent."""
+    """Return the bytes sent to a terminal."""
     out = io.StringIO()
     console = Console(file=out, width=WIDTH, force_terminal=True, color_system="256", highlight=False)
     console.print(Group(*rich_lines(draw(chart, WIDTH, HEIGHT))))
@@ -75,7 +75,7 @@ def terminal(chart: Chart) -> str:
 
 
 def cpu_ms(work: Callable[[], object], rounds: int) -> float:
-    """Return the median processor time of a piece of work."""
+    """Return the median CPU time of a call in milliseconds."""
     work()
     taken = []
     for _ in range(rounds):

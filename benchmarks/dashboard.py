@@ -1,11 +1,11 @@
-"""What the dashboard costs: a redraw, twenty runs at once, opening a large database, a key press.
+"""Cost of the dashboard: a redraw, twenty concurrent runs, opening a large database, a key press.
 
     python -m benchmarks.dashboard [--rounds N] [--json FILE]
 
-The app is the real one, over a store that this script writes. "redraw" is the processor time and the bytes for the
-terminal from one snapshot to the next, as they come while all runs train: 4.5 a second, each with new progress and
-machine readings, every second with a sample more of each run, every fourth second with an epoch more of one run. "all
-new" is the worst that can come: an epoch and a sample more of every run at once.
+The app is the real one, on a store written by this script. "redraw" is the CPU time and the bytes for the terminal
+between consecutive snapshots while all runs train: 4.5 snapshots per second, each with new progress and machine
+readings, a new sample of each run every second, a new epoch of one run every fourth second. "all new" is the worst
+case: a new epoch and sample of every run at once.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from typing import Any
 
 from peftbench.spec import resolve
 from peftbench.store.reader import Reader
-from peftbench.store.rows import Epoch, Progress, Run, RunRecord, SampleRow, Score, Worker
+from peftbench.store.rows import Epoch, EpochResult, Progress, Run, RunRecord, SampleRow, Score, Worker
 from peftbench.store.run_log import RunLog
 from peftbench.store.writer import NewRun, Writer
 from peftbench.tui.app import PeftbenchApp
 from peftbench.tui.machine import CardNow, Machine
 from peftbench.tui.screens.dashboard import Dashboard
-from peftbench.tui.snapshot import Detail, Figures, Line, Snapshot, Wanted
 from peftbench.tui.source import StoreSource
+from peftbench.tui.state import DashboardState, Detail, Figures, RunLine, StateRequest
 
 SIZE = (120, 36)
 AT = "2026-01-01T00:00:00Z"
@@ -43,12 +43,12 @@ CARD = CardNow(0, "NVIDIA H100 80GB", 81_559.0, 700.0, 43_000.0, 312.0, 97.0, 19
 
 
 class Given:
-    """A source that gives what it is told."""
+    """A source that returns a preset snapshot."""
 
     def __init__(self) -> None:
-        self.snapshot = Snapshot(0.0, read=False)
+        self.snapshot = DashboardState(0.0, read=False)
 
-    def look(self, wanted: Wanted) -> Snapshot:
+    def look(self, wanted: StateRequest) -> DashboardState:
         return self.snapshot
 
     def close(self) -> None:
@@ -58,7 +58,7 @@ class Given:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=30)
-    parser.add_argument("--json", type=Path, help="write the figures here too")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
     arguments = parser.parse_args()
     figures: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -87,7 +87,7 @@ def main() -> None:
 
 
 async def redraws(template: Run, runs: int, points: int, rounds: int) -> dict[str, float]:
-    """Return the processor time (ms) and bytes (KB) from a snapshot to the next: medians, the worst, and all new."""
+    """Return the CPU time (ms) and bytes (KB) between consecutive snapshots: median, worst case, and all new."""
     source = Given()
     app = PeftbenchApp(Path("bench.db"), lambda: source)
     app.feed.start = lambda: None  # type: ignore[method-assign]
@@ -118,7 +118,7 @@ async def redraws(template: Run, runs: int, points: int, rounds: int) -> dict[st
 
 
 class Sent:
-    """Counts what is sent to the terminal: it renders each update as the app's own driver would."""
+    """Counts the bytes sent to the terminal, by rendering each update as the app's own driver would."""
 
     def __init__(self, app: PeftbenchApp) -> None:
         self.bytes = 0
@@ -133,10 +133,10 @@ class Sent:
 
 
 async def opening(path: Path) -> dict[str, float]:
-    """Return the seconds until the first snapshot, until the runs are on the screen, and for a whole run's samples."""
+    """Return the seconds to the first snapshot, to the runs on screen, and to summarise all samples of a run."""
     begun = time.perf_counter()
     source = StoreSource(path, Machine)
-    source.look(Wanted())
+    source.look(StateRequest())
     look_s = time.perf_counter() - begun
     source.close()
     begun = time.perf_counter()
@@ -154,7 +154,7 @@ async def opening(path: Path) -> dict[str, float]:
 
 
 async def keys(path: Path, rounds: int) -> dict[str, float]:
-    """Return the milliseconds from a key press until the table has been painted again."""
+    """Return the milliseconds from a key press until the table is repainted."""
     app = PeftbenchApp(path)
     taken = []
     async with app.run_test(size=SIZE) as pilot:
@@ -180,7 +180,7 @@ async def keys(path: Path, rounds: int) -> dict[str, float]:
 
 
 class World:
-    """Runs that train, each with five minutes of samples and half of its epochs done."""
+    """Running runs, each with five minutes of samples and half of its epochs done."""
 
     def __init__(self, template: Run, runs: int, points: int) -> None:
         self.points, self.ticks = points, 0
@@ -197,7 +197,7 @@ class World:
         self.noise = random.Random(0)
 
     def tick(self) -> None:
-        """Go on for 0.22 s."""
+        """Advance by 0.22 s."""
         self.ticks += 1
         if self.ticks % 5 == 0:
             self._seconds()
@@ -205,24 +205,28 @@ class World:
             self._epoch(self.ticks // 18 % len(self.records), self.noise.gauss(0, 0.01))
 
     def all_new(self) -> None:
-        """Go on by an epoch of every run."""
+        """Advance every run by an epoch."""
         self.ticks += 5
         self._seconds()
         for number in self.records:
             self._epoch(number, self.noise.gauss(0, 0.01))
 
-    def snapshot(self) -> Snapshot:
-        """Return it as the feed would."""
+    def snapshot(self) -> DashboardState:
+        """Return the current snapshot, as the feed would."""
         details, lines = {}, []
         for number, record in self.records.items():
             done = record.run.epochs_done
             progress = Progress(done + 1, "train", "sst", self.ticks % 90, 90, 90 * done, 90 * self.points, 11.5, AT)
             details[record.run.id] = Detail(record, progress, self.samples[number])
             last = self.samples[number][-1]
-            lines.append(Line(record.run, "running", progress, Figures(0.1, last.vram_mib, 900.0, last.energy_j, 60.0)))
+            lines.append(
+                RunLine(record.run, "running", progress, Figures(0.1, last.vram_mib, 900.0, last.energy_j, 60.0))
+            )
         card = replace(CARD, used_mib=43_000.0 + self.ticks // 5, power_w=300.0 + self.ticks // 5 % 7)
         now_s = 300 + self.ticks * 0.22
-        return Snapshot(now_s, tuple(lines), tuple(details), details, Machine((card,), "", 2, 50.0, 4000.0, 24_000.0))
+        return DashboardState(
+            now_s, tuple(lines), tuple(details), details, Machine((card,), "", 2, 50.0, 4000.0, 24_000.0)
+        )
 
     def _seconds(self) -> None:
         for number, held in self.samples.items():
@@ -251,7 +255,7 @@ def _template(path: Path) -> Run:
 
 
 def fill(path: Path, runs: int = 1000, samples: int = 1_000_000) -> None:
-    """Write a store of finished runs, the newest with all the samples."""
+    """Write a store of finished runs; the newest has all the samples."""
     new = []
     for number in range(runs):
         spec = resolve("lora-r12", seed=number).spec
@@ -269,7 +273,7 @@ def fill(path: Path, runs: int = 1000, samples: int = 1_000_000) -> None:
                     for t in ("sst", "paraphrase", "sts")
                     for s in ("train", "dev")
                 ]
-                log.put_epoch(Epoch(epoch, 0.5, 0.5, None, AT), scores, (), best_epoch=1, task_bests=(), predictions=())
+                log.put_epoch(EpochResult(Epoch(epoch, 0.5, 0.5, None, AT), scores, (), 1, (), ()))
             log.finish("finished", None, 0)
             log.__exit__(None, None, None)
     connection = sqlite3.connect(path)

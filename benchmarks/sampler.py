@@ -1,10 +1,10 @@
-"""What the sampler costs: training with it and without it, in turn, and the time of one round of questions.
+"""Cost of the sampler: training with and without it in turn, and the time of one round of meter readings.
 
     python -m benchmarks.sampler [--rounds N] [--steps N] [--json FILE]
 
-One model of the embedded encoder's shape (LoRA, batch 8) trains on and on; every round is a stretch of steps with the
-sampler's thread running at the stated period, and one without, in an order that changes. Aim: under 1 %.
-With `--nvml LIBRARY SCENARIO` the meters also ask the simulated NVML library of the tests, through the real pynvml.
+One model of the embedded encoder's shape (LoRA, batch 8) trains continuously; every round is a stretch of steps with
+the sampler's thread at the given period, and one without, in random order. Aim: under 1 %.
+With `--nvml LIBRARY SCENARIO` the meters also read the tests' simulated NVML library, through the real pynvml.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ PERIODS_MS = (500, 100)
 
 
 def meters() -> list[Meter]:
-    """Return a run's meters; a card's where NVML has one."""
+    """Return a run's meters, including the GPU's where NVML finds one."""
     nvml, _ = open_nvml()
     card: list[Meter] = [] if nvml is None else [NvmlMeter(nvml, card_of(nvml, "0"), computes_here=lambda: False)]
     return [*card, TorchMemory(torch.device("cpu")), HostMeter(), RaplMeter()]
 
 
 def sampled(period_ms: int) -> Sampler:
-    """Return a running sampler with what a run hangs on it: its one window and the thinned rows."""
+    """Return a running sampler with a run's listeners: its overall window and the thinned rows."""
     sampler = Sampler(meters(), period_ms / 1e3)
     whole = sampler.open()
     sampler.listeners.append(Thinner(sampler.wall_offset_s, whole.energy_so_far_j))
@@ -63,7 +63,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.nvml:
         os.environ["PEFTBENCH_SIM_SCENARIO"] = arguments.nvml[1]
-        ctypes.CDLL(arguments.nvml[0])  # the name is then known: pynvml opens this one
+        ctypes.CDLL(arguments.nvml[0])  # once loaded, pynvml resolves the library's name to it
     column = next(column for column in COLUMNS if column.name == "ours lora")
     stepper = column.build(Setting("minilm", 0.0))
     lengths = np.random.default_rng(0).integers(8, 48, 512)
@@ -94,7 +94,7 @@ def main() -> None:
 
 
 def rounds(stretch: object, period_ms: int, count: int) -> dict[str, object]:
-    """Return the sampler's cost from paired stretches: the median of the ratios, so that a slow moment hits both."""
+    """Return the sampler's cost from paired stretches, as the median of ratios: other load affects both of a pair."""
     losses, reads, duties = [], [], []
     for _ in range(count):
         its = {}

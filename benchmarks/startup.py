@@ -1,10 +1,10 @@
-"""How long the light commands take as whole processes: the median of ten, on a warm disk.
+"""Duration of the light commands as whole processes: the median of ten, with a warm disk cache.
 
     python benchmarks/startup.py [--json FILE]
 
-Aims: `peftbench --help` under 0.3 s, `peftbench compare` under 0.6 s of two runs and under 1 s of two groups of five
-(three tasks of 1,000 dev examples each, 10,000 resamples). The rounds are interleaved, so that a slow moment hits every
-command alike.
+Aims: `peftbench --help` under 0.3 s, `peftbench compare` under 0.6 s for two runs and under 1 s for two groups of five
+(three tasks of 1,000 dev examples each, 10,000 resamples). The rounds are interleaved, so that other load on the
+machine affects all commands alike.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathlib import Path
 
 from peftbench.jobs.liveness import this_process
 from peftbench.spec import resolve
-from peftbench.store.rows import Epoch, Prediction, Score, now
+from peftbench.store.rows import Epoch, EpochResult, Prediction, Score, now
 from peftbench.store.run_log import RunLog
 from peftbench.store.writer import NewRun, Writer
 
@@ -35,7 +35,7 @@ AIMS = {"--help": 0.3, "runs": None, "show": None, "compare 1+1": 0.6, "compare 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path, help="write the figures here too")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         database = Path(folder) / "runs.db"
@@ -55,7 +55,7 @@ def main() -> None:
         for turn in range(ROUNDS + 1):
             for name, words in commands.items():
                 seconds = once(words, database)
-                if turn:  # the first round warms the disk
+                if turn:  # the first round warms the disk cache
                     took[name].append(seconds)
     print(f"{'peftbench':<12} {'median s':>9} {'fastest':>9} {'slowest':>9} {'aim':>6}")
     rows = {}
@@ -99,14 +99,7 @@ def fill(database: Path, preset: str, seed: int) -> None:
                 label = float(labels.randrange(task.classes or 2))
                 noise = rng.gauss(0, 1) if task.metric == "pearson" else rng.random() < 0.3
                 predictions.append(Prediction(task.name, 1, f"{i}", label, abs(label - noise)))
-        log.put_epoch(
-            Epoch(1, 0.7, 0.75, None, now()),
-            scores,
-            [],
-            best_epoch=1,
-            task_bests=[],
-            predictions=predictions,
-        )
+        log.put_epoch(EpochResult(Epoch(1, 0.7, 0.75, None, now()), scores, [], 1, [], predictions))
         log.finish("finished")
 
 

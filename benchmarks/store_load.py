@@ -1,11 +1,11 @@
-"""The store under load: many writers beside many readers, and whether anything is lost, doubled or refused.
+"""Load test of the store: concurrent writers and readers, with a check for lost, duplicated or refused writes.
 
     python -m benchmarks.store_load [--writers 16] [--readers 8] [--rate 50] [--seconds 60] [--json FILE]
 
-Each writer is a process of its own that writes one run as a worker does: numbered events, now and then progress,
-samples, a stretch of losses and a whole epoch with predictions. Each reader is a process that looks at the list of
-runs and at one run's record, progress and new samples four times a second, as a dashboard does. At the end every
-event has to be there exactly once, in its order; no process may have seen an error.
+Each writer is a separate process that writes one run as a worker does: numbered events, and at intervals progress,
+samples, losses and a full epoch with predictions. Each reader is a process that reads the list of runs and one run's
+record, progress and new samples four times a second, as a dashboard does. At the end every event must be stored
+exactly once, in order, and no process may have seen an error.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import Any
 from peftbench.jobs.liveness import this_process
 from peftbench.spec import resolve
 from peftbench.store.reader import Reader
-from peftbench.store.rows import Epoch, Phase, Prediction, Progress, SampleRow, Score, now
+from peftbench.store.rows import Epoch, EpochResult, Phase, Prediction, Progress, SampleRow, Score, now
 from peftbench.store.run_log import RunLog
 from peftbench.store.writer import NewRun, Writer
 
@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--readers", type=int, default=8)
     parser.add_argument("--rate", type=int, default=50, help="events a second of each writer")
     parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--json", type=Path, help="write the figures here too")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
     parser.add_argument("--as", dest="role", choices=("writer", "reader"), help=argparse.SUPPRESS)
     parser.add_argument("--db", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--run", help=argparse.SUPPRESS)
@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def measure(writers: int, readers: int, rate: int, seconds: float) -> dict[str, Any]:
-    """Run the load and return what came of it."""
+    """Run the load and return the results."""
     with tempfile.TemporaryDirectory() as folder:
         database = Path(folder) / "runs.db"
         runs = create(database, writers)
@@ -66,7 +66,7 @@ def measure(writers: int, readers: int, rate: int, seconds: float) -> dict[str, 
         started = [part("writer", run_id, words) for run_id in runs]
         started += [part("reader", runs[n % writers], words) for n in range(readers)]
         for process in started:
-            process.stdout.readline()  # all have loaded
+            process.stdout.readline()  # wait until all have loaded
         begun = time.monotonic()
         for process in started:
             process.stdin.write("go\n")
@@ -112,7 +112,7 @@ def part(role: str, run_id: str, words: list[str]) -> subprocess.Popen[str]:
 
 
 def watch_wal(database: Path, started: list[subprocess.Popen[str]]) -> list[int]:
-    """Return the sizes of the -wal file, ten times a second until all have ended."""
+    """Return the size of the -wal file, sampled ten times a second until all processes have ended."""
     wal, sizes = database.with_name(f"{database.name}-wal"), [0]
     while any(process.poll() is None for process in started):
         if wal.exists():
@@ -122,7 +122,7 @@ def watch_wal(database: Path, started: list[subprocess.Popen[str]]) -> list[int]
 
 
 def write(database: Path, run_id: str, rate: int, seconds: float) -> dict[str, Any]:
-    """Write `rate` events a second, each by its number, and what else a worker writes between them."""
+    """Write `rate` numbered events per second, and a worker's other rows in between."""
     with RunLog(database, run_id) as log:
         if not log.claim(this_process()):
             return {"error": "not claimed"}
@@ -151,18 +151,19 @@ def write(database: Path, run_id: str, rate: int, seconds: float) -> dict[str, A
 
 def put_epoch(log: RunLog, epoch: int) -> None:
     log.put_losses(epoch, "sst", [(epoch * 100 + n, 20, 0.5) for n in range(20)])
-    log.put_epoch(
+    result = EpochResult(
         Epoch(epoch, 0.5, 0.5, None, now()),
-        [Score(epoch, "sst", "dev", "accuracy", 0.5, None, 1.0, 1000)],
-        [Phase("train", epoch, "sst", "train", 1.0, steps=10)],
+        scores=[Score(epoch, "sst", "dev", "accuracy", 0.5, None, 1.0, 1000)],
+        phases=[Phase("train", epoch, "sst", "train", 1.0, steps=10)],
         best_epoch=epoch,
         task_bests=[],
         predictions=[Prediction("sst", epoch, str(n), 0.0, 1.0) for n in range(1000)],
     )
+    log.put_epoch(result)
 
 
 def read(database: Path, run_id: str, rate: int, seconds: float) -> dict[str, Any]:
-    """Look four times a second at what a dashboard looks at."""
+    """Read what a dashboard reads, four times a second."""
     ready()
     took = []
     begun = time.monotonic()
@@ -185,7 +186,7 @@ def ready() -> None:
 
 
 def check(database: Path, runs: list[str], wrote: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return how many events are lost or doubled, whether their order is right, and SQLite's own opinion."""
+    """Return the numbers of lost, duplicated and disordered events, and the result of SQLite's integrity check."""
     lost = doubled = disordered = 0
     with Reader(database) as reader:
         for run_id, said in zip(runs, wrote, strict=True):

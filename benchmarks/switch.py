@@ -1,9 +1,9 @@
-"""Serving the adapters of three tasks: switching, batches that mix tasks, merging, storage. Ours beside HF PEFT's.
+"""Serving adapters of three tasks, peftbench and HF PEFT compared: switching, mixed-task batches, merging, storage.
 
     python benchmarks/switch.py [--shape base|minilm] [--method lora|dora] [--rounds 15] [--json OUT]
 
-Both run in this process, in turns, on the same texts (random ids, the lengths of the quickstart's sentences); a ratio
-is of two neighbours in time, and its median and range over the rounds is what counts. PEFT's batches are padded.
+Both run in this process, alternating, on the same texts (random ids, with the lengths of the quickstart's sentences).
+Ratios are between consecutive measurements; their median and range over the rounds are reported. PEFT pads its batches.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def quickstart_lengths(count: int) -> np.ndarray:
 
 
 def seconds(work: Callable[[], object], least: float = 0.2) -> float:
-    """Return the time of one call, from as many as take `least` seconds."""
+    """Return the time of one call, averaged over as many calls as take `least` seconds."""
     count, started = 0, time.perf_counter()
     while (passed := time.perf_counter() - started) < least or count == 0:
         work()
@@ -72,7 +72,7 @@ def seconds(work: Callable[[], object], least: float = 0.2) -> float:
 
 
 class Ours:
-    """Our model, and the work that is timed."""
+    """peftbench's model, with the operations to time."""
 
     def __init__(self, spec: RunSpec, shape: str, split: EncodedSplit) -> None:
         self.model = MultitaskModel(encoder_of(shape), spec)
@@ -95,8 +95,8 @@ class Ours:
             self.model.switch_mode(task)
             self.model(batch)
 
-    def mixed(self) -> None:
-        self.model.mixed({task: (self.split, rows) for task, rows in zip(TASKS, self.parts, strict=True)})
+    def forward_multitask(self) -> None:
+        self.model.forward_multitask({task: (self.split, rows) for task, rows in zip(TASKS, self.parts, strict=True)})
 
     @torch.inference_mode()
     def one_task(self) -> None:
@@ -108,7 +108,7 @@ class Ours:
 
 
 class Theirs:
-    """HF PEFT with one named adapter a task, and the work that is timed."""
+    """HF PEFT with one named adapter per task, with the operations to time."""
 
     def __init__(self, spec: RunSpec, shape: str, split: EncodedSplit) -> None:
         import peft
@@ -142,7 +142,7 @@ class Theirs:
             self.model(input_ids=text.ids, attention_mask=text.mask)
 
     @torch.inference_mode()
-    def mixed(self) -> None:
+    def forward_multitask(self) -> None:
         self.model(input_ids=self.whole.ids, attention_mask=self.whole.mask, adapter_names=self.names)
 
     @torch.inference_mode()
@@ -155,13 +155,13 @@ class Theirs:
 
 
 def compare(ours: Ours, theirs: Theirs, rounds: int) -> dict[str, dict[str, Any]]:
-    """Time each kind of work in turns."""
+    """Time each operation, alternating between the two."""
     found: dict[str, dict[str, Any]] = {}
-    for name in ("switch", "one_by_one", "one_task", "one_task_merged", "mixed"):  # a refused mix leaves hooks behind
+    for name in ("switch", "one_by_one", "one_task", "one_task_merged", "mixed"):  # last, as a refused mix leaves hooks
         try:
             getattr(theirs, name)()
             works = (getattr(ours, name), getattr(theirs, name))
-        except (ValueError, NotImplementedError) as error:  # PEFT does not mix every kind of adapter
+        except (ValueError, NotImplementedError) as error:  # PEFT cannot mix some kinds of adapters
             found[name] = {"peft": None, "why": str(error)[:120]}
             works = (getattr(ours, name),)
         works[0]()
@@ -178,8 +178,8 @@ def compare(ours: Ours, theirs: Theirs, rounds: int) -> dict[str, dict[str, Any]
 
 
 def storage(ours: Ours, theirs: Theirs, folder: Path) -> dict[str, float]:
-    """Return the MiB that three tasks take on disk, the shared encoder apart."""
-    from peftbench.training.checkpoint import save_weights
+    """Return the MiB on disk of three tasks, without the shared encoder."""
+    from peftbench.training.weights import save_weights
 
     total = 0
     for task in TASKS:
@@ -203,7 +203,7 @@ def measure(shape: str, method: str, rounds: int, lengths: np.ndarray) -> dict[s
 
 
 def speed(name: str, seconds_each: float | None) -> str:
-    """Return microseconds of a switch, texts a second of the others."""
+    """Format the microseconds of a switch, or the texts per second of other operations."""
     if seconds_each is None:
         return "-"
     return f"{seconds_each * 1e6:,.1f} us" if name == "switch" else f"{TEXTS / seconds_each:,.0f} texts/s"

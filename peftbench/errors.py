@@ -1,7 +1,7 @@
-"""Errors meant for the user: each says what, with which value, what is allowed and what to do next.
+"""Errors for the user: each message names the problem, the value, what is allowed and the next step.
 
-A `PeftbenchError` reaches the terminal as one or two lines and an exit code, never as a traceback.
-Anything else that is raised is a defect of the program and keeps its traceback (in the run's log).
+A `PeftbenchError` is printed as one or two lines with an exit code, never as a traceback. Any other exception is a bug
+and keeps its traceback (in the run's log).
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ EXIT_USAGE = 2
 EXIT_MISSING = 3
 EXIT_REFUSED = 4
 EXIT_INTERRUPTED = 130
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT)  # of an OSError: a full disk, a quota
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)  # errno values of a full disk or an exceeded quota
 
 
 class PeftbenchError(Exception):
-    """A run or command failed for a reason the user can read. Exit code 1."""
+    """A run or command failed for a known reason. Exit code 1."""
 
     exit_code = EXIT_FAILED
 
@@ -31,39 +31,43 @@ class PeftbenchError(Exception):
 
 
 class UsageError(PeftbenchError):
-    """A wrong command line, preset, workload or spec. Exit code 2."""
+    """An invalid command line, preset, workload or spec. Exit code 2."""
 
     exit_code = EXIT_USAGE
 
 
 class MissingError(PeftbenchError):
-    """Something needed is not there: data, a model, a run, a readable database. Exit code 3."""
+    """A required resource is missing: data, a model, a run, a readable database. Exit code 3."""
 
     exit_code = EXIT_MISSING
 
 
 class DataError(PeftbenchError):
-    """A data file is there but cannot be used: a missing column, a label out of range. Exit code 3."""
+    """A data file exists but is invalid: a missing column, a label out of range. Exit code 3."""
 
     exit_code = EXIT_MISSING
 
 
 class RefusedError(PeftbenchError):
-    """A comparison that would mislead, or an import over something else, was refused. Exit code 4."""
+    """An operation was refused: a misleading comparison, or an import that would overwrite something. Exit code 4."""
 
     exit_code = EXIT_REFUSED
 
 
+class ChangedError(RefusedError):
+    """A file or data set differs from the one that a run was trained with. Exit code 4."""
+
+
 class TrainingError(PeftbenchError):
-    """Training cannot go on (a loss that is not a number, say). Exit code 1."""
+    """Training cannot continue, for example because of a NaN loss. Exit code 1."""
 
 
 class StorageError(PeftbenchError):
-    """The database cannot be written any more, the disk is full, say. Exit code 1."""
+    """The database can no longer be written, for example because the disk is full. Exit code 1."""
 
 
 class Interrupted(PeftbenchError):
-    """The run was asked to stop: Ctrl-C or SIGTERM. Exit code 130."""
+    """The run was interrupted by Ctrl-C or SIGTERM. Exit code 130."""
 
     exit_code = EXIT_INTERRUPTED
 

@@ -1,4 +1,4 @@
-"""The head of a task: dropout and linear layers on a text's vector, initialised from the run's seed.
+"""The head of a task: dropout and linear layers on a text embedding, initialised from the run's seed.
 
 linear    dropout, linear
 mlp       (dropout, linear, GELU) for each hidden layer, then dropout, linear
@@ -16,14 +16,14 @@ from peftbench.tasks import TaskSpec
 
 
 def build_head(task: TaskSpec, width: int, spec: RunSpec) -> nn.Sequential:
-    """Return a task's head.
+    """Build the head of a task.
 
-    The last layer has the same values in every form of the same width: what is before it has streams of its own.
+    The output layer's initial values depend only on its width: hidden layers use separate random streams.
 
     Args:
-        task: whose head.
-        width: of the vectors that it takes.
-        spec: forms, dropout and seed.
+        task: the task.
+        width: of the input vectors.
+        spec: defines head kind, dropout and seed.
     """
     shape = spec.head.of(task.name)
     hidden = [shape.width or width] * (shape.layers if shape.kind == "mlp" else 0)
@@ -39,7 +39,7 @@ def build_head(task: TaskSpec, width: int, spec: RunSpec) -> nn.Sequential:
 
 
 def weights_of(head: nn.Module) -> dict[str, nn.Parameter]:
-    """Return a head's weights by plain names: `weight`, `bias`; with hidden layers `0.weight`, `0.bias` and so on."""
+    """Return a head's weights by name: `weight`, `bias`; with hidden layers `0.weight`, `0.bias` and so on."""
     layers = [module for module in head.modules() if isinstance(module, nn.Linear)]
     return {
         f"{number}.{name}" if len(layers) > 1 else name: weight
@@ -49,7 +49,7 @@ def weights_of(head: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def _linear(width: int, outputs: int, seed: int, *use: str) -> nn.Linear:
-    """Return a linear layer, initialised as torch does."""
+    """Return a linear layer with torch's default initialisation, drawn from the run's seed."""
     linear = nn.Linear(width, outputs)
     rng = generator(seed, "head", *use)
     nn.init.kaiming_uniform_(linear.weight, a=math.sqrt(5), generator=rng)

@@ -1,4 +1,4 @@
-"""MultitaskModel: one encoder, one head a task, and the task switched on the fly."""
+"""MultitaskModel: one encoder, one head per task, and switching of the active task."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from peftbench.data.batches import Batch, Batcher, PackedText, PrefixText, TextBatch, pack_mixed
 from peftbench.data.encode import EncodedSplit
+from peftbench.encoder.layout import hidden_size
 from peftbench.errors import UsageError
 from peftbench.head import build_head
-from peftbench.kernels.place import on_cpu, recomputing
+from peftbench.kernels.device import on_cpu, recomputing
 from peftbench.methods.base import Method
 from peftbench.methods.registry import method_info
 from peftbench.native import NativeEncoder, why_not_native
@@ -29,7 +30,7 @@ class MultitaskModel(nn.Module):
         encoder: a BERT-family encoder of transformers, pretrained.
         spec: method, runtime, precision, pooling, pair encoding, heads, tasks and seed.
 
-    It is built on the CPU, then `prepare`d for a device: only then can it compute.
+    It is built on the CPU; `prepare` must be called for a device before it can compute.
     """
 
     head: nn.Sequential
@@ -39,7 +40,7 @@ class MultitaskModel(nn.Module):
         super().__init__()
         for task in spec.tasks:
             if hasattr(nn.ModuleDict, task.name) or task.name == "training":
-                raise UsageError(f"tasks.{task.name}: torch needs this name for itself", "give the task another")
+                raise UsageError(f"tasks.{task.name}: this name is reserved by torch", "rename the task")
         self.encoder = encoder
         self.runtime = spec.runtime
         self.precision = spec.precision
@@ -49,7 +50,7 @@ class MultitaskModel(nn.Module):
         self.method.attach(encoder, [task.name for task in spec.tasks], spec.seed)
         self.takes_types = spec.encoder.token_types and _has_token_types(encoder)
         self.encoder_trains = any(weight.requires_grad for weight in encoder.parameters())
-        hidden: int = encoder.config.hidden_size  # type: ignore[union-attr, assignment]
+        hidden = hidden_size(encoder)
         separate = spec.encoder.pair_encoding == "separate"
         self.heads = nn.ModuleDict(
             {task.name: build_head(task, hidden * (2 if separate and task.is_pair else 1), spec) for task in spec.tasks}
@@ -57,27 +58,27 @@ class MultitaskModel(nn.Module):
         self.switch_mode(spec.tasks[0].name)
 
     def switch_mode(self, task: str) -> None:
-        """Make a task's adapters and head the active ones; allocates nothing."""
+        """Activate a task's adapters and head, without allocating memory."""
         self.method.switch_mode(task)
         object.__setattr__(self, "head", self.heads[task])
 
     def prepare(self, device: torch.device) -> Self:
-        """Move to the device and make the spec's runtime ready there. Where it falls back, `path` says why.
+        """Move to the device and set up the spec's runtime. If it falls back, `path` states the reason.
 
         Raises:
-            UsageError: the precision needs a GPU, or rounds frozen weights and there are none; the encoder cannot
-                compute its layers anew in backward.
+            UsageError: the precision needs a GPU, or needs frozen weights and there are none; the encoder does not
+                support gradient checkpointing.
         """
         if self.precision == "fp16" and on_cpu(device):
             raise UsageError(
                 "precision = 'fp16' needs a GPU, and this run is on the CPU",
-                "use --set precision=autocast: mixed precision in bf16, which a CPU multiplies in too",
+                "use --set precision=autocast: mixed precision in bf16, which also works on a CPU",
             )
         self.to(device)
         if self.precision == "bf16" and not any(_is_frozen_linear(module) for module in self.encoder.modules()):
             raise UsageError(
-                "precision = 'bf16' rounds the frozen weights, and this method freezes none",
-                "use --set precision=autocast: bf16 multiplications, fp32 weights",
+                "precision = 'bf16' rounds the frozen weights, and this method has none",
+                "use --set precision=autocast: bf16 matrix multiplications, fp32 weights",
             )
         reason = why_not_native(self.encoder) if self.runtime == "native" else None
         if self.runtime == "native" and reason is None:
@@ -98,7 +99,7 @@ class MultitaskModel(nn.Module):
         return self
 
     def batcher(self, pad_id: int) -> Batcher:
-        """Return what makes batches in this model's form, on its device."""
+        """Return a batcher for this model's input format and device."""
         return Batcher(self.native is not None, pad_id, next(self.heads.parameters()).device)
 
     def forward(self, batch: Batch) -> Tensor:
@@ -107,29 +108,29 @@ class MultitaskModel(nn.Module):
         return logits
 
     @torch.no_grad()
-    def mixed(self, chosen: Mapping[str, tuple[EncodedSplit, np.ndarray]]) -> dict[str, Tensor]:
-        """Return the logits of rows of several tasks, `[rows, outputs]` by task: one pass, in evaluation mode.
+    def forward_multitask(self, chosen: Mapping[str, tuple[EncodedSplit, np.ndarray]]) -> dict[str, Tensor]:
+        """Return the logits for rows of several tasks, `[rows, outputs]` by task, in one pass in evaluation mode.
 
         Args:
-            chosen: for each task, a split and which of its rows.
+            chosen: for each task, a split and the rows to use.
 
         Raises:
-            UsageError: the encoder does not run on the native path.
+            UsageError: the encoder does not use the native runtime.
         """
         if self.native is None:
-            raise UsageError(f"one pass over several tasks needs the native path, and this model runs on: {self.path}")
+            raise UsageError(f"mixed-task batches need the native runtime, and this model uses: {self.path}")
         self.eval()
         device = next(self.heads.parameters()).device
         groups = [(task, part, rows) for task, (split, rows) in chosen.items() for part in split.parts]
         text, segments = pack_mixed(groups, device)
-        vectors = iter(self.native.mixed(text, segments).split([segment.texts for segment in segments]))
-        found = {}
+        vectors = iter(self.native.forward_multitask(text, segments).split([segment.texts for segment in segments]))
+        logits = {}
         for task, (split, _) in chosen.items():
-            found[task] = self.heads[task](torch.cat([next(vectors) for _ in split.parts], dim=-1))
-        return found
+            logits[task] = self.heads[task](torch.cat([next(vectors) for _ in split.parts], dim=-1))
+        return logits
 
     def merge(self, task: str) -> Self:
-        """Fold a task's adapters into the encoder, for good: what is left predicts that task, without adapters."""
+        """Merge a task's adapters into the encoder, irreversibly: the result predicts that task without adapters."""
         if self.native is not None:
             self.native.restore()
             self.native = None
@@ -141,15 +142,15 @@ class MultitaskModel(nn.Module):
         return self.prepare(next(self.heads.parameters()).device)
 
     def pooled(self, text: TextBatch | PackedText | PrefixText) -> Tensor:
-        """Return each text's vector, `[texts, hidden]` in fp32."""
+        """Return each text's embedding, `[texts, hidden]` in fp32."""
         if isinstance(text, PrefixText):
             if text.packed is None:
                 return text.states
-            assert self.native is not None, "prefixes are the native path's"
+            assert self.native is not None, "cached prefixes need the native runtime"
             return self.native.finish(text.states, self.native.first_trained, text.packed, self.training)
         if isinstance(text, PackedText):
             if self.native is None:
-                raise RuntimeError("a packed batch needs the native path: prepare the model first")
+                raise RuntimeError("a packed batch needs the native runtime: call prepare first")
             return self.native(text, self.training)
         dtype = torch.float16 if self.precision == "fp16" else torch.bfloat16
         half = torch.autocast(text.ids.device.type, dtype, enabled=self.precision != "fp32")
@@ -168,41 +169,47 @@ class MultitaskModel(nn.Module):
         return (states * mask).sum(dim=1) / mask.sum(dim=1)
 
     def trainable(self) -> dict[str, nn.Parameter]:
-        """Return every weight that is trained, heads included, by its name."""
+        """Return all trainable weights, heads included, by name."""
         return {name: weight for name, weight in self.named_parameters() if weight.requires_grad}
 
     def trainable_of(self, task: str) -> dict[str, nn.Parameter]:
-        """Return the weights that only this task trains: its head and its adapters."""
-        return {name: weight for name, weight in self.trainable().items() if self._belongs(name, task)}
+        """Return the trainable weights that belong to one task: its head and adapters."""
+        return {name: weight for name, weight in self.trainable().items() if self._belongs_to(name, task)}
 
     def saved(self, task: str | None = None) -> dict[str, Tensor]:
-        """Return what a checkpoint holds: trained weights, of one task or all, and the buffers of adapters."""
+        """Return the content of a checkpoint: trainable weights, of one task or all, and the adapters' buffers."""
         weights = self.trainable() if task is None else self.trainable_of(task)
         tasks = self.heads if task is None else (task,)
-        kept = {name: value for name, value in self.named_buffers() if any(self._belongs(name, one) for one in tasks)}
+        kept = {
+            name: value
+            for name, value in self.named_buffers()
+            if any(self._belongs_to(name, task_name) for task_name in tasks)
+        }
         return {**weights, **kept}
 
-    def _belongs(self, name: str, task: str) -> bool:
+    def _belongs_to(self, name: str, task: str) -> bool:
         return any(mark in f".{name}." for mark in (f".heads.{task}.", self.method.mark(task)))
 
 
 def _has_token_types(encoder: nn.Module) -> bool:
-    """Tell whether the encoder embeds more than one token type (RoBERTa has one, DistilBERT none)."""
+    """Return whether the encoder has several token types. RoBERTa has one, DistilBERT none; XLNet has no table."""
     types = getattr(encoder.config, "type_vocab_size", 0)
-    return "token_type_ids" in inspect.signature(encoder.forward).parameters and isinstance(types, int) and types > 1
+    knows = (isinstance(types, int) and types > 1) or getattr(encoder.config, "model_type", "") == "xlnet"
+    return knows and "token_type_ids" in inspect.signature(encoder.forward).parameters
 
 
 def _round_frozen(encoder: nn.Module) -> None:
-    """Round the frozen linear layers' weights to bf16; autocast then multiplies in it."""
+    """Round the weights of frozen linear layers to bf16, so that autocast multiplies in bf16."""
     for module in encoder.modules():
         if _is_frozen_linear(module):
             module.to(torch.bfloat16)
 
 
 def _recompute_layers(encoder: nn.Module) -> None:
-    """Let transformers compute each layer anew in backward.
+    """Enable transformers' gradient checkpointing, which recomputes each layer in the backward pass.
 
-    It also makes the embeddings' output need a gradient, which only reentrant checkpoints want: that is undone.
+    Transformers also makes the embedding output require a gradient, which only reentrant checkpointing needs; this
+    is undone.
     """
     parts: Any = encoder
     enable = getattr(parts, "activation_checkpointing_enable", None) or parts.gradient_checkpointing_enable
@@ -211,11 +218,11 @@ def _recompute_layers(encoder: nn.Module) -> None:
     except ValueError as error:
         raise UsageError(
             f"train.gradient_checkpointing: transformers has none for a {type(encoder).__name__} ({clean(error, 120)})",
-            "use --set train.gradient_checkpointing=false, and a smaller train.batch_size with "
-            "train.accumulation_steps where memory is short",
+            "use --set train.gradient_checkpointing=false and, to save memory, a smaller train.batch_size with "
+            "train.accumulation_steps",
         ) from error
     parts.disable_input_require_grads()
-    parts.config.use_cache = False  # an encoder has none, and would warn of it
+    parts.config.use_cache = False  # an encoder has no cache, and would emit a warning
 
 
 def _is_frozen_linear(module: nn.Module) -> bool:

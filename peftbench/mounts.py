@@ -1,12 +1,12 @@
-"""Which file system a path lies on, read from the text of `/proc/self/mountinfo` (proc(5))."""
+"""Determine the file system of a path from `/proc/self/mountinfo` (proc(5))."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path, PurePath
 
-# Networks', clusters', and hosts' shared with their guests. SQLite needs locks and shared memory that hold for every
-# process that opens the file; over these they need not.
+# Network and cluster file systems, and those shared between a host and its guests. SQLite needs locks and shared
+# memory across all processes that open the file, which these do not guarantee.
 _NETWORK = (
     "9p afs afp beegfs ceph cifs coda davfs drvfs gfs2 glusterfs gpfs lustre ncpfs nfs nfs3 nfs4 ocfs2 openafs "
     "orangefs panfs pvfs2 smb smb2 smb3 smbfs vboxsf virtiofs vmhgfs wekafs"
@@ -21,7 +21,7 @@ MOUNTINFO = Path("/proc/self/mountinfo")
 
 
 def system_under(path: PurePath, mountinfo: Path = MOUNTINFO) -> tuple[str, PurePath] | None:
-    """Return the kind of file system that a path lies on here, and where it is mounted.
+    """Return the type of the file system that contains a path, and its mount point.
 
     Raises:
         OSError: the list of mounts cannot be read.
@@ -30,23 +30,23 @@ def system_under(path: PurePath, mountinfo: Path = MOUNTINFO) -> tuple[str, Pure
 
 
 def file_system(mountinfo: str, path: PurePath) -> tuple[str, PurePath] | None:
-    """Return the kind of file system that a path (absolute, links resolved) lies on, and where that is mounted.
+    """Return the type and mount point of the file system that contains a path (absolute, links resolved).
 
-    The longest mount point that the path lies under decides, and of several mounts there the last, which hides the
-    others. None where the text names none.
+    The longest mount point above the path is used and, of several mounts there, the last, which hides the others.
+    None if no mount matches.
     """
-    found: tuple[str, PurePath] | None = None
+    mount: tuple[str, PurePath] | None = None
     for line in mountinfo.splitlines():
         words = line.split(" ")
         if "-" not in words[6:] or len(words) < 10:
             continue
         kind, point = words[words.index("-", 6) + 1], PurePath(_unescaped(words[4]))
         under = path == point or point in path.parents
-        if under and (found is None or len(point.parts) >= len(found[1].parts)):
-            found = (kind, point)
-    return found
+        if under and (mount is None or len(point.parts) >= len(mount[1].parts)):
+            mount = (kind, point)
+    return mount
 
 
 def _unescaped(text: str) -> str:
-    """Undo the kernel's octal escapes of blanks and backslashes."""
+    """Decode the kernel's octal escapes of white space and backslashes."""
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)

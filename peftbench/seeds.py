@@ -1,4 +1,4 @@
-"""One seed a run, and from it one independent stream for each use."""
+"""Derive independent random streams from the run's single seed, one per use."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 def derive_seed(seed: int, *use: str | int) -> int:
     """Return a 63-bit seed for one use of the run's seed, such as `(seed, "order", epoch, task)`.
 
-    Streams do not depend on each other: a task or a target more leaves every other stream as it was.
+    Streams are independent: adding a task or a target module leaves all other streams unchanged.
     """
     text = "/".join(str(part) for part in (seed, *use))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1

@@ -1,7 +1,7 @@
-"""Untrusted text made printable.
+"""Sanitising of untrusted text for printing.
 
-Run names, data, error messages, logs and hardware names come from outside. Before any of them is
-printed it passes through `clean`, and then travels as plain text, never as markup.
+Run names, data, error messages, logs and hardware names are external input. Each is passed through `clean` before it is
+printed, and is handled as plain text, never as markup.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _DROPPED = {"Cc", "Cf", "Cs", "Co", "Cn"}
 def clean(text: object, limit: int | None = None) -> str:
     """Return `text` on one line, without control, escape, bidi or unassigned characters.
 
-    White space of every kind becomes a single blank. With `limit`, a longer text is cut to that
-    many characters, the last one an ellipsis.
+    Runs of white space become a single space. With `limit`, a longer text is truncated to that many characters, the
+    last one an ellipsis.
     """
     raw = _ESCAPE_SEQUENCE.sub("", str(text))
     kept = "".join(_printable(character) for character in raw)

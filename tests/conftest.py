@@ -7,10 +7,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from peftbench.spec import Resolved, resolve
 from tests.sim.library import library_for_session
 from tests.tiny import tiny_encoder_into, tiny_overrides
+
+# An example may take as long as a busy machine lets it: no test fails by the clock.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("fast", settings.get_profile("untimed"), max_examples=20)  # for `make test-fast`
+settings.load_profile("untimed")
 
 
 @pytest.fixture(autouse=True)

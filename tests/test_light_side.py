@@ -65,3 +65,23 @@ def test_the_python_door_is_light_until_it_is_used() -> None:
     script = f"import sys, peftbench; print([m for m in {(*HEAVY, 'pydantic', 'typer')!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_command_is_built_alone_and_all_of_them_for_the_help() -> None:
+    script = (
+        "import sys\nfrom peftbench.cli import main\ntry:\n    main()\nexcept SystemExit:\n    pass\n"
+        "print(sorted(name for name in sys.modules if name in ('peftbench.cli.doctor', 'peftbench.cli.runs')))"
+    )
+    loaded = {}
+    for word, *more in (("show", "-h"), ("-h",), ("shwo",)):
+        done = subprocess.run([sys.executable, "-c", script, word, *more], capture_output=True, text=True, check=True)
+        loaded[word] = done.stdout.splitlines()[-1]
+    both = "['peftbench.cli.doctor', 'peftbench.cli.runs']"
+    assert loaded == {"show": "['peftbench.cli.runs']", "-h": both, "shwo": both}
+
+
+def test_every_command_is_in_the_whole_command_line() -> None:
+    from peftbench.cli import COMMANDS, app
+
+    groups = [group.name for group in app.registered_groups]
+    assert {*groups, *(command.name for command in app.registered_commands)} == set(COMMANDS)

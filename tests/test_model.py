@@ -1,4 +1,4 @@
-"""The model: one encoder, a head a task, and the switch between tasks."""
+"""The model: one encoder, one head per task, and switching between tasks."""
 
 from __future__ import annotations
 

@@ -1,9 +1,7 @@
-"""The native path held to transformers' forward and to HF PEFT: same weights, same outputs, same gradients."""
+"""The native runtime compared with transformers' forward and HF PEFT: same weights, outputs and gradients."""
 
 from __future__ import annotations
 
-import re
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,63 +12,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peftbench.data.batches import Batcher
-from peftbench.data.encode import EncodedSplit, Ragged
+from peftbench.data.encode import EncodedSplit
 from peftbench.encoder import find_encoder, load_encoder
 from peftbench.errors import UsageError
+from peftbench.methods.adapted import Adapter
 from peftbench.methods.delta_lora import DeltaLoraAdapter
 from peftbench.methods.dora import DoraAdapter
 from peftbench.methods.lora import LoraAdapter
 from peftbench.model import MultitaskModel
 from peftbench.spec import Resolved, resolve
-from tests.tiny import tiny_overrides
+from tests.models import CPU, PACKED, PADDED, TOLERANCE, gradients, named, texts
+from tests.models import model_with_adapters as build
+from tests.tiny import TASKS, tiny_overrides
 
-CPU = torch.device("cpu")
-PADDED, PACKED = Batcher(False, 0, CPU), Batcher(True, 0, CPU)
-TASKS = ("sst", "paraphrase", "sts")
 METHODS = ("last-layer", "full", "lora-r12", "dora-r12")
-TOLERANCE = 1e-5
-
-
-def build(resolved: Resolved, runtime: str, **changes: object) -> MultitaskModel:
-    """Build a model whose adapters do something: the same ones whatever the runtime."""
-    spec = resolved.spec.model_copy(update={"runtime": runtime, **changes})
-    model = MultitaskModel(load_encoder(spec.encoder, find_encoder(spec.encoder)), spec)
-    for name, weight in sorted(named(model).items()):
-        rng = torch.Generator().manual_seed(zlib.crc32(name.encode()))
-        if name.endswith((".A", ".B")):  # B starts at zero, where half of the gradients vanish
-            weight.data.normal_(0, 0.1, generator=rng)
-        if name.endswith(".m"):
-            weight.data.mul_(torch.empty_like(weight).uniform_(0.5, 1.5, generator=rng))
-    return model.prepare(CPU)
-
-
-def ours(name: str) -> str:
-    """PEFT's name of a weight, as ours."""
-    for theirs, mine in (("lora_A", "A"), ("lora_B", "B"), ("lora_magnitude_vector", "m")):
-        name = re.sub(rf"\.{theirs}\.task-(\w+)\.weight$", rf".adapters.\1.{mine}", name)
-    return name
-
-
-def named(model: MultitaskModel) -> dict[str, torch.nn.Parameter]:
-    """The trained weights by our names."""
-    return {ours(name): weight for name, weight in model.trainable().items()}
-
-
-def texts(lengths: list[int], seed: int = 0, types: bool = True) -> EncodedSplit:
-    rng = np.random.default_rng(seed)
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    ids = rng.integers(1000, 30000, offsets[-1]).astype(np.int32)
-    kinds = rng.integers(0, 2 if types else 1, offsets[-1]).astype(np.int32)
-    names = tuple(map(str, range(len(lengths))))
-    return EncodedSplit((Ragged(ids, kinds, offsets),), rng.random(len(lengths)), names, 0, False)
-
-
-def gradients(model: MultitaskModel, batch: object) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    model.zero_grad()
-    logits = model(batch)
-    weight = torch.linspace(-1, 1, logits.numel()).view_as(logits)
-    (logits * weight).sum().backward()
-    return logits.detach(), {n: w.grad.clone() for n, w in named(model).items() if w.grad is not None}
 
 
 def agree(one: MultitaskModel, other: MultitaskModel, split: EncodedSplit, rows: list[int]) -> None:
@@ -110,9 +65,10 @@ def runtimes(tiny_encoder: Path) -> dict[tuple[str, str], MultitaskModel]:
 
 
 class TestRaggedBatches:
-    """Whatever the lengths, their order, the task and the mode."""
+    """For any lengths, order, task and mode."""
 
-    @settings(max_examples=60, deadline=None)
+    @pytest.mark.slow
+    @settings(max_examples=60)
     @given(
         lengths=st.lists(st.integers(1, 60), min_size=1, max_size=9),
         pair=st.sampled_from(
@@ -130,6 +86,7 @@ class TestRaggedBatches:
         agree(*models, texts(lengths, seed=len(lengths)), list(range(len(lengths))))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", ["lora-r12", "dora-r12"])
 def test_after_100_steps_the_weights_are_those_of_peft(preset: str, tiny: Callable[..., Resolved]) -> None:
     resolved = tiny(preset, ["encoder.dropout=0", "head.dropout=0"])
@@ -169,10 +126,11 @@ def test_other_targets_scales_and_the_literal_norm(preset: str, overrides, tiny:
     agree(build(resolved, "native"), build(resolved, "transformers"), texts([4, 8, 8]), [0, 1, 2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("overrides", [[], ["method.norm_axis=input"]])
 @pytest.mark.parametrize("preset", ["lora-r12", "dora-r12"])
 def test_the_adapters_own_dropout_is_that_of_the_plain_path(preset: str, overrides, tiny) -> None:
-    """Drawn by the same function from the same seed, where no padding takes draws of its own."""
+    """Drawn by the same function from the same seed, in batches where padding needs no draws."""
     if preset == "lora-r12" and overrides:
         return
     resolved = tiny(preset, [*overrides, "method.dropout=0.3", "encoder.dropout=0", "head.dropout=0"])
@@ -186,17 +144,34 @@ def test_the_adapters_own_dropout_is_that_of_the_plain_path(preset: str, overrid
         torch.testing.assert_close(grad, found[1][1][name], atol=TOLERANCE, rtol=TOLERANCE, msg=name)
 
 
+def test_an_adapter_that_claims_a_fast_path_without_one_is_refused() -> None:
+    with pytest.raises(TypeError, match="Claims has is_fast = True without `fast` and `apply_inplace_`"):
+
+        class Claims(Adapter):
+            is_fast = True
+
+            def forward(self, x: torch.Tensor, base: torch.nn.Linear) -> torch.Tensor:
+                return base(x)
+
+    class Plain(Adapter):
+        def forward(self, x: torch.Tensor, base: torch.nn.Linear) -> torch.Tensor:
+            return base(x)
+
+    with pytest.raises(TypeError, match="weight"):
+        Plain(torch.nn.Linear(2, 2), None, torch.Generator())
+
+
 def test_an_adapter_that_gives_only_its_plain_forward_is_called_as_it_is(tiny: Callable[..., Resolved]) -> None:
-    """A plug-in's subclass must not inherit a fast path that computes something else."""
+    """A plug-in's subclass must not inherit a fast implementation of a different computation."""
 
     class Doubled(LoraAdapter):
         def forward(self, x: torch.Tensor, base: torch.nn.Linear) -> torch.Tensor:
             return 2 * super().forward(x, base)
 
-    assert LoraAdapter.is_fast()
-    assert DoraAdapter.is_fast()
-    assert DeltaLoraAdapter.is_fast()
-    assert not Doubled.is_fast()
+    assert LoraAdapter.is_fast
+    assert DoraAdapter.is_fast
+    assert DeltaLoraAdapter.is_fast
+    assert not Doubled.is_fast
     resolved = tiny("lora-r12", ["encoder.dropout=0", "head.dropout=0"])
     models = []
     for runtime in ("native", "transformers"):
@@ -281,6 +256,7 @@ class TestDropout:
             each = torch.stack([model.pooled(batch.texts[0]) for _ in range(times)])
         return each.mean(dim=0), each.std(dim=0)
 
+    @pytest.mark.slow
     def test_hidden_states_have_the_mean_and_spread_of_transformers_dropout(self, tiny) -> None:
         resolved = tiny("lora-r12", ["encoder.dropout=0.3", "encoder.pooling=cls"])
         split = texts([6, 9, 6])
@@ -291,8 +267,8 @@ class TestDropout:
             found[runtime] = self.mean_logits(model, batcher(split, [0, 1, 2]), 600)
         mean, spread = found["native"]
         their_mean, their_spread = found["transformers"]
-        error = (their_spread**2 / 300).sqrt()  # of a difference of two means of 600
-        assert ((mean - their_mean).abs() / error).mean() < 1.1  # 0.8 is expected of a normal one
+        error = (their_spread**2 / 300).sqrt()  # standard error of a difference of two means of 600
+        assert ((mean - their_mean).abs() / error).mean() < 1.1  # 0.8 is expected for a normal distribution
         assert abs(float(spread.mean() / their_spread.mean()) - 1) < 0.04
 
     def test_the_seed_decides_the_masks(self, tiny) -> None:
@@ -307,9 +283,9 @@ class TestDropout:
         assert all(torch.equal(outputs[0][1][name], outputs[1][1][name]) for name in outputs[0][1])
         assert not torch.equal(outputs[0][0], outputs[2][0])
 
-    @pytest.mark.parametrize("preset", ["lora-r12", "full"])  # not DoRA: its norm is a constant in backward only
+    @pytest.mark.parametrize("preset", ["lora-r12", "full"])  # not DoRA: its norm is constant only in backward
     def test_gradients_are_those_of_the_function_with_the_same_masks(self, preset: str, tiny) -> None:
-        """Against a central difference in float32 along one direction: coarse, but independent of our backward."""
+        """Compared with a central difference in float32 along one direction: coarse, but independent of ours."""
         model = build(tiny(preset, ["encoder.dropout=0.2", "head.dropout=0"]), "native")
         model.train()
         batch = PACKED(texts([6, 9, 6, 12]), [0, 1, 2, 3])
@@ -344,7 +320,7 @@ class TestNothingIsDoneForNothing:
         assert native.run(below, 1, 2, text, True).requires_grad
 
     def test_nothing_is_saved_for_padding(self, tiny) -> None:
-        """Saved activations follow the tokens, not the longest text."""
+        """Saved activations scale with the tokens, not with the longest text."""
 
         def saved(lengths: list[int]) -> int:
             sizes = {}
@@ -354,7 +330,7 @@ class TestNothingIsDoneForNothing:
 
             def keep(tensor: torch.Tensor) -> torch.Tensor:
                 sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-                return tensor.detach()  # a graph that holds itself would never be freed
+                return tensor.detach()  # a graph that references itself would never be freed
 
             with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
                 model(batch)
@@ -390,5 +366,5 @@ class TestPrecision:
             assert (half_grads[name] - grads[name]).abs().max() <= 0.08 * grads[name].abs().max() + 1e-3, name
 
     def test_bf16_without_a_frozen_weight_is_refused(self, tiny) -> None:
-        with pytest.raises(UsageError, match="freezes none"):
+        with pytest.raises(UsageError, match="and this method has none"):
             build(tiny("full"), "native", precision="bf16")

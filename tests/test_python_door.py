@@ -10,6 +10,7 @@ from peftbench.store.rows import MeterSettings
 from tests.tiny import tiny_overrides
 
 
+@pytest.mark.slow
 def test_the_python_door_runs_compares_and_opens(tiny_encoder: Path, tmp_path: Path) -> None:
     db = tmp_path / "runs.db"
     overrides = [*tiny_overrides(tiny_encoder), "train.epochs=1"]

@@ -9,10 +9,12 @@ import pytest
 import torch
 
 from peftbench.errors import UsageError
-from peftbench.methods.lora import AdaptedLinear
+from peftbench.methods.adapted import AdaptedLinear
 from peftbench.model import MultitaskModel
 from peftbench.spec import Resolved
-from tests.test_native import TASKS, TOLERANCE, build, texts
+from tests.models import TOLERANCE, texts
+from tests.models import model_with_adapters as build
+from tests.tiny import TASKS
 
 VARIANTS = {
     "lora-r12": (),
@@ -44,7 +46,7 @@ def test_a_batch_of_several_tasks_gives_what_each_task_gives_alone(variant: str,
             other = texts([7, 3, 9, 4], seed + 9)
             split = type(split)((*split.parts, *other.parts), split.labels, split.example_ids, 0, False)
         chosen[task] = (split, np.array(rows))
-    together = model.mixed(chosen)
+    together = model.forward_multitask(chosen)
     assert list(together) == list(chosen)
     for task, (split, rows) in chosen.items():
         model.switch_mode(task)
@@ -55,8 +57,8 @@ def test_a_batch_of_several_tasks_gives_what_each_task_gives_alone(variant: str,
 
 def test_one_pass_needs_the_native_path(tiny: Callable[..., Resolved]) -> None:
     model = build(tiny("lora-r12"), "transformers")
-    with pytest.raises(UsageError, match="native path"):
-        model.mixed({"sst": (texts([4]), np.array([0]))})
+    with pytest.raises(UsageError, match="native runtime"):
+        model.forward_multitask({"sst": (texts([4]), np.array([0]))})
 
 
 @pytest.mark.parametrize("runtime", ["native", "transformers", "peft"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from peftbench.text import clean
@@ -20,7 +20,6 @@ texts = st.one_of(
 )
 
 
-@settings(deadline=None)
 @given(texts)
 def test_no_text_yields_a_control_escape_bidi_or_line_breaking_character(text: str) -> None:
     for character in clean(text):
@@ -30,7 +29,6 @@ def test_no_text_yields_a_control_escape_bidi_or_line_breaking_character(text: s
         }
 
 
-@settings(deadline=None)
 @given(texts)
 def test_clean_text_is_one_trimmed_line_and_stays_as_it_is(text: str) -> None:
     cleaned = clean(text)
@@ -41,7 +39,6 @@ def test_clean_text_is_one_trimmed_line_and_stays_as_it_is(text: str) -> None:
     cleaned.encode("utf-8")
 
 
-@settings(deadline=None)
 @given(texts, st.integers(1, 20))
 def test_a_limit_is_kept_and_a_cut_is_marked(text: str, limit: int) -> None:
     whole, cut = clean(text), clean(text, limit)

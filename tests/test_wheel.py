@@ -23,19 +23,25 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
+@pytest.mark.slow
 def test_the_wheel_holds_the_presets_and_no_tests(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert "peftbench/presets/dora-r12.toml" in names
     assert "peftbench/presets/workloads/quickstart.toml" in names
     assert "peftbench/presets/sweeps/study.toml" in names
     assert "peftbench/py.typed" in names
+    published = {f"peftbench/study/published/{name}" for name in ("table1.csv", "table2.csv", "study.toml")}
+    assert published <= set(names)
     assert not [name for name in names if name.startswith(("tests/", "presets/", "benchmarks/"))]
 
 
 @pytest.mark.slow
-def test_an_installed_wheel_lists_its_presets_from_another_folder(wheel: Path, tmp_path: Path) -> None:
+def test_an_installed_wheel_lists_its_presets_from_another_folder(
+    wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     venv, elsewhere = tmp_path / "venv", tmp_path / "elsewhere"
     elsewhere.mkdir()
+    monkeypatch.delenv("PYTHONPATH", raising=False)  # what is installed is looked at, not what lies here
     subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
     pip = [str(venv / "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, "-c", str(ROOT / "constraints.txt"), *LIGHT], check=True)

@@ -19,7 +19,7 @@ def tiny_encoder_into(folder: Path) -> Path:
     import torch
     from transformers import BertConfig, BertModel
 
-    from peftbench.encoder import _embedded_folder
+    from peftbench.encoder.files import _embedded_folder
 
     folder.mkdir(parents=True, exist_ok=True)
     embedded = _embedded_folder()
@@ -32,3 +32,16 @@ def tiny_encoder_into(folder: Path) -> Path:
     )
     BertModel(config).save_pretrained(folder)
     return folder
+
+
+def sets(encoder: Path, *more: str) -> list[str]:
+    """Return the same values, and more of them, as words of a command."""
+    return [word for item in (*tiny_overrides(encoder), *more) for word in ("--set", item)]
+
+
+def another_checkpoint(folder: Path) -> None:
+    """Change every weight of the encoder in a folder."""
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(folder / "model.safetensors")
+    save_file({name: weight + 0.01 for name, weight in weights.items()}, folder / "model.safetensors", {"format": "pt"})

@@ -1,8 +1,8 @@
-"""Readings of the study's Table 2: which batches, which way of computing an adapter, which count of memory.
+"""Interpretations of the study's Table 2: which batches, which computation of an adapter, which measure of memory.
 
-    python -m benchmarks.memory               the peak of what is allocated
-    python -m benchmarks.memory --reserved    what torch's allocator would reserve over an epoch of SST (minutes)
+    python -m benchmarks.memory               peak of allocated memory
+    python -m benchmarks.memory --reserved    memory that torch's allocator would reserve over an epoch of SST (minutes)
 
-Each prints, row by row, MiB beyond the last-layer row and their error against the study's. `allocator` models torch's:
-nothing is run on a GPU.
+Each prints, row by row, MiB beyond the last-layer row and the error against the study's. `allocator` models torch's
+allocator; nothing runs on a GPU.
 """

@@ -1,4 +1,4 @@
-"""Print the readings: see the package."""
+"""Print the interpretations: see the package."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import argparse
 from collections.abc import Callable, Mapping, Sequence
 
 from benchmarks.memory.epoch import reserved_bytes, sst_lengths
-from peftbench.anatomy.as_study import as_the_study
-from peftbench.anatomy.lengths import WHOLE
-from peftbench.anatomy.parts import BatchShape
-from peftbench.anatomy.study import BATCH_SIZE, CONTEXT_ROW, ROWS
+from peftbench.memory.parts import BatchShape
+from peftbench.memory.typical_lengths import WHOLE
+from peftbench.study.memory import BATCH_SIZE, CONTEXT_ROW, ROWS
+from peftbench.study.memory_check import as_the_study
 
 MIB = 2**20
 SHOWN = ("full", "lora-r12", "dora-r1", "dora-r4", "dora-r12", "dora-r24", "dora-r128")
@@ -20,7 +20,7 @@ def padded(*lengths: int) -> BatchShape:
 
 
 def readings() -> dict[str, Mapping[str, BatchShape]]:
-    """Which batches the study's figures might be of. Pairs encoded separately: the longest texts known of each side."""
+    """Return the batches that the study's figures may refer to. For separate pairs, the longest known text per side."""
     sst, pair, sts = (max(WHOLE[task]) for task in ("sst", "paraphrase", "sts"))
     joint = {"sst": padded(sst), "paraphrase": padded(pair), "sts": padded(sts)}
     separate = {"sst": padded(sst), "paraphrase": padded(91, 95), "sts": padded(70, 56)}
@@ -34,7 +34,7 @@ def readings() -> dict[str, Mapping[str, BatchShape]]:
 
 
 def errors(name: str, memory: Callable[[str], int]) -> None:
-    """Print one reading: MiB beyond the last-layer row, and the error against the study's."""
+    """Print one interpretation: MiB beyond the last-layer row, and the error against the study's."""
     study = {row.preset: row.vram_mib for row in ROWS}
     base = memory(CONTEXT_ROW)
     cells = []
@@ -45,8 +45,8 @@ def errors(name: str, memory: Callable[[str], int]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description="Readings of Table 2.")
-    parser.add_argument("--reserved", action="store_true", help="what torch's allocator would reserve (minutes)")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description="Interpretations of Table 2.")
+    parser.add_argument("--reserved", action="store_true", help="memory that torch's allocator would reserve (minutes)")
     asked = parser.parse_args(arguments)
     print(f"{'':44}", *(f"{preset:>13}" for preset in SHOWN))
     for name, batches in readings().items() if not asked.reserved else ():

@@ -1,9 +1,9 @@
-"""A model of torch's caching allocator for one stream: what it reserves for a series of allocations.
+"""A model of torch's caching allocator for one stream: the memory it reserves for a series of allocations.
 
-After c10/cuda/CUDACachingAllocator.cpp, without options: sizes in steps of 512 bytes; blocks of at most 1 MiB come
-from segments of 2 MiB; larger ones from segments of 20 MiB, or, from 10 MiB on, of their own size in steps of 2 MiB;
-the smallest free block that fits is taken, and split where enough is left; neighbours that are free join; nothing is
-given back.
+After c10/cuda/CUDACachingAllocator.cpp, without options: sizes are rounded up to 512 bytes; blocks of at most 1 MiB
+come from segments of 2 MiB; larger ones from segments of 20 MiB, or, from 10 MiB on, of their own size rounded up to
+2 MiB; the smallest free block that fits is taken, and split where enough is left; adjacent free blocks are merged;
+nothing is returned to the device.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ class Block:
 
 
 class Allocator:
-    """Takes and gives back blocks; `reserved` bytes of segments."""
+    """Allocates and frees blocks; `reserved`: bytes of all segments."""
 
     def __init__(self) -> None:
         self.reserved = 0
-        self._end = 0  # of the last segment, and a gap: segments never touch
-        self._free: dict[bool, list[tuple[int, int, Block]]] = {True: [], False: []}  # by size, then place
+        self._end = 0  # of the last segment, plus a gap, as segments are never adjacent
+        self._free: dict[bool, list[tuple[int, int, Block]]] = {True: [], False: []}  # by size, then address
 
     def take(self, count: int) -> Block:
-        """Return a block for so many bytes."""
+        """Return a block of at least `count` bytes."""
         size = max(STEP, -(-count // STEP) * STEP)
         small = size <= SMALL
         free = self._free[small]
@@ -55,7 +55,7 @@ class Allocator:
         return block
 
     def give(self, block: Block) -> None:
-        """Take a block back, and join it with its free neighbours."""
+        """Free a block, and merge it with its free neighbours."""
         after, before = block.after, block.before
         if after is not None and after.free:
             self._withdraw(after)

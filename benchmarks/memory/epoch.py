@@ -1,4 +1,4 @@
-"""What an epoch of SST would reserve: the storages of a step of each length, replayed in the order of the batches."""
+"""Memory that an epoch of SST would reserve: the storages of a step of each length, replayed in batch order."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from benchmarks.memory.allocator import Allocator, Block
-from peftbench.anatomy.as_study import form_weights
-from peftbench.anatomy.fake import Kernels, fake_batch, placeholder_encoder, without_values
-from peftbench.anatomy.lengths import WHOLE
-from peftbench.anatomy.measure import resident
-from peftbench.anatomy.parts import BatchShape
-from peftbench.anatomy.source import encoder_of
-from peftbench.anatomy.storage import LiveBytes
-from peftbench.anatomy.study import BATCH_SIZE, TASK, WORKLOAD
+from peftbench.kernels.device import fake_device
 from peftbench.kernels.linear import onednn, onednn_bf16
-from peftbench.kernels.place import imagined
+from peftbench.memory.fake_tensors import Kernels, fake_batch, placeholder_encoder, without_values
+from peftbench.memory.inputs import encoder_of
+from peftbench.memory.measure import resident
+from peftbench.memory.parts import BatchShape
+from peftbench.memory.storages import LiveBytes
+from peftbench.memory.typical_lengths import WHOLE
 from peftbench.model import MultitaskModel
 from peftbench.spec import resolve
+from peftbench.study.memory import BATCH_SIZE, TASK, WORKLOAD
+from peftbench.study.memory_check import form_weights
 from peftbench.training.metrics import loss_of
 
-Event = tuple[int, int]  # a storage's number, and its bytes when it is made or -1 when it goes
+Event = tuple[int, int]  # a storage's serial number, and its bytes on allocation or -1 on release
 
 
 class _Trace(LiveBytes):
-    """Notes every storage made and gone."""
+    """Records every storage allocated and released."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class _Trace(LiveBytes):
         self.events.append((serial, -1))
 
     def cut(self) -> list[Event]:
-        """Return what was noted since the last cut."""
+        """Return the events since the last cut."""
         events, self.events = self.events, []
         return events
 
@@ -54,7 +54,7 @@ def sst_lengths() -> list[int]:
 def reserved_bytes(preset: str, order: Sequence[int], *, formed: bool) -> int:
     """Return what the allocator has reserved after steps of these padded lengths.
 
-    Gradients stay from step to step, as in `training.loop` while the next one runs forward.
+    Gradients are kept between steps, as in `training.loop` while the next step runs forward.
     """
     traces = _traces(preset, sorted(set(order)), formed=formed)
     allocator, known = Allocator(), {}
@@ -64,7 +64,7 @@ def reserved_bytes(preset: str, order: Sequence[int], *, formed: bool) -> int:
 
 
 def _replay(events: Sequence[Event], allocator: Allocator, known: dict[int, Block]) -> None:
-    """Take and give; what outlives a step that is replayed many times has taken the place of what was there before."""
+    """Replay allocations and releases; a storage that outlives a replayed step replaces that of the previous replay."""
     for serial, count in events:
         if count > 0:
             if serial in known:
@@ -75,17 +75,17 @@ def _replay(events: Sequence[Event], allocator: Allocator, known: dict[int, Bloc
 
 
 def _traces(preset: str, lengths: Sequence[int], *, formed: bool) -> dict[int, list[Event]]:
-    """Return the storages of a step of each length; below 0, those of loading and the first step."""
+    """Return the storages of a step of each length; under key 0, those of loading and the first step."""
     spec = resolve(preset, WORKLOAD, overrides=["runtime=transformers"]).spec
     task = spec.tasks[0]
-    onednn(), onednn_bf16()  # they probe with values
+    onednn(), onednn_bf16()  # their probes need real values, before fake tensors are on
     config, _, _ = encoder_of(spec.encoder)
     model = MultitaskModel(placeholder_encoder(config, "eager"), spec)
     if formed:
         form_weights(model)
     mode, trace, found = FakeTensorMode(), _Trace(), {}
     without_values(model, mode, model.method)
-    with imagined("cuda"), mode, Kernels("cuda"), trace:
+    with fake_device("cuda"), mode, Kernels("cuda"), trace:
         model.prepare(torch.device("cpu"))
         trace.take(resident(model))
         optimizer = torch.optim.AdamW(model.method.parameter_groups(model.trainable(), 1e-3), fused=True)

@@ -1,4 +1,4 @@
-"""The command: `python -m benchmarks.throughput`."""
+"""Command line: `python -m benchmarks.throughput`."""
 
 from __future__ import annotations
 
@@ -76,17 +76,17 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--quick", action="store_true", help="batch 8, dropout 0, short rounds, no peak RSS: 3 minutes")
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, metavar="SHAPE", help="base, minilm")
-    parser.add_argument("--batches", nargs="+", type=int, metavar="N", help="texts a batch (default: 8 64)")
+    parser.add_argument("--batches", nargs="+", type=int, metavar="N", help="batch sizes (default: 8 64)")
     parser.add_argument("--dropout", nargs="+", type=float, metavar="P", help="of the encoder (default: 0 0.1)")
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS, metavar="METHOD", help="of all four")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS, metavar="METHOD", help="default: all")
     parser.add_argument("--budget", type=float, metavar="SECONDS", help="for a configuration's rounds (default: 40)")
     parser.add_argument("--lengths", type=Path, metavar="FILE", help="a table or lines of sentences, for their lengths")
     parser.add_argument("--json", type=Path, metavar="FILE", help="default: benchmarks/results/throughput.json")
     parser.add_argument(
-        "--markdown", type=Path, metavar="FILE", help="write the tables here too, between their marks if it has them"
+        "--markdown", type=Path, metavar="FILE", help="also write the tables here, between their marks if it has them"
     )
-    parser.add_argument("--no-rss", action="store_true", help="start no process a column for its peak memory")
-    parser.add_argument("--no-prefixes", action="store_true", help="leave out what is computed once")
+    parser.add_argument("--no-rss", action="store_true", help="do not measure each column's peak RSS in a process")
+    parser.add_argument("--no-prefixes", action="store_true", help="do not measure the prefix cache")
     parser.add_argument("--rss", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
     for name, value in (QUICK if arguments.quick else WHOLE).items():

@@ -1,4 +1,4 @@
-"""The columns: Hugging Face's ways to train, and ours. A new one is one more `Column` in `COLUMNS`."""
+"""The columns: Hugging Face's ways to train, and peftbench's. To add one, add a `Column` to `COLUMNS`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PRESETS = {"lora": "lora-r12", "dora": "dora-r12", "full": "full", "last-layer":
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """An encoder's size, and how it is pooled."""
+    """An encoder's size and pooling."""
 
     hidden: int
     layers: int
@@ -43,7 +43,7 @@ SHAPES = {
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What the columns of one configuration have in common."""
+    """Settings shared by the columns of one configuration."""
 
     shape: str
     dropout: float
@@ -78,13 +78,13 @@ class Column:
     """One way to train.
 
     Args:
-        name: as shown.
-        method: whose bar it is compared with.
-        build: makes its model and optimiser.
+        name: as displayed.
+        method: the method whose baseline it is compared with.
+        build: creates its model and optimiser.
         packed: it takes batches without padding.
-        batches: how they are ordered.
-        bar: it is its method's bar.
-        evaluation: the orders in which it is evaluated as well; none: it is not.
+        batches: their order.
+        bar: it is its method's baseline.
+        evaluation: the orders in which it is also evaluated; empty: it is not.
     """
 
     name: str
@@ -116,7 +116,7 @@ def new_encoder(setting: Setting) -> nn.Module:
 
 
 class PlainClassifier(nn.Module):
-    """What one would write with transformers: an encoder, a pooling, a linear head."""
+    """A typical model written with transformers: encoder, pooling, linear head."""
 
     def __init__(self, encoder: nn.Module, pooling: str, hidden: int) -> None:
         super().__init__()
@@ -139,7 +139,7 @@ class PlainClassifier(nn.Module):
 
 @lru_cache(maxsize=len(PRESETS))
 def huggingface_model(setting: Setting, method: str) -> PlainClassifier:
-    """Return the one model that all of Hugging Face's columns of a method train in turn."""
+    """Return the single model that all of Hugging Face's columns of a method train in turn."""
     encoder = new_encoder(setting)
     if method == "last-layer":
         encoder.requires_grad_(False)
@@ -153,14 +153,14 @@ def huggingface_model(setting: Setting, method: str) -> PlainClassifier:
 
 
 def huggingface(setting: Setting, *, method: str, autocast: bool = False, fused: bool | None = None) -> Stepper:
-    """Build a column of Hugging Face's; `fused=None` leaves AdamW to its default."""
+    """Build a Hugging Face column; `fused=None` leaves AdamW's default."""
     model = huggingface_model(setting, method)
     trained = [weight for weight in model.parameters() if weight.requires_grad]
     return Stepper(model.train(), torch.optim.AdamW(trained, lr=LEARNING_RATE, fused=fused), autocast)
 
 
 def ours(setting: Setting, *, method: str, precision: str = "fp32") -> Stepper:
-    """Build a column of ours: the model and the optimiser of a run of the method's preset, with one task."""
+    """Build a peftbench column: model and optimiser of a run of the method's preset, with one task."""
     overrides = [
         "runtime=native",
         f"precision={precision}",
@@ -175,7 +175,7 @@ def ours(setting: Setting, *, method: str, precision: str = "fp32") -> Stepper:
 
 
 def _frozen_base(method: str, theirs: str) -> tuple[Column, ...]:
-    """Return the columns of a method that trains no weight of the encoder itself; adapters are evaluated as well."""
+    """Return the columns of a method that trains no weight of the encoder itself; adapters are also evaluated."""
     adapters = method in ("lora", "dora")
     peer = partial(huggingface, method=method)
     half = partial(huggingface, method=method, autocast=True)
@@ -201,13 +201,13 @@ METHODS = tuple(PRESETS)
 
 
 def bars(columns: tuple[Column, ...]) -> dict[str, str]:
-    """Return the name of each column's bar."""
+    """Return the name of each column's baseline."""
     of_method = {column.method: column.name for column in columns if column.bar}
     return {column.name: of_method[column.method] for column in columns}
 
 
 def other_pairs(columns: tuple[Column, ...]) -> list[tuple[str, str]]:
-    """Return what else is worth a ratio: full over PEFT's bars, our adapters over our full."""
+    """Return further pairs to compare: full with PEFT's baselines, peftbench's adapters with its full."""
     names = {column.name for column in columns}
     full = [column.name for column in columns if column.method == "full"]
     wanted = [(name, bar) for bar in ("PEFT lora", "PEFT dora") for name in full]

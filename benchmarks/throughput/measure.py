@@ -1,4 +1,4 @@
-"""Rounds in which every column takes its turn, and what follows from them."""
+"""Rounds in which all columns alternate, and the figures derived from them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from peftbench.data.batches import Batch, Batcher
 from peftbench.data.encode import EncodedSplit
 
 LEAST_ROUNDS, MOST_ROUNDS = 3, 15
-WARMUP_TEXTS = 8  # of a step that makes the optimiser's state
+WARMUP_TEXTS = 8  # of a step that creates the optimiser's state
 EVALUATION_SHARE = 0.25  # of the budget
 
 Take = Callable[[Batch], object]
@@ -37,7 +37,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Of the values of all rounds."""
+    """Summary of the values of all rounds."""
 
     median: float
     q1: float
@@ -48,7 +48,7 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Runner:
-    """What is timed under a name: what to do with a batch, the form of its batches and their order."""
+    """A named operation to time on batches, with the format and order of its batches."""
 
     take: Take
     packed: bool
@@ -69,12 +69,12 @@ def configuration(
 
     Args:
         setting: shape and dropout.
-        size: texts a batch.
+        size: texts per batch.
         split: the texts.
-        columns: what to compare.
-        budget_s: when to begin no further round.
-        evaluates: measure evaluation too.
-        rss: start a process a column for its peak memory.
+        columns: the columns to compare.
+        budget_s: time after which no further round starts.
+        evaluates: whether to measure evaluation too.
+        rss: whether to measure each column's peak memory in a process.
     """
     steppers = {column.name: column.build(setting) for column in columns}
     first = rows_of_round(split.lengths, size, turn=-1)
@@ -93,7 +93,7 @@ def configuration(
         result["evaluation"] = evaluation(steppers, columns, split, size, budget_s * EVALUATION_SHARE)
     del steppers, runners
     huggingface_model.cache_clear()
-    gc.collect()  # before the next configuration's models
+    gc.collect()  # free the models before those of the next configuration
     for column in columns if rss else ():
         lengths = split.lengths[_longest(split, first[column.batches])]
         result["columns"][column.name]["peak_rss_mib"] = peak_rss(column.name, setting, lengths)
@@ -103,7 +103,7 @@ def configuration(
 def evaluation(
     steppers: Mapping[str, Stepper], columns: tuple[Column, ...], split: EncodedSplit, size: int, budget_s: float
 ) -> dict[str, Any]:
-    """Measure the columns that take part in evaluation, each in its orders, against the bar in random order."""
+    """Measure the columns with evaluation, each in its orders, against the baseline in random order."""
     runners, compared = {}, {}
     for column in columns:
         model = steppers[column.name].model.eval()
@@ -115,7 +115,7 @@ def evaluation(
 
 
 def rounds(runners: Mapping[str, Runner], split: EncodedSplit, size: int, budget_s: float) -> dict[str, list[Turn]]:
-    """Let everyone take turns until the budget is spent."""
+    """Alternate between all runners until the budget is spent."""
     turns: dict[str, list[Turn]] = {name: [] for name in runners}
     started = time.perf_counter()
     for turn in range(MOST_ROUNDS):
@@ -129,7 +129,7 @@ def rounds(runners: Mapping[str, Runner], split: EncodedSplit, size: int, budget
 
 
 def timed(take: Take, batches: Sequence[Batch]) -> Turn:
-    """Time a few steps as a whole."""
+    """Time a few steps together."""
     started = time.perf_counter()
     for batch in batches:
         take(batch)
@@ -144,7 +144,7 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def ratios(over: Sequence[Turn], under: Sequence[Turn]) -> Spread:
-    """Return how many times as many examples a second the first takes, round by round."""
+    """Return the ratio of examples per second of `over` to `under`, round by round."""
     pairs = zip(over, under, strict=True)
     return spread([(a.examples / a.seconds) / (b.examples / b.seconds) for a, b in pairs])
 
@@ -152,7 +152,7 @@ def ratios(over: Sequence[Turn], under: Sequence[Turn]) -> Spread:
 def _figures(
     turns: Mapping[str, Sequence[Turn]], bars: Mapping[str, str], others: Sequence[tuple[str, str]]
 ) -> dict[str, Any]:
-    """Return rates and ratios of everyone, as they are written."""
+    """Return all rates and ratios, as stored in the results."""
     columns = {
         name: {
             "steps_per_s": statistics.median(turn.steps / turn.seconds for turn in each),

@@ -1,4 +1,4 @@
-"""What a column keeps in memory: saved for backward, and at the peak of a process of its own."""
+"""Memory of a column: saved for backward, and at the peak of a separate process."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import torch
 
 from benchmarks.throughput.columns import COLUMNS, Setting, Stepper
 from benchmarks.throughput.texts import random_texts
-from peftbench.anatomy.storage import SavedBytes
 from peftbench.data.batches import Batch, Batcher
+from peftbench.memory.storages import SavedBytes
 from peftbench.meters.host import peak_rss_mib
 
 ROOT = Path(__file__).parents[2]
@@ -21,16 +21,16 @@ MIB = 2**20
 
 
 def saved_mib(stepper: Stepper, batch: Batch) -> float:
-    """Return what a forward pass in training keeps for backward, in MiB."""
+    """Return the memory that a training forward pass saves for backward, in MiB."""
     stepper.model.train()
     with SavedBytes([*stepper.model.parameters(), *stepper.model.buffers()]) as saved:
-        loss = stepper.loss(batch)  # its graph keeps every storage, so that no place is counted for two
+        loss = stepper.loss(batch)  # its graph keeps all storages alive, so that no address is reused and counted twice
     del loss
     return saved.total / MIB
 
 
 def peak_rss(column: str, setting: Setting, lengths: np.ndarray) -> float | None:
-    """Return the peak memory of a process that trains one column on a batch of these lengths, in MiB."""
+    """Return the peak memory of a process that trains one column on a batch of the given lengths, in MiB."""
     asked = {"column": column, "shape": setting.shape, "dropout": setting.dropout, "lengths": lengths.tolist()}
     command = [sys.executable, "-m", "benchmarks.throughput", "--rss"]
     found = subprocess.run(command, input=json.dumps(asked), check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT)
@@ -39,13 +39,13 @@ def peak_rss(column: str, setting: Setting, lengths: np.ndarray) -> float | None
 
 
 def print_own_peak_rss() -> None:
-    """Be that process: read what is asked from standard input, print the figure."""
+    """Run as that process: read the request from standard input, print the result."""
     asked = json.loads(sys.stdin.read())
     column = next(column for column in COLUMNS if column.name == asked["column"])
     stepper = column.build(Setting(asked["shape"], asked["dropout"]))
     split = random_texts(asked["lengths"])
     batcher = Batcher(column.packed, 0, torch.device("cpu"))
     rows = np.arange(len(split))
-    for part in (rows[:8], rows):  # the first step makes the optimiser's state
+    for part in (rows[:8], rows):  # the first step creates the optimiser's state
         stepper.step(batcher(split, part))
     print(json.dumps(peak_rss_mib()))

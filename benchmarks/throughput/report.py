@@ -10,7 +10,7 @@ HEADER = ("", "ratio", "quartiles", "range", "steps/s", "examples/s", "tokens/s"
 
 
 def markdown(result: dict[str, Any]) -> str:
-    """Return the whole result: what it was measured under, the ratios at a glance, every configuration."""
+    """Return the full report: conditions, an overview of the ratios, all configurations."""
     under, lengths = result["measured_under"], result["lengths"]
     versions = ", ".join(f"{name} {under[name]}" for name in ("torch", "transformers", "peft", "peftbench"))
     parts = [
@@ -28,7 +28,7 @@ def markdown(result: dict[str, Any]) -> str:
 
 
 def write(path: Path, tables: str) -> None:
-    """Write the tables between their marks in a page that has them, else as a page of their own."""
+    """Write the tables between their marks in a page that has them, else as a new page."""
     page = path.read_text("utf-8") if path.exists() else ""
     if BEGIN in page and END in page:
         before, after = page.split(BEGIN)[0], page.split(END)[1]
@@ -37,7 +37,7 @@ def write(path: Path, tables: str) -> None:
 
 
 def prefixes(found: list[dict[str, Any]]) -> list[str]:
-    """Return the ratios of what is computed once, line by line."""
+    """Return the ratios of the prefix cache, line by line."""
     names = {
         "last_layer_10_epochs": "ours last-layer, 10 epochs / HF last-layer, uncached",
         "upper_half_over_all_layers": "ours lora on the upper half, after the first epoch / ours lora",

@@ -1,4 +1,4 @@
-"""Which texts: the lengths of real sentences with random tokens, and the rows of each round's batches."""
+"""Texts with the lengths of real sentences and random tokens, and the rows of each round's batches."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from peftbench.spec.model import EncoderSpec
 CLASSES = 5
 VOCABULARY = 30522
 LONGEST = 512
-QUICKSTART_TEXTS = 3200  # a whole window of bucketed batching at batch 64
-STRATA = 3  # of an epoch's bucketed or sorted batches, at least
+QUICKSTART_TEXTS = 3200  # one full window of bucketed batching at batch 64
+STRATA = 3  # minimum number of strata of an epoch's bucketed or sorted batches
 
 
 def text_lengths(file: Path | None) -> np.ndarray:
@@ -53,7 +53,7 @@ def _is_text(value: object) -> bool:
 
 
 def random_texts(lengths: Sequence[int] | np.ndarray) -> EncodedSplit:
-    """Return texts of these lengths with random tokens and labels, the same ones each time."""
+    """Return texts of the given lengths with random tokens and labels, the same each time."""
     rng = np.random.default_rng(0)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     ids = rng.integers(1000, VOCABULARY, offsets[-1]).astype(np.int32)
@@ -63,7 +63,7 @@ def random_texts(lengths: Sequence[int] | np.ndarray) -> EncodedSplit:
 
 
 def rows_of_round(lengths: np.ndarray, size: int, turn: int) -> dict[str, list[np.ndarray]]:
-    """Return the rows of each batch of one round, by how they are ordered: random, bucketed or sorted."""
+    """Return the rows of each batch of one round, by order: random, bucketed or sorted."""
     steps = max(1, 16 // size)
     order = torch.Generator().manual_seed(turn)
     drawn = random_batches(len(lengths), size, order)
@@ -76,13 +76,13 @@ def rows_of_round(lengths: np.ndarray, size: int, turn: int) -> dict[str, list[n
 
 
 def _middles(batches: Iterable[np.ndarray], lengths: np.ndarray, size: int, strata: int) -> list[np.ndarray]:
-    """Order an epoch's whole batches by their longest text and return the middle one of each stratum."""
+    """Sort an epoch's full batches by their longest text and return the middle one of each stratum."""
     whole = sorted((rows for rows in batches if len(rows) == size), key=lambda rows: int(lengths[rows].max()))
     return [whole[int((stratum + 0.5) * len(whole) / strata)] for stratum in range(strata)]
 
 
 def summary(lengths: np.ndarray) -> dict[str, float]:
-    """Return what the lengths are like, in word pieces."""
+    """Summarise the lengths, in word pieces."""
     p5, median, p95 = np.percentile(lengths, (5, 50, 95))
     found = {
         "texts": len(lengths),

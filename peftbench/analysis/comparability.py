@@ -1,33 +1,34 @@
-"""What differs between groups of runs, and whether that is what is studied, harmless, or makes a comparison unfair.
+"""Which settings and conditions differ between groups of runs, and whether a difference makes a comparison unfair.
 
-How rows are augmented is implied where a group has no augmentation at all: the method alone tells it.
+The other augmentation settings are implied where a group has no augmentation: its method alone shows the difference.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from peftbench.analysis.cost import cost
+from peftbench.analysis.flags import flags
 from peftbench.analysis.groups import Group
-from peftbench.analysis.quality import flags
-from peftbench.analysis.resources import cost
 from peftbench.analysis.settings import every, flat_spec
 from peftbench.store.rows import Run, RunRecord
+from peftbench.threads import ACTIVE
 
 Standing = Literal["unfair", "studied", "harmless", "implied", "same"]
 
-# Spec keys whose difference makes a comparison of methods unfair; below them counts too.
+# Spec keys, with all keys below them, whose difference makes a comparison of methods unfair.
 _UNFAIR_IN_SPEC = (
     *("encoder", "tasks", "train.batch_size", "train.batching", "train.epochs", "eval", "head"),
     *("runtime", "precision", "train.prefix_cache", "train.accumulation_steps", "train.gradient_checkpointing"),
     *("train.max_steps", "train.limit_examples", "train.patience"),
 )
-_REGULARISES = ("encoder.dropout",)  # a setting to choose for each method, as the learning rate is
-# What the data hold is fingerprinted; where they lie does not matter, nor a file that no training reads.
-_PLACES = ("source.root", "source.test")
+_REGULARISES = ("encoder.dropout",)  # a hyperparameter of the method, like the learning rate
+# Data are compared by their content's hash, so paths are ignored, and so is what training does not read: the test file
+# and the group column (runs that group dev examples differently are told apart where they are scored).
+_PLACES = ("source.root", "source.test", ".group")
 _NEW_ROWS = "new rows"
 _METHOD = "augment.method"
 _HARMLESS_IN_SPEC = ("seed",)
@@ -39,14 +40,14 @@ _UNFAIR_FLAGS = ("throttled", "shared_gpu", "busy_machine")
 
 @dataclass(frozen=True, slots=True)
 class Mixed:
-    """What the runs of one group do not agree in: their values, by seed."""
+    """The values, by seed, of a key in which the runs of one group differ."""
 
     values: tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
-    """One setting or circumstance, with each group's value (`Mixed` where its runs do not agree)."""
+class SettingDifference:
+    """One setting or condition, with each group's value (`Mixed` where its runs differ)."""
 
     key: str
     values: tuple[Any, ...]
@@ -54,41 +55,41 @@ class Difference:
 
     @property
     def unfair(self) -> bool:
-        """Whether a reader must know it before any figure."""
+        """Whether a reader must know it before reading any result."""
         return self.standing == "unfair"
 
 
-def settings(groups: Sequence[Group]) -> list[Difference]:
-    """Return every setting of the specs and every circumstance of the runs; unfair ones first, then what is studied."""
-    found = [
+def settings(groups: Sequence[Group]) -> list[SettingDifference]:
+    """Return every setting of the specs and every condition of the runs, ordered by standing: unfair ones first."""
+    differences = [
         *_of_specs(groups),
-        *(_judged(key, values, _of_circumstance(key, values)) for key, values in _sides(groups, _circumstances)),
-        *(_judged(key, values, "harmless") for key, values in _sides(groups, _by_the_way)),
+        *(_difference(key, values, _of_circumstance(key, values)) for key, values in _sides(groups, _circumstances)),
+        *(_difference(key, values, "harmless") for key, values in _sides(groups, _harmless_conditions)),
     ]
     if _same_tasks(groups):
         orders = _sides(groups, lambda record: {"tasks, order": ", ".join(record.tasks)})
-        found += [_judged(key, values, "unfair") for key, values in orders]
+        differences += [_difference(key, values, "unfair") for key, values in orders]
     if any(_cut_short(record) for group in groups for record in group.records):
         done = _sides(
             groups, lambda record: {"epochs done": f"{record.run.epochs_done} of {record.run.epochs_planned}"}
         )
-        found += [_judged(key, values, "unfair") for key, values in done]
+        differences += [_difference(key, values, "unfair") for key, values in done]
     order = get_args(Standing)
-    return sorted(found, key=lambda each: order.index(each.standing))
+    return sorted(differences, key=lambda each: order.index(each.standing))
 
 
-def _judged(key: str, values: tuple[Any, ...], standing: Standing) -> Difference:
+def _difference(key: str, values: tuple[Any, ...], standing: Standing) -> SettingDifference:
     alike = all(value == values[0] for value in values)
     if standing == "unfair" and isinstance(values[0], Mixed):
-        alike = False  # runs that differ among themselves are no measure for others
-    return Difference(key, values, "same" if alike else standing)
+        alike = False  # a group whose own runs differ cannot be equal to another group
+    return SettingDifference(key, values, "same" if alike else standing)
 
 
-def _of_specs(groups: Sequence[Group]) -> list[Difference]:
+def _of_specs(groups: Sequence[Group]) -> list[SettingDifference]:
     """Return the settings of the specs, each with its standing."""
     rows = _sides(groups, _spec)
     without = None in dict(rows).get(_METHOD, ())
-    return [_judged(key, values, "implied" if without and _is_how(key) else _of_spec(key)) for key, values in rows]
+    return [_difference(key, values, "implied" if without and _is_how(key) else _of_spec(key)) for key, values in rows]
 
 
 def _is_how(key: str) -> bool:
@@ -96,7 +97,7 @@ def _is_how(key: str) -> bool:
 
 
 def _of_circumstance(key: str, values: Sequence[Any]) -> Standing:
-    """Return what a circumstance's difference is; new rows are other ones only where all groups have some."""
+    """Return the standing of a condition; new rows are comparable only where all groups have some."""
     return "implied" if key == _NEW_ROWS and None in values else "unfair"
 
 
@@ -126,12 +127,13 @@ def _same_tasks(groups: Sequence[Group]) -> bool:
 
 
 def _circumstances(record: RunRecord) -> dict[str, Any]:
-    """Return what a run was measured under, as far as it makes a comparison unfair."""
+    """Return the conditions of a run whose difference makes a comparison unfair."""
     run, conditions = record.run, record.run.conditions
     gpu, lock = conditions.get("gpu") or {}, conditions.get("clock_lock") or {}
     doubts, spent = {flag.name for flag in flags(record)}, cost(record)
     return {
         **{key: conditions.get(key) for key in _UNFAIR_CONDITIONS},
+        "omp_wait_policy": _waiting(conditions),
         **{f"gpu.{key}": gpu.get(key) for key in _UNFAIR_OF_CARD},
         "clocks locked at MHz": lock.get("asked_mhz"),
         "VRAM, by": spent.vram_source,
@@ -142,19 +144,24 @@ def _circumstances(record: RunRecord) -> dict[str, Any]:
     }
 
 
+def _waiting(conditions: Mapping[str, Any]) -> str | None:
+    """Return OpenMP's wait policy; None for a single thread, ACTIVE for runs from before it was recorded."""
+    return None if conditions.get("threads") == 1 else conditions.get("omp_wait_policy", ACTIVE)
+
+
 def _own_data(run: Run) -> str | None:
-    """Return the hash of the data's own rows: how new ones are made of them is a setting of the spec."""
+    """Return the hash of the data's own rows, without augmented ones: these follow from the spec."""
     own = run.conditions.get("data_sha256")
-    found = hashlib.sha256("".join(own.values()).encode()).hexdigest() if own else run.data_hash
-    return found and found[:12]
+    digest = hashlib.sha256("".join(own.values()).encode()).hexdigest() if own else run.data_hash
+    return digest and digest[:12]
 
 
 def _cut_short(record: RunRecord) -> bool:
-    """Tell whether a run did not do all of its epochs, and not because its own spec ends it early."""
-    train = json.loads(record.run.spec_json)["train"]
+    """Tell whether a run did fewer epochs than planned, other than by its own spec (patience, max_steps)."""
+    train = record.run.spec["train"]
     ends_early = any(train.get(key) is not None for key in ("patience", "max_steps"))
     return record.run.epochs_done < record.run.epochs_planned and not ends_early
 
 
-def _by_the_way(record: RunRecord) -> dict[str, Any]:
+def _harmless_conditions(record: RunRecord) -> dict[str, Any]:
     return {key: record.run.conditions.get(key) for key in _HARMLESS_CONDITIONS if key in record.run.conditions}

@@ -1,20 +1,20 @@
-"""Groups of runs side by side, the first as baseline: what differs between them, what that did, and if it is chance."""
+"""Comparison of groups of runs, the first as baseline: settings, scores, cost, dynamics and tests of significance."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from peftbench.analysis.comparability import Difference, settings
-from peftbench.analysis.difference import MetricDifference, corrected, difference, interval
+from peftbench.analysis.comparability import SettingDifference, settings
+from peftbench.analysis.cost_comparison import FIGURES, CostDifference, GroupCost, cost_difference, group_cost
 from peftbench.analysis.dynamics import Dynamics, dynamics
-from peftbench.analysis.groups import Group, Spread, group, records_of, spread
-from peftbench.analysis.interval import ALPHA
-from peftbench.analysis.noise import noise_of
-from peftbench.analysis.outlook import outlook
-from peftbench.analysis.samples import DEV_AVG, Sample, average, sample
+from peftbench.analysis.groups import Group, Spread, group_of, records_of, same_seeds, spread
+from peftbench.analysis.marks import best_scores, cheapest
+from peftbench.analysis.scores import has_leaderboard
 from peftbench.analysis.settings import labels
-from peftbench.analysis.spending import FIGURES, CostDifference, Spending, cost_difference, p_of_means, spending
+from peftbench.analysis.stats.bootstrap import DEV_AVG, ScoreSample, average, score_sample
+from peftbench.analysis.stats.difference import MetricDifference, corrected, difference
+from peftbench.analysis.stats.power import power_analysis
 from peftbench.errors import RefusedError, UsageError, did_you_mean
 from peftbench.store.rows import RunRecord
 from peftbench.text import clean
@@ -24,9 +24,9 @@ LEADERBOARD = "leaderboard"
 
 @dataclass(frozen=True, slots=True)
 class Against:
-    """A group held against the baseline: in metrics (corrected by Holm for their number) and in cost.
+    """A group compared with the baseline: in metrics (p-values corrected by Holm over the metrics) and in cost.
 
-    `left_out` says of a metric why it could not be compared.
+    `left_out`: each metric that could not be compared, with the reason.
     """
 
     group: Group
@@ -37,16 +37,16 @@ class Against:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Groups side by side; the first is the baseline. `best` holds the places of the groups that share the first rank.
+    """Groups side by side; the first is the baseline. `best` holds, by column, the indices of the first-ranked groups.
 
-    A group shares it where it is not detectably behind the one with the best mean (95 %, uncorrected).
+    A group shares the first rank where no verdict separates it from the one with the best mean (`marks`).
     """
 
     groups: tuple[Group, ...]
-    settings: tuple[Difference, ...]  # all; `differences` are those that differ
+    settings: tuple[SettingDifference, ...]  # all; `differences` are those that differ
     metrics: tuple[str, ...]
     scores: tuple[dict[str, Spread | None], ...]
-    spendings: tuple[Spending, ...]
+    spendings: tuple[GroupCost, ...]
     dynamics: tuple[Dynamics, ...]
     against: tuple[Against, ...]
     best: dict[str, frozenset[int]]
@@ -54,16 +54,16 @@ class Comparison:
     @property
     def records(self) -> tuple[RunRecord, ...]:
         """Every run, group by group."""
-        return tuple(record for one in self.groups for record in one.records)
+        return tuple(record for group in self.groups for record in group.records)
 
     @property
-    def differences(self) -> tuple[Difference, ...]:
-        """The settings and circumstances in which the groups differ; unfair ones first."""
+    def differences(self) -> tuple[SettingDifference, ...]:
+        """The settings and conditions in which the groups differ; unfair ones first."""
         return tuple(each for each in self.settings if each.standing != "same")
 
     @property
-    def unfair(self) -> tuple[Difference, ...]:
-        """The differences that a reader must know before any figure."""
+    def unfair(self) -> tuple[SettingDifference, ...]:
+        """The differences that a reader must know before reading any result."""
         return tuple(each for each in self.settings if each.unfair)
 
 
@@ -71,55 +71,47 @@ def compare(sides: Sequence[Group | RunRecord | Sequence[RunRecord]], metrics: S
     """Compare groups of runs, the first as baseline. Records must come with their predictions.
 
     Args:
-        sides: groups; a single run is a group of its own, several records are one together.
-        metrics: the tasks, or `dev_avg`, to compare; all of the baseline's and Dev Avg where none is given.
+        sides: groups; a single run is a group of its own, several records form one group.
+        metrics: the tasks, or `dev_avg`, to compare; by default all tasks of the baseline and Dev Avg.
 
     Raises:
-        RefusedError: they are of different workloads, or one has no finished epoch.
-        UsageError: the baseline has no such metric, or a run is on two sides.
+        RefusedError: the runs are of different workloads, or one has no finished epoch.
+        UsageError: the baseline has no such metric, or a run is in two groups.
     """
     groups = _as_groups(sides)
     _check(groups)
     chosen = _chosen(groups[0], metrics)
     samples = _samples(groups, chosen)
-    spendings = tuple(spending(one) for one in groups)
+    spendings = tuple(group_cost(group) for group in groups)
+    against = tuple(
+        _against(groups[0], group, samples, chosen, spendings[0], spent)
+        for group, spent in zip(groups[1:], spendings[1:], strict=True)
+    )
     return Comparison(
         groups=groups,
         settings=tuple(settings(groups)),
         metrics=chosen,
-        scores=tuple(_scores(one) for one in groups),
+        scores=tuple(_scores(group) for group in groups),
         spendings=spendings,
-        dynamics=tuple(dynamics(one) for one in groups),
-        against=tuple(
-            _against(groups[0], one, samples, chosen, spendings[0], spent)
-            for one, spent in zip(groups[1:], spendings[1:], strict=True)
-        ),
+        dynamics=tuple(dynamics(group) for group in groups),
+        against=against,
         best={
-            **{name: _best_scores(found, groups) for name, found in samples.items()},
-            **{name: _cheapest([spent.figures[name] for spent in spendings]) for name in FIGURES},
+            **best_scores(samples, groups, [each.metrics for each in against]),
+            **{name: cheapest([spent.figures[name] for spent in spendings]) for name in FIGURES},
         },
     )
 
 
-def same_seeds(a: Group, b: Group) -> bool:
-    """Tell whether runs are paired by seed: the same seeds on both sides, each once.
-
-    Where a side has seeds that the other lacks, all runs count and none is paired: with few seeds, leaving some out
-    costs more than pairs gain.
-    """
-    return a.seeds == b.seeds and len(set(a.seeds)) == len(a.seeds)
-
-
 def _as_groups(sides: Sequence[Group | RunRecord | Sequence[RunRecord]]) -> tuple[Group, ...]:
-    """Return sides as groups: a run by its name, several by their preset and what tells it from the others'."""
+    """Return sides as groups: a single run labelled by its name, several by their preset and differing settings."""
     if not all(isinstance(side, RunRecord | Group) or side for side in sides):
-        raise UsageError("a side of the comparison has no run")
+        raise UsageError("a group of the comparison has no runs")
     of = [
         side.records if isinstance(side, Group) else [side] if isinstance(side, RunRecord) else side for side in sides
     ]
     names = labels([records[0].run for records in of])
     return tuple(
-        side if isinstance(side, Group) else group(records[0].run.name if len(records) == 1 else name, records)
+        side if isinstance(side, Group) else group_of(records[0].run.name if len(records) == 1 else name, records)
         for side, records, name in zip(sides, of, names, strict=True)
     )
 
@@ -130,18 +122,18 @@ def _check(groups: Sequence[Group]) -> None:
     if len(workloads) > 1:
         raise RefusedError(
             f"these runs are of different workloads: {', '.join(sorted(workloads))}",
-            "scores on different data say nothing about the methods",
+            "scores on different data cannot be compared",
         )
     unscored = [record.run.name for record in records if record.run.best_epoch is None]
     if unscored:
         raise RefusedError(f"no finished epoch to compare: {', '.join(unscored)}")
-    for one in groups:
+    for group in groups:
         for other in groups:
-            if one is not other and len(one.records) + len(other.records) > 2 and set(one.ids) & set(other.ids):
-                shared = next(record.run.name for record in one.records if record.run.id in other.ids)
+            if group is not other and len(group.records) + len(other.records) > 2 and set(group.ids) & set(other.ids):
+                shared = next(record.run.name for record in group.records if record.run.id in other.ids)
                 raise UsageError(
-                    f"run {clean(shared)} is both in {clean(one.label)} and in {clean(other.label)}",
-                    "a run stands on one side only",
+                    f"run {clean(shared)} is both in {clean(group.label)} and in {clean(other.label)}",
+                    "a run can be in one group only",
                 )
 
 
@@ -156,76 +148,54 @@ def _chosen(baseline: Group, metrics: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in known if name in metrics) if metrics else known
 
 
-def _samples(groups: Sequence[Group], metrics: Sequence[str]) -> dict[str, Sample]:
+def _samples(groups: Sequence[Group], metrics: Sequence[str]) -> dict[str, ScoreSample]:
     records = records_of(groups)
     tasks = groups[0].records[0].tasks
     wanted = tasks if DEV_AVG in metrics else [task for task in tasks if task in metrics]
-    found = {task: made for task in wanted if (made := sample(task, records)) is not None}
-    if DEV_AVG in metrics and len(found) == len(tasks) and (mean := average(list(found.values()))) is not None:
-        found[DEV_AVG] = mean
-    return {name: made for name, made in found.items() if name in metrics}
+    samples = {task: made for task in wanted if (made := score_sample(task, records)) is not None}
+    if DEV_AVG in metrics and len(samples) == len(tasks) and (mean := average(list(samples.values()))) is not None:
+        samples[DEV_AVG] = mean
+    return {name: made for name, made in samples.items() if name in metrics}
 
 
-def _scores(one: Group) -> dict[str, Spread | None]:
-    found = {
-        task: spread(score.value if (score := record.score(task)) else None for record in one.records)
-        for task in one.records[0].tasks
+def _scores(group: Group) -> dict[str, Spread | None]:
+    scores = {
+        task: spread(score.value if (score := record.score(task)) else None for record in group.records)
+        for task in group.records[0].tasks
     }
-    found[DEV_AVG] = spread(record.run.dev_avg for record in one.records)
-    found[LEADERBOARD] = spread(record.run.leaderboard for record in one.records)
-    return found
+    scores[DEV_AVG] = spread(record.run.dev_avg for record in group.records)
+    if has_leaderboard(group.records[0].tasks):  # an early version stored one for any set of tasks
+        scores[LEADERBOARD] = spread(record.run.leaderboard for record in group.records)
+    return scores
 
 
 def _against(
     baseline: Group,
     other: Group,
-    samples: dict[str, Sample],
+    samples: dict[str, ScoreSample],
     metrics: Sequence[str],
-    spent_before: Spending,
-    spent: Spending,
+    spent_before: GroupCost,
+    spent: GroupCost,
 ) -> Against:
     paired = same_seeds(baseline, other)
-    found, left_out = [], []
+    differences, left_out = [], []
     for name in metrics:
         made = samples.get(name)
-        one = difference(made, baseline.ids, other.ids, paired) if made else None
-        if one is None:
-            left_out.append((name, _why_not(made, (*baseline.ids, *other.ids))))
+        row = difference(made, baseline.ids, other.ids, paired) if made else None
+        if row is None:
+            left_out.append((name, _reason(made, (*baseline.ids, *other.ids))))
         else:
-            found.append(replace(one, outlook=outlook(one.difference, one.noise, one.runs, one.paired)))
+            differences.append(row)
+    differences = [
+        replace(row, outlook=power_analysis(row.difference, row.noise, row.runs, row.paired, len(differences)))
+        for row in differences
+    ]
     costs = (cost_difference(figure, spent_before, spent) for figure in FIGURES)
-    return Against(other, corrected(found), tuple(each for each in costs if each), tuple(left_out))
+    return Against(other, corrected(differences), tuple(each for each in costs if each), tuple(left_out))
 
 
-def _why_not(made: Sample | None, ids: Sequence[str]) -> str:
+def _reason(made: ScoreSample | None, ids: Sequence[str]) -> str:
     if made is None:
         return "the baseline has no such metric, or no predictions"
-    reasons = dict.fromkeys(why for run in ids if (why := made.left_out.get(run)))
-    return ", ".join(reasons) or "a task of it cannot be compared"
-
-
-def _best_scores(made: Sample, groups: Sequence[Group]) -> frozenset[int]:
-    """Return the groups that are not detectably worse than the best; nothing where only one can be judged."""
-    inside = {place: at for place, one in enumerate(groups) if (at := made.places(one.ids)) is not None}
-    if len(inside) < 2:
-        return frozenset()
-    best = max(inside, key=lambda place: float(made.values[inside[place]].mean()))
-    return frozenset(place for place in inside if place == best or not _behind(made, groups, inside, best, place))
-
-
-def _behind(made: Sample, groups: Sequence[Group], inside: dict[int, list[int]], best: int, place: int) -> bool:
-    first, second = inside[best], inside[place]
-    less = float(made.values[second].mean() - made.values[first].mean())
-    noise = noise_of(made, first, second, same_seeds(groups[best], groups[place]))
-    return interval(made, first, second, less, noise)[1] < 0
-
-
-def _cheapest(figures: Sequence[Spread | None]) -> frozenset[int]:
-    """Return the groups that are not detectably dearer than the cheapest; nothing where a side has one run only."""
-    known = {place: figure for place, figure in enumerate(figures) if figure is not None}
-    if len(known) < 2 or any(figure.sd is None for figure in known.values()):
-        return frozenset()
-    best = min(known, key=lambda place: known[place].mean)
-    return frozenset(
-        place for place in known if place == best or (p_of_means(known[best], known[place]) or 0.0) > ALPHA
-    )
+    reasons = dict.fromkeys(reason for run in ids if (reason := made.left_out.get(run)))
+    return ", ".join(reasons) or "one of its tasks cannot be compared"

@@ -1,17 +1,17 @@
-"""How training went: the best epoch, how soon it was nearly there, and whether train runs away from dev."""
+"""Training dynamics: the best epoch, epochs to 95 % of its score, and growth of the gap between train and dev."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
-from peftbench.analysis.course import best_gap, gaps
 from peftbench.analysis.groups import Group, Spread, spread
-from peftbench.analysis.student import quantile
+from peftbench.analysis.stats.student_t import quantile
+from peftbench.analysis.trajectory import best_gap, gaps
 from peftbench.store.rows import RunRecord
 
 NEARLY = 0.95  # of the best Dev Avg
-GROWS = 0.02  # by so much from the first epoch to the last
+GROWS = 0.02  # least growth of the gap from the first epoch to the last
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class Dynamics:
     """The study's overfitting analysis of a group. The gap is train less dev, averaged over the tasks, at an epoch.
 
     `to_nearly` counts epochs until dev reached 95 % of its best Dev Avg. `grew` is the gap at the last epoch less that
-    at the first; `grows` says that this is over 0.02 and, of several runs, more than their spread.
+    at the first; `grows`: it exceeds 0.02 and, for several runs, its 95 % interval lies above zero.
     """
 
     best_epochs: tuple[int | None, ...]  # by run
@@ -33,7 +33,7 @@ class Dynamics:
 
 
 def dynamics(group: Group) -> Dynamics:
-    """Sum up the epochs of a group's runs. What a run does not have is None."""
+    """Summarise the epochs of a group's runs; a figure that a run lacks is None."""
     records = group.records
     of_runs = [list(gaps(record).values()) for record in records]
     grew = spread(_less(of[-1], of[0]) if len(of) > 1 else None for of in of_runs)

@@ -1,27 +1,26 @@
-"""How long runs will take, judged by finished ones. Pure functions over rows; no clock and no machine is asked.
+"""Predicted duration and energy of runs, from finished ones. Pure functions over rows, without clock or machine.
 
-A run is judged by the nearest that there is: its own spec (other seeds); else its method on its workload; else
-anything on its workload. Of another spec, wall time is taken to grow with the epochs, which overstates it where
-loading is most of it. Runs on augmented data are judged by such runs alone. Runs of the same machine and device count
-alone where there are any.
+A run is predicted from the most similar finished runs: its own spec (other seeds); else its method on its workload;
+else any method on its workload. For another spec, wall time is scaled by the epochs, which overestimates it where
+loading takes most of it. Runs on augmented data are predicted from such runs only. Runs of the same machine and device
+take precedence over all others.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from peftbench.analysis.elapsed import elapsed_s
+from peftbench.analysis.cost import elapsed_s
 from peftbench.store.rows import Run
 
-NOTHING_YET = "no run of this workload yet to judge by"
+NOTHING_YET = "no finished run of this workload to predict from"
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """A run that is planned or queued, as far as its time depends on it."""
+class PlannedRun:
+    """What the duration of a planned or queued run depends on."""
 
     group_hash: str
     workload: str
@@ -29,24 +28,29 @@ class Wanted:
     epochs: int
     augment: str | None = None  # the method that makes new training rows
 
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Keys by which the store looks up runs to predict from: group hash, workload, method."""
+        return self.group_hash, self.workload, self.method
+
     @classmethod
-    def of(cls, run: Run) -> Wanted:
-        """Return what a stored run, such as a queued one, is to do."""
+    def of(cls, run: Run) -> PlannedRun:
+        """Return what the duration of a stored run, such as a queued one, depends on."""
         return cls(run.group_hash, run.workload, run.method, run.epochs_planned, _augment(run))
 
 
 @dataclass(frozen=True, slots=True)
-class Predicted:
-    """A run's wall time in seconds, and what it is judged by. None: there is nothing to judge by."""
+class RunForecast:
+    """A run's predicted wall time in seconds, and its basis; None where there is nothing to predict from."""
 
     wall_s: float | None
     basis: str
-    judged_by: int = 0  # finished runs
+    judged_by: int = 0  # number of finished runs
 
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """The time of several runs one after another. With `unknown` runs among them it is a lower bound."""
+    """Total time of runs in sequence. With `unknown` runs among them it is a lower bound."""
 
     wall_s: float
     unknown: int
@@ -60,94 +64,96 @@ class Total:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """A finished run, and how long it took."""
+    """A finished run and its duration."""
 
     run: Run
     wall_s: float
 
 
 def wall_s(run: Run) -> float | None:
-    """Return how long a finished run took, in seconds, from its start to its end.
+    """Return a finished run's duration in seconds, from its start to its end.
 
-    None of any other run, and of one that was stopped and resumed: the time that it lay still is in it.
+    None for any other run, and for one that was stopped and resumed: that includes the time between.
     """
     if run.state != "finished" or run.epochs_done < 1 or run.session > 1:
         return None
     return elapsed_s(run)
 
 
-def forecast(wanted: Sequence[Wanted], runs: Iterable[Run], host: str | None = None) -> list[Predicted]:
-    """Return a prediction for each of `wanted`, from all stored runs (the newest first, as the store lists them).
+def forecast(wanted: Sequence[PlannedRun], runs: Iterable[Run], host: str | None = None) -> list[RunForecast]:
+    """Return a prediction for each of `wanted`, from stored runs (newest first, as the store lists them).
 
     Args:
-        wanted: what is to be run.
-        runs: the store's; those that did not finish are passed over.
-        host: the name of the machine it is to run on, where known. Its runs count before others', and of them those on
-            the device (its GPU or its CPU) that the newest of them computed on.
+        wanted: the runs to predict.
+        runs: candidates of the store (`Reader.judging`); those that did not finish are ignored.
+        host: the name of the machine they will run on, where known. Its runs take precedence over others', and of them
+            those on the device (its GPU or its CPU) of the newest.
     """
     seen = [_Seen(run, took) for run in runs if (took := wall_s(run)) is not None]
     here = _of_this_machine(seen, host)
-    found = {one: _predict(one, here) or _predict(one, seen, " of another machine") for one in set(wanted)}
-    return [found[one] or Predicted(None, NOTHING_YET) for one in wanted]
+    predictions = {
+        request: _predict(request, here) or _predict(request, seen, " on another machine") for request in set(wanted)
+    }
+    return [predictions[request] or RunForecast(None, NOTHING_YET) for request in wanted]
 
 
-def energy_wh(wanted: Sequence[Wanted], spent: Iterable[tuple[Run, float | None]]) -> tuple[float, int] | None:
-    """Return the GPU energy (Wh) that runs will take, and for how many of them it can be told; None: for none.
+def energy_wh(wanted: Sequence[PlannedRun], spent: Iterable[tuple[Run, float | None]]) -> tuple[float, int] | None:
+    """Return the GPU energy (Wh) that runs will take, and how many of them it covers; None where it covers none.
 
     Args:
-        wanted: what is to be run.
-        spent: finished runs with the Wh of each, None where it was not measured. A run is judged by the median of its
+        wanted: the runs to predict.
+        spent: finished runs with the Wh of each, None where not measured. A run is predicted by the median of its
             spec (other seeds), else of its method on its workload, scaled by epochs.
     """
     known = [(run, wh) for run, wh in spent if wh is not None and run.epochs_done]
-    found: list[float] = []
-    for one in wanted:
-        again = [wh for run, wh in known if run.group_hash == one.group_hash]
+    estimates: list[float] = []
+    for request in wanted:
+        again = [wh for run, wh in known if run.group_hash == request.group_hash]
         alike = [
-            wh / run.epochs_done * one.epochs
+            wh / run.epochs_done * request.epochs
             for run, wh in known
-            if (run.workload, run.method, _augment(run)) == (one.workload, one.method, one.augment)
+            if (run.workload, run.method, _augment(run)) == (request.workload, request.method, request.augment)
         ]
         if again or alike:
-            found.append(median(again or alike))
-    return (sum(found), len(found)) if found else None
+            estimates.append(median(again or alike))
+    return (sum(estimates), len(estimates)) if estimates else None
 
 
-def total(predicted: Sequence[Predicted]) -> Total:
-    """Return the time of all of them, one after another."""
-    known = [one.wall_s for one in predicted if one.wall_s is not None]
+def total(predicted: Sequence[RunForecast]) -> Total:
+    """Return the total time of runs in sequence."""
+    known = [prediction.wall_s for prediction in predicted if prediction.wall_s is not None]
     return Total(sum(known), len(predicted) - len(known), len(predicted))
 
 
 def _of_this_machine(seen: Sequence[_Seen], host: str | None) -> list[_Seen]:
     if host is None:
         return list(seen)
-    here = [one for one in seen if one.run.worker is not None and one.run.worker.host == host]
-    return [one for one in here if _device(one.run) == _device(here[0].run)]
+    here = [entry for entry in seen if entry.run.worker is not None and entry.run.worker.host == host]
+    return [entry for entry in here if _device(entry.run) == _device(here[0].run)]
 
 
 def _device(run: Run) -> tuple[object, object]:
     return run.conditions.get("device_type"), run.conditions.get("device")
 
 
-def _predict(wanted: Wanted, seen: Sequence[_Seen], where: str = "") -> Predicted | None:
-    again = [one.wall_s for one in seen if one.run.group_hash == wanted.group_hash]
+def _predict(wanted: PlannedRun, seen: Sequence[_Seen], where: str = "") -> RunForecast | None:
+    again = [entry.wall_s for entry in seen if entry.run.group_hash == wanted.group_hash]
     if again:
-        return Predicted(median(again), f"from {_runs(len(again))} of this spec{where}", len(again))
-    on_it = [one for one in seen if one.run.workload == wanted.workload and _augment(one.run) == wanted.augment]
-    same = [one for one in on_it if one.run.method == wanted.method]
+        return RunForecast(median(again), f"from {_runs(len(again))} of this spec{where}", len(again))
+    on_it = [entry for entry in seen if entry.run.workload == wanted.workload and _augment(entry.run) == wanted.augment]
+    same = [entry for entry in on_it if entry.run.method == wanted.method]
     judged = same or on_it
     if not judged:
         return None
-    wall = median(one.wall_s / one.run.epochs_done * wanted.epochs for one in judged)
+    wall = median(entry.wall_s / entry.run.epochs_done * wanted.epochs for entry in judged)
     what = f"{wanted.method} on {wanted.workload}" if same else f"other methods on {wanted.workload}"
-    scaled = ", scaled by epochs" if any(one.run.epochs_done != wanted.epochs for one in judged) else ""
-    return Predicted(wall, f"from {_runs(len(judged))} of {what}{where}{scaled}", len(judged))
+    scaled = ", scaled by epochs" if any(entry.run.epochs_done != wanted.epochs for entry in judged) else ""
+    return RunForecast(wall, f"from {_runs(len(judged))} of {what}{where}{scaled}", len(judged))
 
 
 def _augment(run: Run) -> str | None:
-    """Return how a run's training rows were augmented: it had several times those of a plain one."""
-    augment = json.loads(run.spec_json).get("augment")
+    """Return a run's augmentation method: augmentation multiplies the training rows."""
+    augment = run.spec.get("augment")
     return augment["method"] if augment else None
 
 

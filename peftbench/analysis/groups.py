@@ -12,7 +12,7 @@ from peftbench.store.rows import Run, RunRecord
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """A figure over the runs of a group. `sd` is of the sample (n - 1); None of one run."""
+    """Mean and sample standard deviation (n - 1) of a figure over the runs of a group; `sd` is None for one run."""
 
     mean: float
     sd: float | None
@@ -21,7 +21,7 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Runs that stand together in a comparison, by seed, and what they are called there. One run is a group of one."""
+    """Runs that are compared as one, ordered by seed, with a label. A single run is a group of one."""
 
     label: str
     records: tuple[RunRecord, ...]
@@ -33,50 +33,60 @@ class Group:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """The runs' seeds, in their order."""
+        """The runs' seeds, in the order of the runs."""
         return tuple(record.run.seed for record in self.records)
 
     @property
     def first(self) -> Run:
-        """A run of it, for what all have in common."""
+        """The first run, for what all have in common."""
         return self.records[0].run
 
 
-def group(label: str, records: Iterable[RunRecord]) -> Group:
-    """Return a group in the order of its seeds."""
+def group_of(label: str, records: Iterable[RunRecord]) -> Group:
+    """Return a group, its runs ordered by seed."""
     return Group(label, tuple(sorted(records, key=lambda record: record.run.seed)))
 
 
 def grouped(records: Sequence[RunRecord]) -> list[Group]:
-    """Return records of one spec and data together, in the order in which each first comes; a run alone by its name."""
+    """Group records by spec and data, in order of first occurrence; a single run is labelled by its name."""
     by_id = {record.run.id: record for record in records}
-    found = list(of_one_spec([record.run for record in records]).values())
-    names = labels([runs[0] for runs in found])
+    groups = list(of_one_spec([record.run for record in records]).values())
+    names = labels([runs[0] for runs in groups])
     return [
-        group(runs[0].name if len(runs) == 1 else name, [by_id[run.id] for run in runs])
-        for name, runs in zip(names, found, strict=True)
+        group_of(runs[0].name if len(runs) == 1 else name, [by_id[run.id] for run in runs])
+        for name, runs in zip(names, groups, strict=True)
     ]
 
 
 def records_of(groups: Iterable[Group]) -> list[RunRecord]:
     """Return the records of all groups, in their order."""
-    return [record for one in groups for record in one.records]
+    return [record for group in groups for record in group.records]
+
+
+def same_seeds(a: Group, b: Group) -> bool:
+    """Tell whether runs are paired by seed: the same seeds on both sides, each once.
+
+    Otherwise all runs count, unpaired: with few seeds, leaving some out costs more power than pairing gains.
+    """
+    return a.seeds == b.seeds and len(set(a.seeds)) == len(a.seeds)
 
 
 def spread(values: Iterable[float | None]) -> Spread | None:
-    """Return mean and standard deviation; None where one of the values does not exist, or there is none."""
+    """Return mean and standard deviation; None where a value is missing, or there are none."""
     known = list(values)
-    found = [value for value in known if value is not None]
-    if not found or len(found) < len(known):
+    present = [value for value in known if value is not None]
+    if not present or len(present) < len(known):
         return None
-    mean = math.fsum(found) / len(found)
-    if len(found) == 1:
+    mean = math.fsum(present) / len(present)
+    if len(present) == 1:
         return Spread(mean, None, 1)
-    return Spread(mean, math.sqrt(math.fsum((value - mean) ** 2 for value in found) / (len(found) - 1)), len(found))
+    return Spread(
+        mean, math.sqrt(math.fsum((value - mean) ** 2 for value in present) / (len(present) - 1)), len(present)
+    )
 
 
 def newest_by_seed(runs: Iterable[Run]) -> tuple[list[Run], list[Run]]:
-    """Return the newest run of each seed, by seed, and the older ones: repeats, which would count a seed twice."""
+    """Return the newest run of each seed, by seed, and the older repeats, which would count a seed twice."""
     kept: dict[int, Run] = {}
     older: list[Run] = []
     for run in sorted(runs, key=lambda run: run.created_at):
@@ -87,8 +97,8 @@ def newest_by_seed(runs: Iterable[Run]) -> tuple[list[Run], list[Run]]:
 
 
 def of_one_spec(runs: Sequence[Run]) -> dict[tuple[str, str | None], list[Run]]:
-    """Return runs by group hash and hash of the data, in the order in which they first come."""
-    found: dict[tuple[str, str | None], list[Run]] = {}
+    """Group runs by group hash and data hash, in order of first occurrence."""
+    by_spec: dict[tuple[str, str | None], list[Run]] = {}
     for run in runs:
-        found.setdefault((run.group_hash, run.data_hash), []).append(run)
-    return found
+        by_spec.setdefault((run.group_hash, run.data_hash), []).append(run)
+    return by_spec

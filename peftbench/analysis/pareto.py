@@ -1,7 +1,8 @@
-"""Which groups of runs are not dominated: none other costs no more and scores no less, one of the two strictly.
+"""Pareto front: the groups of runs that no other group dominates (costs no more, scores no less, one of them strictly).
 
-How sure that is: the share of resamples in which it stays so. In each, all groups are scored on the same resampled dev
-examples, and each mean moves by what its seeds spread: Student's t, scaled by the standard error over its runs.
+Its certainty is the share of resamples in which a group is not dominated. In each, all groups are scored on the same
+resampled dev examples, and each mean is shifted by the remaining seed noise: Student's t, scaled by the standard error
+over its runs less the variance of their answers to the examples, which the resampled examples already contain.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from peftbench.analysis.cost import Cost, cost
 from peftbench.analysis.groups import Group, Spread, records_of, spread
-from peftbench.analysis.resources import Cost, cost
-from peftbench.analysis.samples import DEV_AVG, Sample, resampled, sample_of
+from peftbench.analysis.stats.bootstrap import DEV_AVG, ScoreSample, resampled, score_sample_of
+from peftbench.analysis.stats.variance_components import between
 from peftbench.store.rows import RunRecord
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 RESAMPLES = 4_000
 _SEED = 71_993
-# What a column is, its unit, and why it may be missing.
+# Name, unit and figure of each cost axis; the figure is None where it was not measured.
 AXES: Mapping[str, tuple[str, str, Callable[[RunRecord, Cost], float | None]]] = {
     "vram": ("VRAM", "MiB", lambda _, of: of.vram_mib),
     "rss": ("peak RSS", "MiB", lambda _, of: of.peak_rss_mib),
@@ -33,7 +35,7 @@ AXES: Mapping[str, tuple[str, str, Callable[[RunRecord, Cost], float | None]]] =
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A group at its cost and score. `stays`: the share of resamples in which nothing dominates it."""
+    """A group's cost and score. `stays`: the share of resamples in which no group dominates it."""
 
     group: Group
     x: Spread
@@ -44,7 +46,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Front:
-    """All groups that have both figures, the cheapest first; and the others, with what they lack."""
+    """All groups with both figures, the cheapest first; and the others, with the reason."""
 
     x: str
     y: str
@@ -54,85 +56,104 @@ class Front:
 
     @property
     def without_seeds(self) -> tuple[str, ...]:
-        """The groups of one run: their spread between seeds is not in the shares."""
+        """The groups of one run: their shares do not include noise between seeds."""
         return tuple(point.group.label for point in self.points if len(point.group.records) == 1)
 
 
 def memory_axis(groups: Sequence[Group]) -> str:
-    """Return the axis of the memory that was measured: a card's, or the process's."""
+    """Return the axis of the memory that was measured: the GPU's, else the process's."""
     return "vram" if any(cost(record).vram_mib is not None for record in records_of(groups)) else "rss"
 
 
 def pareto(groups: Sequence[Group], x: str, y: str = DEV_AVG) -> Front:
-    """Return the front of groups with their predictions. `x` is one of AXES, `y` a task or Dev Avg."""
+    """Return the front of groups that have predictions. `x` is one of AXES, `y` a task or Dev Avg."""
     left_out: list[tuple[str, str]] = []
     costs = {}
-    for one in groups:
-        found = spread(AXES[x][2](record, cost(record)) for record in one.records)
-        if found is None:
-            left_out.append((one.label, f"{AXES[x][0]}: not measured"))
+    for group in groups:
+        measured = spread(AXES[x][2](record, cost(record)) for record in group.records)
+        if measured is None:
+            left_out.append((group.label, f"{AXES[x][0]}: not measured"))
         else:
-            costs[one.label] = found
-    placed = [one for one in groups if one.label in costs]
-    made = sample_of(y, records_of(placed))
-    scored = [(one, made.places(one.ids)) for one in placed] if made else []
-    left_out += [(one.label, _why(made, one)) for one, places in scored if places is None]
-    left_out += [(one.label, "no such metric") for one in placed if made is None]
-    inside = [(one, places) for one, places in scored if places is not None]
+            costs[group.label] = measured
+    placed = [group for group in groups if group.label in costs]
+    made = score_sample_of(y, records_of(placed))
+    scored = [(group, made.indices_of(group.ids)) for group in placed] if made else []
+    left_out += [(group.label, _reason(made, group)) for group, indices in scored if indices is None]
+    left_out += [(group.label, "no such metric") for group in placed if made is None]
+    inside = [(group, indices) for group, indices in scored if indices is not None]
     if made is None or not inside:
         return Front(x, y, (), tuple(left_out), 0)
     points, resamples = _points(made, inside, costs)
     return Front(x, y, tuple(sorted(points, key=lambda point: point.x.mean)), tuple(left_out), resamples)
 
 
-def _why(made: Sample | None, one: Group) -> str:
-    reasons = dict.fromkeys(why for run in one.ids if made and (why := made.left_out.get(run)))
+def _reason(made: ScoreSample | None, group: Group) -> str:
+    reasons = dict.fromkeys(reason for run in group.ids if made and (reason := made.left_out.get(run)))
     return ", ".join(reasons) or "no such metric"
 
 
 def _points(
-    made: Sample, inside: Sequence[tuple[Group, list[int]]], costs: Mapping[str, Spread]
+    made: ScoreSample, inside: Sequence[tuple[Group, list[int]]], costs: Mapping[str, Spread]
 ) -> tuple[list[Point], int]:
     import numpy as np
 
-    xs = [costs[one.label] for one, _ in inside]
-    ys = [spread(float(value) for value in made.values[places]) for _, places in inside]
+    xs = [costs[group.label] for group, _ in inside]
+    ys = [spread(float(value) for value in made.values[indices]) for _, indices in inside]
     known = [each for each in ys if each is not None]
-    drawn = resampled(made, RESAMPLES)
     rng = np.random.default_rng(_SEED)
-    scores = np.stack([drawn[:, places].mean(axis=1) for _, places in inside], axis=1)
-    scores = scores + np.stack([_by_seeds(each, len(drawn), rng) for each in known], axis=1)
-    spent = np.stack([each.mean + _by_seeds(each, len(drawn), rng) for each in xs], axis=1)
+    scores = moved_scores(made, [indices for _, indices in inside], rng)
+    spent = np.stack([each.mean + _by_seeds(each, len(scores), rng) for each in xs], axis=1)
     stays = 1 - _dominated(spent, scores).any(axis=2).mean(axis=0)
     now = _dominated(np.asarray([[each.mean for each in xs]]), np.asarray([[each.mean for each in known]]))[0]
-    labels = [one.label for one, _ in inside]
+    labels = [group.label for group, _ in inside]
     return [
         Point(
-            one,
-            xs[place],
-            known[place],
-            tuple(label for label, over in zip(labels, now[place], strict=True) if over),
-            float(stays[place]),
+            group,
+            xs[index],
+            known[index],
+            tuple(label for label, over in zip(labels, now[index], strict=True) if over),
+            float(stays[index]),
         )
-        for place, (one, _) in enumerate(inside)
-    ], len(drawn)
+        for index, (group, _) in enumerate(inside)
+    ], len(scores)
 
 
-def _by_seeds(of: Spread, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Return how a mean over few seeds may be off; nothing of one run."""
+def moved_scores(made: ScoreSample, groups: Sequence[Sequence[int]], rng: np.random.Generator) -> np.ndarray:
+    """Return each group's mean under other examples and seeds, [resamples, groups].
+
+    Args:
+        made: the runs' values.
+        groups: the indices of each group's runs in it.
+        rng: for the noise between seeds.
+    """
+    import numpy as np
+
+    drawn = resampled(made, RESAMPLES)
+    moved = []
+    for indices in groups:
+        of = spread(float(value) for value in made.values[indices])
+        assert of is not None
+        covariance = made.covariance[np.ix_(indices, indices)]
+        own = float(covariance.mean()) - between(covariance) if of.n > 1 else 0.0
+        moved.append(drawn[:, indices].mean(axis=1) + _by_seeds(of, len(drawn), rng, own))
+    return np.stack(moved, axis=1)
+
+
+def _by_seeds(of: Spread, count: int, rng: np.random.Generator, known: float = 0.0) -> np.ndarray:
+    """Return the error of a mean over few seeds, less a variance already included; zeros for a single run."""
     import numpy as np
 
     if of.sd is None:
         return np.zeros(count)
-    return np.asarray(rng.standard_t(of.n - 1, count) * of.sd / math.sqrt(of.n))
+    return np.asarray(rng.standard_t(of.n - 1, count) * math.sqrt(max(of.sd**2 / of.n - known, 0.0)))
 
 
 def _dominated(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return [resample, group, other]: whether the other costs no more and scores no less, and one strictly so."""
+    """Return [resample, group, other]: whether the other group dominates the group."""
     import numpy as np
 
     own_x, own_y, other_x, other_y = x[:, :, None], y[:, :, None], x[:, None, :], y[:, None, :]
     no_worse = (other_x <= own_x) & (other_y >= own_y)
     strictly = (other_x < own_x) | (other_y > own_y)
-    found: np.ndarray = np.logical_and(no_worse, strictly)
-    return found
+    dominated: np.ndarray = np.logical_and(no_worse, strictly)
+    return dominated

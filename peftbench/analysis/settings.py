@@ -1,4 +1,4 @@
-"""A stored spec as flat keys, and what tells several specs apart."""
+"""A stored spec as flat keys, and labels from the settings in which specs differ."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from peftbench.store.rows import Run
 
 _LABELS = ("preset", "workload")
-# What a spec means by a key that it is too old to have, where that is not None.
+# Defaults, other than None, of spec keys that were added later.
 MEANT_BEFORE = {
     "train.accumulation_steps": 1,
     "train.schedule": "constant",
@@ -19,12 +19,16 @@ MEANT_BEFORE = {
     "head.kind": "linear",
     "head.layers": 1,
 }
+MEANT_BEFORE_OF_TASKS = {"missing": "skip", "group": ""}
+_OF_FILES = {"quoting": "auto"}
 
 
 def flat_spec(run: Run) -> dict[str, Any]:
-    """Return a run's spec by dotted key, tasks by their names; without the names of preset and workload."""
-    tree = json.loads(run.spec_json)
-    tree["tasks"] = {task["name"]: task for task in tree["tasks"]}
+    """Return a run's spec by dotted key, tasks by name, without the names of preset and workload."""
+    tasks = {task["name"]: {**MEANT_BEFORE_OF_TASKS, **task} for task in run.spec["tasks"]}
+    for task in tasks.values():
+        if task["source"].get("type") == "files":
+            task["source"] = {**_OF_FILES, **task["source"]}
     flat: dict[str, Any] = dict(MEANT_BEFORE)
 
     def walk(prefix: str, value: Any) -> None:
@@ -34,7 +38,7 @@ def flat_spec(run: Run) -> dict[str, Any]:
         else:
             flat[prefix] = value
 
-    walk("", {key: value for key, value in tree.items() if key not in _LABELS})
+    walk("", {key: value for key, value in {**run.spec, "tasks": tasks}.items() if key not in _LABELS})
     return flat
 
 
@@ -44,40 +48,40 @@ def differing(sides: Sequence[Mapping[str, Any]]) -> list[tuple[str, tuple[Any, 
 
 
 def every(sides: Sequence[Mapping[str, Any]]) -> list[tuple[str, tuple[Any, ...]]]:
-    """Return all keys, with each side's value; None where a side has none."""
+    """Return all keys, with each side's value; None where a side lacks the key."""
     keys = dict.fromkeys(key for side in sides for key in side)
     return [(key, tuple(side.get(key) for side in sides)) for key in keys]
 
 
 def labels(runs: Sequence[Run]) -> list[str]:
-    """Return names that tell specs apart: the preset, and where several have it, the settings in which these differ.
+    """Return labels that tell specs apart: the preset and, where several share it, the settings in which they differ.
 
-    `lora-r12 epochs=2`, as a sweep calls its rows; the start of the group's hash where settings do not tell.
+    `lora-r12 epochs=2`, as a sweep labels its rows; with the start of the group's hash where settings do not differ.
     """
-    found = [run.preset for run in runs]
-    for preset, count in Counter(found).items():
-        same = [place for place, run in enumerate(runs) if run.preset == preset]
+    titles = [run.preset for run in runs]
+    for preset, count in Counter(titles).items():
+        same = [index for index, run in enumerate(runs) if run.preset == preset]
         if count == 1:
             continue
-        specs = [{key: value for key, value in flat_spec(runs[place]).items() if key != "seed"} for place in same]
+        specs = [{key: value for key, value in flat_spec(runs[index]).items() if key != "seed"} for index in same]
         apart = differing(specs)
         names = short_keys([key for key, _ in apart])
-        for number, place in enumerate(same):
+        for number, index in enumerate(same):
             words = [f"{names[key]}={text_of(values[number])}" for key, values in apart]
-            found[place] = " ".join([preset, *words])
-    twice = {label for label, count in Counter(found).items() if count > 1}
+            titles[index] = " ".join([preset, *words])
+    twice = {label for label, count in Counter(titles).items() if count > 1}
     return [
         f"{label} ({run.group_hash[:8]}/{(run.data_hash or '')[:8]})" if label in twice else label
-        for label, run in zip(found, runs, strict=True)
+        for label, run in zip(titles, runs, strict=True)
     ]
 
 
 def short_keys(keys: Sequence[str]) -> dict[str, str]:
-    """Return each key's last part, where that tells it from the others."""
+    """Return each key's last part where it is unique, else the key."""
     leaves = Counter(key.rpartition(".")[2] for key in keys)
     return {key: leaf if leaves[leaf := key.rpartition(".")[2]] == 1 else key for key in keys}
 
 
 def text_of(value: Any) -> str:
-    """Return a setting's value as it is written on a command line."""
+    """Format a setting's value as on a command line."""
     return value if isinstance(value, str) else json.dumps(value)

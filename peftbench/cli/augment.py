@@ -1,4 +1,4 @@
-"""`peftbench augment`: make new training rows, look at them, write them as a folder of data."""
+"""`peftbench augment`: generate augmented training rows, inspect them and write them as a data folder."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 def augment(
     workload: Annotated[str, typer.Option("--workload", "-w", metavar="NAME", help="A workload, or a .toml file.")],
     method: Annotated[
-        Literal["eda", "backtranslate", "both"], typer.Option("--method", help="How new rows are made.")
+        Literal["eda", "backtranslate", "both"], typer.Option("--method", help="The augmentation method.")
     ] = "eda",
     data: Data = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="Write a folder for --data here: new or empty.")
+        Path | None, typer.Option("--out", metavar="DIR", help="Write a data folder for --data here (new or empty).")
     ] = None,
     inspect: Annotated[
-        int, typer.Option("--inspect", metavar="N", min=0, max=1000, help="Show N new rows beside their sources.")
+        int, typer.Option("--inspect", metavar="N", min=0, max=1000, help="Show N new rows beside their source rows.")
     ] = 0,
     preset: Annotated[
-        str, typer.Option("--preset", "-p", metavar="NAME", help="Whose [augment] table to take.")
+        str, typer.Option("--preset", "-p", metavar="NAME", help="The preset whose [augment] table is used.")
     ] = "dora-r12-augmented",
     overrides: Annotated[
         list[str] | None,
@@ -42,29 +42,29 @@ def augment(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Make new training rows of SST and STS by EDA, back translation or both; dev and test stay as they are.
+    """Augment the training rows of SST and STS by EDA, back translation or both; dev and test stay unchanged.
 
     Example: peftbench augment --workload paper --data DIR --method eda --inspect 20 --out augmented
     """
     from peftbench.data.augment.folder import check_folder, write_folder
     from peftbench.data.augment.quality import quality
     from peftbench.data.augment.rows import Augmenter
-    from peftbench.report import augmentation as report
+    from peftbench.report import augmentation
     from peftbench.spec import resolve
 
     given = [f"augment.method={method}", *(overrides or [])]
     spec = resolve(preset, workload, data=data or (), overrides=given).spec
-    assert spec.augment is not None, "its method was set"
+    assert spec.augment is not None, "augment.method was set"
     if out is not None:
         check_folder(out, spec)
     augmenter = Augmenter(spec.augment)
     tasks = [task for task in spec.tasks if spec.augments(task.name)]
-    made, notes = _made(spec, tasks, augmenter, quiet=as_json)
-    embedder, said = _embedder(spec)
-    notes += [said] if said else []
-    with _bar("judging", quiet=as_json):
-        found = {task: quality(examples, new, embedder) for task, (examples, new) in made.items()}
-    record = _record(spec, augmenter, found, None if embedder is None else embedder.name, notes)
+    made, notes = _generate(spec, tasks, augmenter, quiet=as_json)
+    embedder, problem = _embedder(spec)
+    notes += [problem] if problem else []
+    with _bar("measuring quality", quiet=as_json):
+        qualities = {task: quality(examples, new, embedder) for task, (examples, new) in made.items()}
+    record = _record(spec, augmenter, qualities, None if embedder is None else embedder.name, notes)
     written = []
     if out is not None:
         files = {task: (examples, new.rows) for task, (examples, new) in made.items()}
@@ -75,8 +75,8 @@ def augment(
     for number, task in enumerate(tasks):
         share = inspect // len(tasks) + (number < inspect % len(tasks))
         if share:
-            show(report.pairs(task, _some(*made[task.name], share)), "")
-    show(report.quality_table(found))
+            show(augmentation.pairs(task, _sampled_rows(*made[task.name], share)), "")
+    show(augmentation.quality_table(qualities))
     if embedder is not None:
         show(f"similarity: cosine of mean-pooled vectors of {embedder.name}")
     show(*(f"note: {note}" for note in notes))
@@ -88,14 +88,14 @@ def augment(
         )
 
 
-def _made(
+def _generate(
     spec: RunSpec, tasks: Sequence[TaskSpec], augmenter: Augmenter, *, quiet: bool
 ) -> tuple[dict[str, tuple[Sequence[Example], NewRows]], list[str]]:
-    """Return the rows of each task and the new ones, and what is worth a note."""
+    """Return the source rows and the new rows of each task, and notes for the user."""
     from peftbench.data.augment.splits import guarded_texts
     from peftbench.data.load import load_split
     from peftbench.spec.augment import advice
-    from peftbench.training.choice import limited_rows
+    from peftbench.training.sampling import limited_rows
 
     made: dict[str, tuple[Sequence[Example], NewRows]] = {}
     notes: list[str] = []
@@ -103,18 +103,18 @@ def _made(
         examples = load_split(task, "train").examples
         rows = limited_rows(task.name, len(examples), spec.train.limit_examples)
         examples = tuple(examples[row] for row in rows)
-        guarded, said = guarded_texts(task, load_split(task, "dev").examples)
+        guarded, problem = guarded_texts(task, load_split(task, "dev").examples)
         warning = advice(augmenter.settings.eda.n_aug, len(examples), task.name)
-        notes += [note for note in (said, warning if augmenter.settings.uses_eda else None) if note]
-        with _bar(task.name, quiet=quiet) as tell:
-            made[task.name] = (examples, augmenter.new_rows(task.name, examples, guarded, tell))
+        notes += [note for note in (problem, warning if augmenter.settings.uses_eda else None) if note]
+        with _bar(task.name, quiet=quiet) as report_progress:
+            made[task.name] = (examples, augmenter.new_rows(task.name, examples, guarded, report_progress))
     augmenter.close()
     return made, notes
 
 
 @contextmanager
 def _bar(what: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar on a terminal while something is made; elsewhere, nothing."""
+    """Show a progress bar on a terminal; show nothing where the output is not a terminal."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
@@ -134,8 +134,8 @@ def _embedder(spec: RunSpec) -> tuple[Any, str | None]:
         return None, f"no similarity: {error.message}"
 
 
-def _some(examples: Sequence[Example], new: NewRows, count: int) -> list[tuple[Example, NewRow]]:
-    """Choose rows to look at by chance, the same every time, and order them by operation."""
+def _sampled_rows(examples: Sequence[Example], new: NewRows, count: int) -> list[tuple[Example, NewRow]]:
+    """Draw a random sample of rows with a fixed seed, ordered by operation."""
     from random import Random
 
     sources = {example.id: example for example in examples}
@@ -145,7 +145,7 @@ def _some(examples: Sequence[Example], new: NewRows, count: int) -> list[tuple[E
 
 
 def _record(
-    spec: RunSpec, augmenter: Augmenter, found: dict[str, list[Quality]], encoder: str | None, notes: list[str]
+    spec: RunSpec, augmenter: Augmenter, qualities: dict[str, list[Quality]], encoder: str | None, notes: list[str]
 ) -> dict[str, Any]:
     from dataclasses import asdict
 
@@ -157,6 +157,6 @@ def _record(
         "augment": augmenter.settings.model_dump(mode="json"),
         **augmenter.facts,
         "similarity_by": encoder,
-        "tasks": {task: [asdict(one) for one in rows] for task, rows in found.items()},
+        "tasks": {task: [asdict(quality) for quality in rows] for task, rows in qualities.items()},
         "notes": notes,
     }

@@ -1,4 +1,4 @@
-"""`peftbench presets`, `workloads`, `sweeps` and `methods`: what there is to run."""
+"""`peftbench presets`, `workloads`, `sweeps` and `methods`: list or show what can be run."""
 
 from __future__ import annotations
 
@@ -16,24 +16,36 @@ Name = Annotated[str | None, typer.Argument(metavar="[NAME]", help="Show this on
 
 
 def presets(name: Name = None, as_json: Json = False) -> None:
-    """List the presets, or show one."""
+    """List the presets, or show one.
+
+    Example: peftbench presets dora-r12
+    """
     _catalogue("preset", name, as_json)
 
 
 def workloads(name: Name = None, as_json: Json = False) -> None:
-    """List the workloads, or show one."""
+    """List the workloads, or show one.
+
+    Example: peftbench workloads quickstart
+    """
     _catalogue("workload", name, as_json)
 
 
 def sweeps(name: Name = None, as_json: Json = False) -> None:
-    """List the sweeps, or show one."""
+    """List the sweeps, or show one.
+
+    Example: peftbench sweeps study
+    """
     _catalogue("sweep", name, as_json)
 
 
 def methods(as_json: Json = False) -> None:
-    """List the methods, the runtimes that each has, and whether it can run here."""
+    """List the methods, their runtimes, and whether each can run in this installation.
+
+    Example: peftbench methods
+    """
     from peftbench.methods.registry import registered
-    from peftbench.report.layout import plain_table
+    from peftbench.report.plain_table import plain_table
     from peftbench.text import clean
 
     known = registered().values()
@@ -57,26 +69,24 @@ def methods(as_json: Json = False) -> None:
 
 
 def _catalogue(kind: FileKind, name: str | None, as_json: bool) -> None:
-    from peftbench.report.layout import plain_table
+    from peftbench.report.plain_table import plain_table
     from peftbench.spec.files import shipped
     from peftbench.text import clean
 
     if name is not None:
-        found = _read(kind, name)
+        file = _read(kind, name)
         if as_json:
-            print_json(
-                {"name": found.name, "description": found.description, "path": str(found.path), **_content(found)}
-            )
+            print_json({"name": file.name, "description": file.description, "path": str(file.path), **_content(file)})
         else:
-            for line in [f"# {found.path}", *found.path.read_text("utf-8-sig").splitlines()]:
+            for line in [f"# {file.path}", *file.path.read_text("utf-8-sig").splitlines()]:
                 indent = len(line) - len(line.lstrip(" "))
                 print(" " * indent + clean(line))
         return
-    known = [_read(kind, one) for one in shipped(kind)]
+    known = [_read(kind, entry) for entry in shipped(kind)]
     if as_json:
-        print_json([{"name": one.name, "description": one.description, "path": str(one.path)} for one in known])
+        print_json([{"name": entry.name, "description": entry.description, "path": str(entry.path)} for entry in known])
     else:
-        show(plain_table((kind, ""), [(one.name, one.description) for one in known], left=2))
+        show(plain_table((kind, ""), [(entry.name, entry.description) for entry in known], left=2))
 
 
 def _read(kind: FileKind, name: str) -> RecipeFile | SweepFile:
@@ -86,18 +96,18 @@ def _read(kind: FileKind, name: str) -> RecipeFile | SweepFile:
     return read_sweep(name) if kind == "sweep" else read_recipe(kind, name)
 
 
-def _content(found: RecipeFile | SweepFile) -> dict[str, Any]:
-    """Return what a file states beyond its description, as JSON."""
+def _content(file: RecipeFile | SweepFile) -> dict[str, Any]:
+    """Return the content of a file without its description, as JSON-compatible values."""
     from peftbench.spec.files import RecipeFile
 
-    if isinstance(found, RecipeFile):
-        pin = {"pin": list(found.pin)} if found.pin else {}
-        return {**pin, **found.tables, **({"adjust": found.adjust} if found.adjust else {})}
+    if isinstance(file, RecipeFile):
+        pin = {"pin": list(file.pin)} if file.pin else {}
+        return {**pin, **file.tables, **({"adjust": file.adjust} if file.adjust else {})}
     return {
-        "workload": found.workload,
-        "presets": found.presets,
-        "seeds": found.seeds,
-        "set": found.settings,
-        "grid": found.grid,
-        "skip": found.skips,
+        "workload": file.workload,
+        "presets": file.presets,
+        "seeds": file.seeds,
+        "set": file.settings,
+        "grid": file.grid,
+        "skip": file.skips,
     }

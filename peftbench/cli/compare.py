@@ -26,8 +26,9 @@ from peftbench.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from peftbench.analysis.choosing import Choice
     from peftbench.analysis.comparison import Comparison
+    from peftbench.analysis.selection import Selection
+    from peftbench.report.page import Page
     from peftbench.store.reader import Reader
     from peftbench.store.rows import SampleRow
 
@@ -50,6 +51,10 @@ def compare(
     workload: Annotated[
         str | None, typer.Option("--workload", "-w", metavar="NAME", help="Only runs on this workload.")
     ] = None,
+    full: Annotated[
+        bool,
+        typer.Option("--full", help="Also settings, resources, cost, training dynamics and verdicts as sentences."),
+    ] = False,
     all_config: Annotated[
         bool, typer.Option("--all-config", help="Also the settings that do not differ, or are implied.")
     ] = False,
@@ -79,34 +84,42 @@ def compare(
         samples = power_samples(reader, result.groups) if html is not None else {}
     if strict:
         refuse_unfair(result)
+    if as_json:
+        from peftbench.report.formats import json
+
+        print_json(json.comparison(result))
+        return
+    from peftbench.report.comparison import page
+
     if html is not None:
-        _write_html(html, result, samples, all_config)
+        _write_html(html, page(result, full, all_config), result, samples)
     else:
-        _print(result, choices, written, all_config, plain)
+        full = full or written in ("csv", "latex")  # tables for programs: all of them
+        _print(page(result, full, all_config), choices, written, plain)
 
 
-def _write_html(path: Path, result: Comparison, samples: dict[str, list[SampleRow]], all_config: bool) -> None:
-    from peftbench.analysis.samples import DEV_AVG
-    from peftbench.report.compared import page
-    from peftbench.report.gallery import of_groups
-    from peftbench.report.html import html
+def _write_html(path: Path, page: Page, result: Comparison, samples: dict[str, list[SampleRow]]) -> None:
+    from peftbench.analysis.stats.bootstrap import DEV_AVG
+    from peftbench.report.charts.gallery import of_groups
+    from peftbench.report.formats.html import html
 
     shown = DEV_AVG if DEV_AVG in result.metrics else result.metrics[0]
-    write_file("--html", path, html(page(result, all_config), of_groups(result.groups, samples, shown)))
+    write_file("--html", path, html(page, of_groups(result.groups, samples, shown)))
 
 
-def _chosen(reader: Reader, words: list[str], baseline: str | None, workload: str | None) -> list[Choice]:
+def _chosen(reader: Reader, words: list[str], baseline: str | None, workload: str | None) -> list[Selection]:
     """Return what the words mean, the baseline first, each once."""
-    from peftbench.analysis.choosing import choose_all
+    from peftbench.analysis.selection import select_all
     from peftbench.errors import UsageError
 
-    choices = choose_all([baseline, *words] if baseline is not None else words, reader.runs(), workload)
+    chosen = [baseline, *words] if baseline is not None else words
+    choices = select_all(chosen, lambda word: reader.candidates(word, workload), workload)
     if not 2 <= len(choices) <= MOST:
         raise UsageError(f"compare takes 2 to {MOST} different runs or groups, not {len(choices)}")
     return choices
 
 
-def _compared(reader: Reader, choices: list[Choice], metrics: list[str] | tuple[()]) -> Comparison:
+def _compared(reader: Reader, choices: list[Selection], metrics: list[str] | tuple[()]) -> Comparison:
     from peftbench.analysis.comparison import compare as compare_groups
 
     return compare_groups(groups_of(reader, choices), metrics)
@@ -119,25 +132,19 @@ def refuse_unfair(result: Comparison) -> None:
         RefusedError: something does.
     """
     from peftbench.errors import RefusedError
-    from peftbench.report.compared import page
+    from peftbench.report.comparison import unlike
 
-    if warnings := page(result).warnings:
+    if result.unfair:
+        lines = [unlike(result.groups, difference).text for difference in result.unfair]
         raise RefusedError(
-            "\n".join(["not compared: something other than what is studied differs", *(one.text for one in warnings)]),
+            "\n".join(["not compared: something other than what is studied differs", *lines]),
             "without --strict it is compared, and this is said first",
         )
 
 
-def _print(result: Comparison, choices: list[Choice], written: str | None, all_config: bool, plain: bool) -> None:
-    from peftbench.report.compared import page
-
-    if written == "json":
-        from peftbench.report import jsonable
-
-        print_json(jsonable.comparison(result))
-        return
-    for one in choices:
-        if one.repeats:
-            older = ", ".join(run.name for run in one.repeats)
-            print(f"{one.label}: of runs with the same seed the newest counts; left out: {older}", file=sys.stderr)
-    print_page(page(result, all_config), written, plain)
+def _print(page: Page, choices: list[Selection], written: str | None, plain: bool) -> None:
+    for choice in choices:
+        if choice.repeats:
+            older = ", ".join(run.name for run in choice.repeats)
+            print(f"{choice.label}: of runs with the same seed the newest counts; left out: {older}", file=sys.stderr)
+    print_page(page, written, plain)

@@ -1,4 +1,4 @@
-"""`peftbench doctor`: whether this machine can be trusted to measure."""
+"""`peftbench doctor`: check whether measurements on this machine are reliable."""
 
 from __future__ import annotations
 
@@ -10,29 +10,32 @@ from peftbench.cli.output import Database, Json, database, print_json, show
 
 
 def doctor(
-    quick: Annotated[bool, typer.Option("--quick", help="Leave out what watches the cards for seconds.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Skip the checks that sample the GPUs for seconds.")] = False,
     meter_gpu: Annotated[
         str | None,
-        typer.Option("--meter-gpu", metavar="CARD", help="Look at this card alone: an index or UUID."),
+        typer.Option("--meter-gpu", metavar="CARD", help="Check only this GPU (index or UUID)."),
     ] = None,
     as_json: Json = False,
     db: Database = None,
 ) -> None:
-    """Check the machine: cards, driver, permissions, sensors, disk, database, hub. Exit code 1 if a check fails."""
+    """Check GPUs, driver, permissions, sensors, disk, database and hub access. Exit code 1 if a check fails.
+
+    Example: peftbench doctor
+    """
     from dataclasses import asdict
 
     from peftbench.doctor import Options, counts, examine
     from peftbench.errors import EXIT_FAILED
-    from peftbench.report import doctor as page
+    from peftbench.report import doctor
 
-    found = []
+    findings = []
     for finding in examine(Options(database(db), gpu=meter_gpu, quick=quick)):
-        found.append(finding)
+        findings.append(finding)
         if not as_json:
-            show(page.line(finding))
+            show(doctor.line(finding))
     if as_json:
-        print_json({"counts": counts(found), "checks": [asdict(finding) for finding in found]})
+        print_json({"counts": counts(findings), "checks": [asdict(finding) for finding in findings]})
     else:
-        show(page.summary(found))
-    if counts(found)["fail"]:
+        show(doctor.summary(findings))
+    if counts(findings)["fail"]:
         raise typer.Exit(EXIT_FAILED)

@@ -1,4 +1,4 @@
-"""`peftbench estimate`: how much memory a run needs, before it is run and without a GPU."""
+"""`peftbench estimate`: predict the memory of a run before it starts, without a GPU."""
 
 from __future__ import annotations
 
@@ -10,35 +10,38 @@ from peftbench.cli.output import Json, print_json, show
 from peftbench.text import clean
 
 if TYPE_CHECKING:
-    from peftbench.anatomy.predict import Prediction
-    from peftbench.anatomy.study import Compared
+    from peftbench.memory.predict import StepPrediction
     from peftbench.spec import RunSpec
+    from peftbench.study.memory import MemoryComparison
 
 
 def estimate(
     preset: Annotated[
         list[str] | None,
-        typer.Option("--preset", "-p", metavar="NAME", help="A preset, or a .toml file. Several make one table."),
+        typer.Option(
+            "--preset", "-p", metavar="NAME", help="A preset, or a .toml file. Repeat it for a table of several."
+        ),
     ] = None,
     workload: Annotated[
         str | None,
-        typer.Option("--workload", "-w", metavar="NAME", help="A workload; else quickstart, with --all paper."),
+        typer.Option("--workload", "-w", metavar="NAME", help="A workload. Default: quickstart, with --all paper."),
     ] = None,
     data: Annotated[
         list[str] | None,
-        typer.Option("--data", metavar="[TASK=]DIR", help="The folder of the workload's files: their lengths count."),
+        typer.Option("--data", metavar="[TASK=]DIR", help="Folder of the workload's files; text lengths matter."),
     ] = None,
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change one value of the spec, such as train.batch_size=32."),
     ] = None,
     device: Annotated[
-        str, typer.Option("--device", metavar="DEVICE", help="Whose way of computing: cuda (no GPU is needed) or cpu.")
+        str,
+        typer.Option("--device", metavar="DEVICE", help="The device to predict for: cuda (no GPU is needed) or cpu."),
     ] = "cuda",
-    every: Annotated[bool, typer.Option("--all", help="All rows of the study, and its figures beside them.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="All rows of the study, beside its published figures.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Say how much memory a run needs, part by part, before it is run: weights, gradients, optimiser, activations.
+    """Predict the memory of a run by component: weights, gradients, optimiser state, activations.
 
     Example: peftbench estimate --preset dora-r12 --workload paper --data DIR --set train.batch_size=32
     """
@@ -52,18 +55,20 @@ def estimate(
         )
     where = _device(device)
     if preset:
-        asked = [
-            resolve(one, workload or "quickstart", data=data or (), overrides=overrides or ()).spec for one in preset
+        specs = [
+            resolve(name, workload or "quickstart", data=data or (), overrides=overrides or ()).spec for name in preset
         ]
-        if len(asked) == 1:
-            _one(asked[0], where, as_json)
+        if len(specs) == 1:
+            _print_one(specs[0], where, as_json)
         else:
-            _all(asked, where, as_json, with_study=None)
+            _print_all(specs, where, as_json, with_study=None)
         return
-    from peftbench.anatomy.study import ROWS, WORKLOAD
+    from peftbench.study.memory import ROWS, WORKLOAD
 
     specs = [resolve(row.preset, workload or WORKLOAD, data=data or (), overrides=overrides or ()).spec for row in ROWS]
-    _all(specs, where, as_json, with_study=(workload or WORKLOAD) == WORKLOAD and not overrides and where == "cuda")
+    _print_all(
+        specs, where, as_json, with_study=(workload or WORKLOAD) == WORKLOAD and not overrides and where == "cuda"
+    )
 
 
 def _device(name: str) -> Literal["cuda", "cpu"]:
@@ -76,54 +81,55 @@ def _device(name: str) -> Literal["cuda", "cpu"]:
     raise UsageError(f"--device {clean(name)}: no such device{did_you_mean(name, ('cuda', 'cpu'))}", "cuda or cpu")
 
 
-def _one(spec: RunSpec, device: Literal["cuda", "cpu"], as_json: bool) -> None:
-    from peftbench.anatomy.predict import predict
-    from peftbench.report.anatomy import estimate_page
+def _print_one(spec: RunSpec, device: Literal["cuda", "cpu"], as_json: bool) -> None:
+    from peftbench.memory.predict import predict
+    from peftbench.report.memory import estimate_page
 
-    found = predict(spec, device)
+    prediction = predict(spec, device)
     if as_json:
-        print_json(_json(spec, found))
+        print_json(_prediction_json(spec, prediction))
     else:
-        show(estimate_page(spec, found))
+        show(estimate_page(spec, prediction))
 
 
-def _all(specs: list[RunSpec], device: Literal["cuda", "cpu"], as_json: bool, *, with_study: bool | None) -> None:
-    """Print several; with the study's figures, or why without them, or (None) without a word of it."""
-    from peftbench.anatomy.as_study import compare_with_study
-    from peftbench.anatomy.predict import predict
-    from peftbench.report.anatomy import estimates_page, study_page
+def _print_all(specs: list[RunSpec], device: Literal["cuda", "cpu"], as_json: bool, *, with_study: bool | None) -> None:
+    """Print several predictions. `with_study`: True adds the study's figures, False a note why not, None neither."""
+    from peftbench.memory.predict import predict
+    from peftbench.report.memory import estimates_page
+    from peftbench.study.memory_check import compare_with_study
+    from peftbench.study.memory_page import study_page
 
     rows = [(spec, predict(spec, device)) for spec in specs]
     compared = compare_with_study() if with_study else []
     if as_json:
-        print_json({"estimates": [_json(*row) for row in rows], "study": _study_json(compared)})
+        print_json({"estimates": [_prediction_json(*row) for row in rows], "study": _study_json(compared)})
         return
     show(estimates_page(rows))
     if compared:
         show("", study_page(compared))
     elif with_study is not None:
-        show("", "the study's own figures are for the paper workload as it is, on a GPU: peftbench estimate --all")
+        show("", "the study's figures apply to the unchanged paper workload on a GPU: peftbench estimate --all")
 
 
-def _json(spec: RunSpec, found: Prediction) -> dict[str, Any]:
+def _prediction_json(spec: RunSpec, prediction: StepPrediction) -> dict[str, Any]:
     return {
         "preset": spec.preset,
         "workload": spec.workload,
         "encoder": spec.encoder.name,
         "runtime": spec.runtime,
         "precision": spec.precision,
-        "device": found.device,
+        "device": prediction.device,
         "batches": {
             task: {"examples": shape.examples, "tokens": shape.tokens, "tokens_padded": shape.padded}
-            for task, shape in found.batches.items()
+            for task, shape in prediction.batches.items()
         },
-        "bytes": found.anatomy.as_dict(),
-        "notes": list(found.notes),
+        "bytes": prediction.anatomy.as_dict(),
+        "notes": list(prediction.notes),
     }
 
 
-def _study_json(rows: list[Compared]) -> list[dict[str, Any]]:
-    from peftbench.anatomy.study import differences
+def _study_json(rows: list[MemoryComparison]) -> list[dict[str, Any]]:
+    from peftbench.study.memory import differences
 
     return [
         {

@@ -1,4 +1,4 @@
-"""`peftbench export` and `peftbench import`: a run in other programs' formats, and runs of other databases."""
+"""`peftbench export` and `peftbench import`: exchange runs with other programs and other databases."""
 
 from __future__ import annotations
 
@@ -7,46 +7,53 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from peftbench.cli.output import Database, command, database, show
+from peftbench.cli.naming import RunsFolder, files_of, look_into
+from peftbench.cli.output import Anyway, Database, command, database, show
 from peftbench.cli.runs import RunName
+from peftbench.text import clean
 
 if TYPE_CHECKING:
     from peftbench.interchange.peft_format import ExportedTask
-    from peftbench.store.rows import RunRecord
+    from peftbench.store.rows import Run, RunRecord
 
 Format = Literal["peft", "merged", "csv", "json", "tensorboard", "bundle"]
 
 
 def export(
     run: RunName,
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The file or folder to make.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The file or folder to write.")],
     what: Annotated[
         Format,
         typer.Option(
-            "--format", "-f", help="peft: adapters for HF PEFT. merged: plain checkpoints. bundle: all of it."
+            "--format", "-f", help="peft: adapters for HF PEFT. merged: full checkpoints. bundle: everything."
         ),
     ],
     best: Annotated[
         Literal["average", "task"],
-        typer.Option("--best", help="peft, merged: the best epoch by dev average, or each task's own."),
+        typer.Option("--best", help="peft, merged: best epoch by dev average, or by each task."),
     ] = "average",
     weights: Annotated[
-        bool, typer.Option("--weights/--no-weights", help="bundle: with the trained weights, or without.")
+        bool, typer.Option("--weights/--no-weights", help="bundle: include the trained weights or not.")
     ] = True,
-    force: Annotated[bool, typer.Option("--force", help="Replace an earlier export of that name.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an earlier export of that name.")] = False,
+    anyway: Anyway = False,
+    runs_folder: RunsFolder = None,
     db: Database = None,
 ) -> None:
-    """Write a run in a format of other programs, or as a bundle for another database.
+    """Export a run in the format of another program, or as a bundle for another database.
 
-    peft, merged, csv and tensorboard make a folder; json and bundle (a zip) make a file.
+    peft, merged, csv and tensorboard write a folder; json and bundle (a zip) write a file.
+
+    Example: peftbench export latest out --format peft
     """
     from peftbench.store.transfer import RowReader
 
+    look_into(runs_folder)
     where = database(db)
     with RowReader(where) as reader:
         record = reader.record(reader.find(run), predictions=True)
         if what in ("peft", "merged"):
-            _export_weights(record, where, out, what, own=best == "task", force=force)
+            _export_weights(record, where, out, what, own=best == "task", force=force, anyway=anyway)
         elif what == "bundle":
             _export_bundle(record, reader, where, out, weights, force)
         else:
@@ -54,21 +61,24 @@ def export(
                 _export_tables(record, rows, out, what, force)
 
 
-def _export_weights(record: RunRecord, where: Path, out: Path, what: str, *, own: bool, force: bool) -> None:
+def _export_weights(
+    record: RunRecord, where: Path, out: Path, what: str, *, own: bool, force: bool, anyway: bool
+) -> None:
     from peftbench.cli.predict import best_epoch
-    from peftbench.interchange.places import check_folder, whole_folder
-    from peftbench.paths import run_folder
-    from peftbench.spec import RunSpec
+    from peftbench.interchange.destinations import check_folder, whole_folder
+    from peftbench.spec.stored import stored_spec
 
-    check_folder(out, force)  # before anything heavy is loaded
-    spec = RunSpec.model_validate_json(record.run.spec_json)
+    check_folder(out, force)  # before the slow imports
+    spec = stored_spec(record.run.spec_json)
     task_epochs = {row.task: row.epoch for row in record.task_bests}
     epochs = {task.name: best_epoch(record.run, task_epochs, task, "task" if own else "average") for task in spec.tasks}
     from peftbench.interchange.merged import export_merged
     from peftbench.interchange.peft_format import export_peft
-    from peftbench.interchange.trained import Source
+    from peftbench.interchange.trained import TrainedRun
+    from peftbench.training.inputs import RecordedInputs
 
-    source = Source(spec, run_folder(where, record.run.id), epochs, own)
+    recorded = RecordedInputs(record.run.name, record.run.conditions, anyway)
+    source = TrainedRun(spec, files_of(where, record.run), epochs, own, recorded)
     about = {**_about(record, what), "spec": spec.model_dump(mode="json")}
     with whole_folder(out, force, about) as folder:
         done = (export_peft if what == "peft" else export_merged)(source, folder)
@@ -82,12 +92,12 @@ def _facts(row: ExportedTask) -> dict[str, Any]:
 
 def _task_line(row: ExportedTask) -> str:
     converted = f", as {row.converted}" if row.converted else ""
-    return f"{row.task}: epoch {row.epoch}{converted}; loaded again, logits within {row.logits_within:.1e} of the run's"
+    return f"{row.task}: epoch {row.epoch}{converted}; reloaded, logits within {row.logits_within:.1e} of the run's"
 
 
 def _export_tables(record: RunRecord, rows: Any, out: Path, what: str, force: bool) -> None:
     from peftbench.interchange import tables, tensorboard
-    from peftbench.interchange.places import whole_file, whole_folder
+    from peftbench.interchange.destinations import whole_file, whole_folder
 
     if what == "json":
         whole_file(out, force, lambda file: tables.write_json(record, rows, file))
@@ -101,32 +111,56 @@ def _export_tables(record: RunRecord, rows: Any, out: Path, what: str, force: bo
     unit = "row" if what == "csv" else "point"
     show(*(f"{name}: {count} {unit}{'s' * (count != 1)}" for name, count in counts.items()), f"written to {out}")
     if what == "tensorboard":
-        show(f"see it: tensorboard --logdir {out}")
+        show(f"view it: tensorboard --logdir {out}")
 
 
 def _export_bundle(record: RunRecord, reader: Any, where: Path, out: Path, weights: bool, force: bool) -> None:
     from peftbench.interchange.bundle import write_bundle
-    from peftbench.interchange.places import whole_file
-    from peftbench.paths import run_folder
+    from peftbench.interchange.destinations import whole_file
 
-    folder = run_folder(where, record.run.id)
+    folder = files_of(where, record.run)
     with reader.rows(record.run.id) as rows:
-        found: list[Any] = []
-        whole_file(out, force, lambda file: found.append(write_bundle(record, rows, folder if weights else None, file)))
-    show(*found[0].lines(), f"written to {out}")
+        summaries: list[Any] = []
+        whole_file(
+            out, force, lambda file: summaries.append(write_bundle(record, rows, folder if weights else None, file))
+        )
+    show(*summaries[0].lines(), f"written to {out}")
 
 
 def import_bundle(
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A file that export --format bundle made.")],
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A file written by export --format bundle.")],
     db: Database = None,
 ) -> None:
-    """Take a run from a bundle into the database. One that is there already stays as it is."""
+    """Import a run from a bundle into the database. A run that already exists stays unchanged.
+
+    Example: peftbench import run.zip
+    """
     from peftbench.interchange.importing import take_bundle
+    from peftbench.store.reader import Reader
 
     where = database(db)
     taken = take_bundle(bundle, where)
     show(*taken.lines())
-    show(f"see it: {command('show', taken.name, db=db)}")
+    with Reader(where) as reader:
+        reason = _unusable_reason(reader.run(taken.run_id))
+    if reason is not None:
+        show(f"note: its rows can be compared, but predict and export will refuse it: {reason}")
+    show(f"show it: {command('show', taken.name, db=db)}")
+
+
+def _unusable_reason(run: Run) -> str | None:
+    """Return why a run's weights cannot be used here (its encoder differs or is missing), or None if they can."""
+    from peftbench.encoder import find_encoder
+    from peftbench.errors import PeftbenchError
+    from peftbench.spec import RunSpec
+    from peftbench.training.inputs import RecordedInputs
+
+    try:
+        files = find_encoder(RunSpec.model_validate_json(run.spec_json).encoder, local=True)
+        RecordedInputs(run.name, run.conditions).check_encoder(files)
+    except PeftbenchError as error:
+        return clean(error.message)
+    return None
 
 
 def _about(record: RunRecord, what: str) -> dict[str, Any]:

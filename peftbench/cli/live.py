@@ -1,4 +1,4 @@
-"""A watched run as a picture that is redrawn in place, several times a second, until it has ended."""
+"""Live terminal view of a watched run, redrawn in place several times a second until the run ends."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from rich.live import Live
 from rich.text import Text
 
+from peftbench.analysis.machine_load import Others
 from peftbench.cli.progress import Follower, end_line
 from peftbench.report.watching import as_ascii, watch_view
 from peftbench.store.reader import Reader
@@ -27,7 +28,7 @@ _LOOK_EVERY_S = 2.0
 
 
 class LiveFollower(Follower):
-    """Redraws a run's picture, not faster than an interval; the last one stays above the end line."""
+    """Redraw the view of a run at most once per interval; the last view stays above the end line."""
 
     def __init__(self, console: Console, database: Path, glyphs: Glyphs, interval_s: float) -> None:
         self.console, self.database, self.glyphs, self.interval_s = console, database, glyphs, interval_s
@@ -38,24 +39,28 @@ class LiveFollower(Follower):
         self._drawn_at = self._looked_at = float("-inf")
         self._record: RunRecord | None = None
         self._sample: SampleRow | None = None
+        self._busy = Others(None)
         self._others: list[Run] = []
 
     def take(self, update: Update, first: bool) -> None:
-        """Draw the run as it is now, where it is time to or where it has ended."""
+        """Redraw if the interval has passed, an epoch has finished or the run has ended."""
+        self._busy.cores = update.run.conditions.get("cores")
+        self._busy.take(update.samples)
         moment = time.monotonic()
         ended = update.run.state not in ACTIVE_STATES
         if moment - self._drawn_at < self.interval_s and not ended and not update.epochs:
             return
         self._drawn_at = moment
-        record = self._look(update, moment)
-        live, size = self._fitting()
+        record = self._read_record(update, moment)
+        live, size = self._display_for_size()
         end_rows = -(-Text(end_line(update)).cell_len // size.width) if ended else 0
         picture = watch_view(
             record,
             update.progress,
             size.width,
-            max(size.height - 1 - end_rows, 1),  # the cursor has a row of its own
+            max(size.height - 1 - end_rows, 1),  # the cursor takes one row
             sample=None if ended else self._sample,
+            busy=None if ended else self._busy,
             others=self._others,
             glyphs=self.glyphs,
             now_s=time.time(),
@@ -63,7 +68,7 @@ class LiveFollower(Follower):
         live.update(picture, refresh=True)
 
     def close(self) -> None:
-        """Leave the picture where it is, with the cursor below it."""
+        """Stop redrawing; the view stays, with the cursor below it."""
         if self._live is not None:
             self._live.stop()
             self._live = None
@@ -75,8 +80,8 @@ class LiveFollower(Follower):
         line = end_line(update)
         self.console.print(as_ascii(line) if self.glyphs.letters else line)
 
-    def _look(self, update: Update, moment: float) -> RunRecord:
-        """Read the latest sample and, now and then, what an update tells of late: notes, doubts, the other runs."""
+    def _read_record(self, update: Update, moment: float) -> RunRecord:
+        """Read the latest sample and, every `_LOOK_EVERY_S`, what updates lack: notes, doubts, the other runs."""
         from peftbench.jobs.liveness import state_shown
 
         if self._reader is None:
@@ -90,14 +95,14 @@ class LiveFollower(Follower):
             self._others = [run for run in active if state_shown(run) != "lost"]
         return dataclasses.replace(self._record, run=update.run)
 
-    def _fitting(self) -> tuple[Live, ConsoleDimensions]:
-        """Return the live display and its size; a new one on a cleared screen where the terminal's has changed."""
+    def _display_for_size(self) -> tuple[Live, ConsoleDimensions]:
+        """Return the live display and its size; after a terminal resize, a new one on a cleared screen."""
         size = self.console.size
         if self._live is not None and size == self._size:
             return self._live, size
         if self._live is not None:
             self._live.stop()
-            self.console.clear()  # a terminal folds and shifts what was there, so that it cannot be drawn over
+            self.console.clear()  # a resized terminal rewraps lines: no overwriting
         self._live, self._size = Live(console=self.console, auto_refresh=False, vertical_overflow="crop"), size
         self._live.start()
         return self._live, size

@@ -1,4 +1,4 @@
-"""What the commands share: options, the console, JSON, errors."""
+"""Shared by the commands: common options, console output, JSON, error messages."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -18,38 +19,41 @@ from peftbench.text import clean
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-    from peftbench.report.sheet import Page
+    from peftbench.report.page import Page
 
 Database = Annotated[
     Path | None,
-    typer.Option("--db", metavar="FILE", help="The database; else PEFTBENCH_DB, else the platform's data folder."),
+    typer.Option("--db", metavar="FILE", help="The database. Default: PEFTBENCH_DB, else in the user data folder."),
 ]
-Html = Annotated[
-    Path | None, typer.Option("--html", metavar="FILE", help="Write one HTML file that opens without a network.")
-]
+Html = Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write one self-contained HTML file.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Markdown = Annotated[bool, typer.Option("--markdown", help="Print Markdown.")]
 Latex = Annotated[bool, typer.Option("--latex", help="Print LaTeX tables.")]
-Csv = Annotated[bool, typer.Option("--csv", help="Print a line a figure.")]
+Csv = Annotated[bool, typer.Option("--csv", help="Print CSV, one value per line.")]
 Plain = Annotated[bool, typer.Option("--plain", help="No colours, 80 columns.")]
-Ascii = Annotated[bool, typer.Option("--ascii", help="Draw charts and signs with ASCII characters only.")]
+Ascii = Annotated[bool, typer.Option("--ascii", help="Draw charts and symbols with ASCII characters only.")]
 Data = Annotated[
     list[str] | None,
-    typer.Option("--data", metavar="[TASK=]DIR", help="The folder of the workload's files, for all tasks or one."),
+    typer.Option("--data", metavar="[TASK=]DIR", help="Folder of the workload's files, for all tasks or for one."),
+]
+
+
+Anyway = Annotated[
+    bool, typer.Option("--anyway", help="Proceed although the encoder, data or weights differ from the run's.")
 ]
 
 
 def database(given: Path | None) -> Path:
-    """Return the database that a command works on."""
+    """Return the path of the database: the option's value, or the default."""
     from peftbench.paths import default_database
 
     return given if given is not None else default_database()
 
 
 def console(plain: bool = False) -> Console:
-    """Return a console; 100 columns where the output is no terminal, so that tables are not folded to death.
+    """Return a console; 100 columns if the output is not a terminal, so that tables are not wrapped.
 
-    A plain one has 80 columns and no colours wherever it prints.
+    A plain console always has 80 columns and no colours.
     """
     from rich.console import Console
 
@@ -59,7 +63,7 @@ def console(plain: bool = False) -> Console:
 
 
 def show(*parts: RenderableType, plain: bool = False) -> None:
-    """Print renderables on standard output, without trailing blanks where it is no terminal."""
+    """Print renderables on standard output, without trailing spaces if it is not a terminal."""
     out = console(plain)
     if out.is_terminal and not plain:
         for part in parts:
@@ -67,51 +71,51 @@ def show(*parts: RenderableType, plain: bool = False) -> None:
         return
     with out.capture() as captured:
         for part in parts:
-            out.print(part, soft_wrap=isinstance(part, str))  # a path or command must not be folded
+            out.print(part, soft_wrap=isinstance(part, str))  # paths and commands must not be wrapped
     print("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 def calm_numpy() -> None:
-    """Keep numpy, which is not loaded yet, to one thread: its pool of threads costs more than small matrices gain."""
+    """Limit OpenBLAS to one thread, before numpy is imported: its thread pool slows down small matrices."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def one_format(command: str, asked: Mapping[str, bool]) -> str | None:
-    """Return the format that was asked for, if any.
+    """Return the requested output format, or None.
 
     Raises:
-        UsageError: several were.
+        UsageError: more than one was requested.
     """
     from peftbench.errors import UsageError
 
-    wanted = [name for name, given in asked.items() if given]
-    if len(wanted) > 1:
-        raise UsageError(f"{command} prints one format at a time, not {' and '.join(f'--{name}' for name in wanted)}")
-    return wanted[0] if wanted else None
+    chosen = [name for name, given in asked.items() if given]
+    if len(chosen) > 1:
+        raise UsageError(f"{command} prints one format at a time, not {' and '.join(f'--{name}' for name in chosen)}")
+    return chosen[0] if chosen else None
 
 
 def print_page(page: Page, written: str | None, plain: bool) -> None:
-    """Print a page in a format (None: for a terminal)."""
+    """Print a page in a text format, or for the terminal if `written` is None."""
     if written is not None:
-        from peftbench.report.formats import FORMATS
+        from peftbench.report.formats.text import FORMATS
 
         print(FORMATS[written](page), end="")
         return
-    from peftbench.report.terminal import Screen
+    from peftbench.report.formats.terminal import Screen
 
     show(Screen(page), plain=plain)
 
 
 def command(*words: str, db: Path | None) -> str:
-    """Return a command as the user would type it, on the same database; names are cleaned."""
+    """Return a shell command on the same database, quoted and with control characters removed."""
     return clean(shlex.join(["peftbench", *words, *(["--db", str(db)] if db else [])]))
 
 
 def write_file(option: str, path: Path, content: str | bytes) -> None:
-    """Write a file that a user asked for, and say where it is.
+    """Write a file requested by an option, and print its path.
 
     Raises:
-        MissingError: it cannot be written there.
+        MissingError: it cannot be written.
     """
     from peftbench.errors import MissingError
 
@@ -123,12 +127,21 @@ def write_file(option: str, path: Path, content: str | bytes) -> None:
 
 
 def print_json(value: Any) -> None:
-    """Print a value as indented JSON; characters that a terminal would act on stay escaped."""
+    """Print a value as indented JSON; non-ASCII and control characters are escaped."""
     print(json.dumps(value, indent=2))
 
 
+def print_json_array(values: Iterable[Any]) -> None:
+    """Print values as an indented JSON array, streaming each element."""
+    start = "[\n"
+    for value in values:
+        print(start + textwrap.indent(json.dumps(value, indent=2), "  "), end="")
+        start = ",\n"
+    print("[]" if start == "[\n" else "\n]")
+
+
 def print_error(error: PeftbenchError) -> None:
-    """Print an error's message and hint on standard error, cleaned line by line."""
+    """Print an error's message and hint on standard error, with control characters removed line by line."""
     first, *more = [clean(line) for line in error.message.splitlines()] or [""]
     print(f"error: {first}", *(f"       {line}" for line in more), sep="\n", file=sys.stderr)
     if error.hint:

@@ -1,4 +1,4 @@
-"""`peftbench pareto`: which variants are worth their cost."""
+"""`peftbench pareto`: find the Pareto-optimal variants in cost and score."""
 
 from __future__ import annotations
 
@@ -25,12 +25,15 @@ from peftbench.cli.output import (
 def pareto(
     words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[A B...]", help="Runs, presets, sweep rows or group hashes; else all finished groups."),
+        typer.Argument(
+            metavar="[A B...]", help="Runs, presets, sweep rows or group hashes. Default: all finished groups."
+        ),
     ] = None,
     x: Annotated[str | None, typer.Option("--x", metavar="COST", help="vram, rss, energy, time or weights.")] = None,
     y: Annotated[str, typer.Option("--y", metavar="METRIC", help="A task, or dev_avg.")] = "dev_avg",
     workload: Annotated[
-        str | None, typer.Option("--workload", "-w", metavar="NAME", help="Of it; else of the newest run's.")
+        str | None,
+        typer.Option("--workload", "-w", metavar="NAME", help="Only this workload. Default: that of the newest run."),
     ] = None,
     as_json: Json = False,
     as_markdown: Markdown = False,
@@ -39,16 +42,16 @@ def pareto(
     plain: Plain = False,
     db: Database = None,
 ) -> None:
-    """Say which variants no other one beats in both cost and score, and how sure that is.
+    """Find the variants that no other one beats in both cost and score, with bootstrap confidence.
 
-    Without --x the cost is VRAM where it was measured, else peak RSS.
+    The default cost is VRAM if it was measured, else peak RSS.
 
     Example: peftbench pareto --x weights
     """
     from peftbench.analysis.pareto import AXES, memory_axis
     from peftbench.analysis.pareto import pareto as front_of
     from peftbench.errors import MissingError, UsageError, did_you_mean
-    from peftbench.report import front as report
+    from peftbench.report import pareto
     from peftbench.store.reader import Reader
     from peftbench.text import clean
 
@@ -59,14 +62,14 @@ def pareto(
     with Reader(database(db)) as reader:
         groups = finished_or_named(reader, words or [], workload, "pareto")
     metric_of("--y", y, groups)
-    found = front_of(groups, x or memory_axis(groups), y)
-    if not found.points:
-        lacking = "; ".join(f"{clean(label)}: {clean(why)}" for label, why in found.left_out)
+    frontier = front_of(groups, x or memory_axis(groups), y)
+    if not frontier.points:
+        lacking = "; ".join(f"{clean(label)}: {clean(reason)}" for label, reason in frontier.left_out)
         raise MissingError(
-            f"no group has both figures: {lacking}",
-            f"choose another cost: --x {', '.join(axis for axis in AXES if axis != found.x)}",
+            f"no group has both values: {lacking}",
+            f"choose another cost: --x {', '.join(axis for axis in AXES if axis != frontier.x)}",
         )
     if written == "json":
-        print_json(report.as_json(found))
+        print_json(pareto.as_json(frontier))
     else:
-        print_page(report.page(found), written, plain)
+        print_page(pareto.page(frontier), written, plain)

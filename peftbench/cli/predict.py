@@ -1,93 +1,223 @@
-"""`peftbench predict`: use what a run has trained."""
+"""`peftbench predict`: predict with the trained weights of a run."""
 
 from __future__ import annotations
 
-import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from peftbench.cli.output import Database, Json, database, print_json, show
+from peftbench.cli.naming import RunsFolder, files_of, look_into
+from peftbench.cli.output import Anyway, Database, Json, database, print_json, show
+from peftbench.cli.predict_input import FileRows, Texts, given_texts, is_file
+from peftbench.cli.predict_output import PredictedRows, check_out
 from peftbench.cli.runs import RunName
+from peftbench.text import clean
 
 if TYPE_CHECKING:
+    from peftbench.data.rows import SourceRow
     from peftbench.store.rows import Run
     from peftbench.tasks import TaskSpec
-    from peftbench.training.predictor import Predicted
+    from peftbench.training.predictor import Predictions, Predictor, TextPrediction
 
 
 def predict(
     run: RunName,
-    task: Annotated[str, typer.Option("--task", "-t", help="The task whose adapters and head to use.")],
+    task: Annotated[str, typer.Option("--task", "-t", help="The task whose adapters and head are used.")],
     texts: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[TEXT...]", help="One text, or two for a pair; - for stdin."),
+        typer.Argument(metavar="[TEXT...]", help="One text, or two for a sentence pair; - for stdin."),
     ] = None,
     file: Annotated[
         Path | None, typer.Option("--file", help="Predict every row of a csv, tsv, jsonl or parquet file.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Write the rows with their predictions as csv here.")
+        Path | None, typer.Option("--out", help="Write the rows with their predictions to this csv file.")
     ] = None,
     best: Annotated[
         Literal["average", "task"],
-        typer.Option("--best", help="The best epoch by dev average, or by this task alone."),
+        typer.Option("--best", help="Use the best epoch by dev average, or by this task."),
     ] = "average",
+    anyway: Anyway = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite --out if it exists.")] = False,
+    raw_cells: Annotated[
+        bool,
+        typer.Option(
+            "--raw-cells", help="Write texts unchanged, including those that a spreadsheet would run as formulas."
+        ),
+    ] = False,
     as_json: Json = False,
+    runs_folder: RunsFolder = None,
     db: Database = None,
 ) -> None:
     """Predict with a run's trained weights.
 
-    Texts come as arguments, from a file, or from standard input: one a line, the two of a pair parted by a tab.
+    Texts come as arguments, from a file, or from standard input: one per line, the two of a pair separated by a tab.
+
+    Example: peftbench predict latest --task sst 'a fine film'
     """
     from peftbench.errors import MissingError, UsageError, did_you_mean
-    from peftbench.paths import run_folder
-    from peftbench.spec import RunSpec
+    from peftbench.spec.stored import stored_spec
     from peftbench.store.reader import Reader
 
+    look_into(runs_folder)
     where = database(db)
     with Reader(where) as reader:
         record = reader.record(reader.find(run))
-    spec = RunSpec.model_validate_json(record.run.spec_json)
-    asked = spec.task(task)
-    if asked is None:
-        names = [one.name for one in spec.tasks]
+    spec = stored_spec(record.run.spec_json)
+    task_spec = spec.task(task)
+    if task_spec is None:
+        names = [known_task.name for known_task in spec.tasks]
         raise UsageError(
             f"--task {task}: run {record.run.name} has no such task{did_you_mean(task, names)}",
             f"its tasks: {', '.join(names)}",
         )
-    epoch = best_epoch(record.run, {row.task: row.epoch for row in record.task_bests}, asked, best)
+    epoch = best_epoch(record.run, {row.task: row.epoch for row in record.task_bests}, task_spec, best)
     if out is not None and file is None:
-        raise UsageError("--out goes with --file")
-    rows, inputs = _inputs(asked, texts or [], file)
-    if not inputs:
-        raise MissingError("there is no text to predict")
-    from peftbench.training.predictor import predict as predict_texts
+        raise UsageError("--out needs --file", "add --file FILE, or leave --out away")
+    if file is not None and texts:
+        raise UsageError("give texts or --file, not both")
+    if file is not None and not is_file(file):
+        raise MissingError(f"--file {clean(file, 300)}: no such file")
+    classes = label_names(record.run, task_spec)
+    inputs = [] if file is not None else given_texts(task_spec, texts or [])
+    rows = None if file is None else FileRows(task_spec, file)
+    columns: list[str] = []
+    if rows is not None and out is not None and file is not None:
+        check_out(out, file, force)
+        columns = rows.columns()
 
-    found = predict_texts(spec, asked, inputs, run_folder(where, record.run.id), epoch, own=best == "task")
-    if out is not None:
-        _write_csv(out, rows, found)
-        show(f"{len(found)} predictions written to {out}")
-    elif as_json:
+    def predictor() -> Predictor:
+        from peftbench.training.inputs import RecordedInputs
+        from peftbench.training.predictor import Predictor
+
+        recorded = RecordedInputs(record.run.name, record.run.conditions, anyway)
+        folder = files_of(where, record.run)
+        return Predictor(spec, task_spec, folder, epoch, own=best == "task", recorded=recorded)
+
+    if rows is not None and out is not None:
+        made = _to_file(out, rows, columns, predictor(), task_spec, classes, raw_cells)
+        show(*made.summary_lines(spec.encoder.max_length, out))
+        return
+    made = Done()
+    results: list[tuple[tuple[str, ...], TextPrediction | None]] = []
+    if rows is None:
+        predictions = predictor()(inputs)
+        made.count(predictions, 0)
+        results = list(zip(inputs, predictions.rows, strict=True))
+    else:
+        parts = list(rows.chunks())
+        ask = predictor()
+        for part in parts:
+            results += zip([texts for _, texts in part], _predicted(part, ask, made), strict=True)
+    if not results:
+        raise MissingError("no text to predict")
+    if as_json:
         print_json(
             {
                 "run": record.run.name,
                 "task": task,
                 "epoch": epoch,
-                "predictions": [{"texts": list(one), **row.as_dict()} for one, row in zip(inputs, found, strict=True)],
+                "cut": made.cut,
+                "predictions": [
+                    {"texts": list(sentences), **_as_dict(task_spec, row, classes)} for sentences, row in results
+                ],
             }
         )
     else:
-        _print(record.run, asked, epoch, inputs, found)
+        _print(record.run, task_spec, epoch, results, classes)
+        if lines := made.summary_lines(spec.encoder.max_length, None):
+            show("", *lines)
+
+
+@dataclass(slots=True)
+class Done:
+    """Counts of the predictions made, for the summary."""
+
+    predicted: int = 0
+    cut: int = 0
+    without_text: int = 0
+    guarded: int = 0
+
+    def count(self, predictions: Predictions, without_text: int) -> None:
+        """Add the counts of a chunk."""
+        self.predicted += len(predictions.rows)
+        self.cut += predictions.cut
+        self.without_text += without_text
+
+    def summary_lines(self, max_length: int, out: Path | None) -> list[str]:
+        """Return the summary lines for the user."""
+        lines = [] if out is None else [f"{self.predicted:,} predictions written to {clean(out, 300)}"]
+        if self.cut:
+            lines.append(f"{self.cut:,} of {self.predicted:,} inputs cut to {max_length} tokens (encoder.max_length)")
+        if self.without_text:
+            lines.append(f"{self.without_text:,} rows have no text and no prediction")
+        if self.guarded:
+            lines.append(
+                f"{self.guarded:,} cells changed: control characters, and formulas that a spreadsheet would run "
+                "(--raw-cells keeps them)"
+            )
+        return lines
+
+
+def label_names(run: Run, task: TaskSpec) -> tuple[str, ...] | None:
+    """Return the label texts of a task's classes, or None if its data has numeric labels."""
+    recorded = run.conditions.get("label_names")
+    names = recorded.get(task.name) if isinstance(recorded, dict) else None
+    return task.labels or (tuple(map(str, names)) if names else None)
+
+
+def _predicted(part: list[tuple[SourceRow, Texts]], ask: Predictor, made: Done) -> list[TextPrediction | None]:
+    """Return the prediction of each row, None for a row with a missing text."""
+    texts = [texts for _, texts in part if all(texts)]
+    predictions = ask(texts)
+    made.count(predictions, len(part) - len(texts))
+    answers = iter(predictions.rows)
+    return [next(answers) if all(texts) else None for _, texts in part]
+
+
+def _to_file(
+    out: Path,
+    rows: FileRows,
+    columns: list[str],
+    ask: Predictor,
+    task: TaskSpec,
+    names: tuple[str, ...] | None,
+    raw: bool,
+) -> Done:
+    from peftbench.errors import MissingError
+
+    made = Done()
+    keys = list(_as_dict(task, None, names))
+    with PredictedRows(out, columns, keys, raw) as file:
+        for part in rows.chunks():
+            predictions = _predicted(part, ask, made)
+            file.write(
+                (row.values, list(_as_dict(task, prediction, names).values()))
+                for (row, _), prediction in zip(part, predictions, strict=True)
+            )
+        if not made.predicted + made.without_text:
+            raise MissingError("no text to predict")
+    made.guarded = file.guarded
+    return made
+
+
+def _as_dict(task: TaskSpec, row: TextPrediction | None, names: tuple[str, ...] | None) -> dict[str, Any]:
+    """Return a prediction as output columns; all None if the row has no prediction."""
+    keys = ["prediction", *([] if task.kind == "similarity" else ["probability"])]
+    cells: dict[str, Any] = dict.fromkeys(keys) if row is None else {**row.as_dict()}
+    if names is not None:
+        cells["prediction_label"] = None if row is None else names[int(row.prediction)]
+    return cells
 
 
 def best_epoch(run: Run, task_epochs: dict[str, int], task: TaskSpec, best: str) -> int:
-    """Return whose weights `--best average` or `--best task` means.
+    """Return the epoch whose weights `--best average` or `--best task` selects.
 
     Raises:
         MissingError: no epoch is finished.
-        UsageError: the tasks share weights.
+        UsageError: `task` was chosen, but the tasks share weights.
     """
     from peftbench.errors import MissingError, UsageError
 
@@ -97,50 +227,27 @@ def best_epoch(run: Run, task_epochs: dict[str, int], task: TaskSpec, best: str)
         return run.best_epoch
     if task.name not in task_epochs:
         raise UsageError(
-            f"--best task: the tasks of method '{run.method}' share weights, so none has an epoch of its own"
+            f"--best task: the tasks of method '{run.method}' share weights, so no task has a best epoch of its own"
         )
     return task_epochs[task.name]
 
 
-def _inputs(
-    task: TaskSpec, texts: list[str], file: Path | None
-) -> tuple[list[dict[str, object]], list[tuple[str, ...]]]:
-    """Return the rows of a file (for writing back) and the texts to predict."""
-    from peftbench.data.sources.files import read_rows
-    from peftbench.errors import DataError, MissingError, UsageError
-
-    if file is not None and texts:
-        raise UsageError("give texts or --file, not both")
-    if file is not None:
-        if not file.is_file():
-            raise MissingError(f"--file {file}: no such file")
-        tabs = file.suffix.lower() == ".csv" and b"\t" in file.open("rb").readline()  # as the study's files
-        rows = list(read_rows(file, "tab" if tabs else None))
-        for row in rows:
-            absent = [column for column in task.text if column not in row.values]
-            if absent:
-                there = ", ".join(map(str, row.values))
-                raise DataError(f"{file}, {row.unit} {row.number}: no column '{absent[0]}'", f"columns there: {there}")
-        inputs = [tuple(str(row.values[column] or "").strip() for column in task.text) for row in rows]
-        return [dict(row.values) for row in rows], inputs
-    if texts and texts != ["-"]:
-        if len(texts) != len(task.text):
-            raise UsageError(f"task {task.name} takes {len(task.text)} text{'s' * task.is_pair}, not {len(texts)}")
-        return [], [tuple(texts)]
-    if not texts and sys.stdin.isatty():
-        raise UsageError("no text given", "give it as an argument, with --file, or on standard input")
-    lines = [line.rstrip("\r\n") for line in sys.stdin]
-    inputs = [tuple(line.split("\t")) if task.is_pair else (line,) for line in lines if line.strip()]
-    for number, one in enumerate(inputs, start=1):
-        if len(one) != len(task.text):
-            raise DataError(f"standard input, text {number}: expected two texts parted by a tab, found {len(one)}")
-    return [], inputs
-
-
-def _print(run: Run, task: TaskSpec, epoch: int, inputs: list[tuple[str, ...]], found: list[Predicted]) -> None:
-    from peftbench.report.layout import plain_table
+def _print(
+    run: Run,
+    task: TaskSpec,
+    epoch: int,
+    results: list[tuple[tuple[str, ...], TextPrediction | None]],
+    names: tuple[str, ...] | None,
+) -> None:
+    from peftbench import formatting
+    from peftbench.report.plain_table import plain_table
     from peftbench.report.tables import run_title
-    from peftbench.text import clean
+
+    def cells(row: TextPrediction | None) -> list[str]:
+        if row is None:
+            return [formatting.NOTHING] * (1 + (task.kind != "similarity"))
+        shown = row.shown if names is None else f"{row.shown} {clean(names[int(row.prediction)], 40)}"
+        return [shown, *([] if row.probability is None else [f"{row.probability:.3f}"])]
 
     sure = [] if task.kind == "similarity" else ["probability"]
     show(
@@ -148,30 +255,8 @@ def _print(run: Run, task: TaskSpec, epoch: int, inputs: list[tuple[str, ...]], 
         f"task {task.name}, epoch {epoch}",
         "",
         plain_table(
-            (*task.text, task.label, *sure),
-            [
-                (
-                    *(clean(text, 60) for text in one),
-                    row.shown,
-                    *([f"{row.probability:.3f}"] if row.probability is not None else []),
-                )
-                for one, row in zip(inputs, found, strict=True)
-            ],
+            (*(clean(name, 40) for name in task.text), clean(task.label, 40), *sure),
+            [(*(clean(text, 60) for text in texts), *cells(row)) for texts, row in results],
             left=len(task.text),
         ),
     )
-
-
-def _write_csv(path: Path, rows: list[dict[str, object]], found: list[Predicted]) -> None:
-    import csv
-
-    from peftbench.errors import MissingError
-
-    try:
-        with path.open("w", encoding="utf-8", newline="") as file:
-            columns = dict.fromkeys(column for row in rows for column in row)
-            writer = csv.DictWriter(file, [*columns, *(key for key in found[0].as_dict() if key not in columns)])
-            writer.writeheader()
-            writer.writerows({**row, **one.as_dict()} for row, one in zip(rows, found, strict=True))
-    except OSError as error:
-        raise MissingError(f"--out {path}: cannot be written: {error.strerror or error}") from error

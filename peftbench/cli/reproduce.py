@@ -1,4 +1,4 @@
-"""`peftbench reproduce`: the study's runs, as far as they are not there yet, and its report."""
+"""`peftbench reproduce`: run what is missing of the study, and write its report."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from peftbench.cli.output import Data, Database, calm_numpy, command, database, 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from peftbench.jobs.picking_up import Need, Standing
+    from peftbench.jobs.reconcile import Need, RunStatus
     from peftbench.spec import RunSpec
     from peftbench.spec.sweep import PlannedRun
     from peftbench.store.reader import Reader
@@ -27,22 +27,22 @@ def reproduce(
         str, typer.Option("--workload", "-w", metavar="NAME", help="A workload, or a .toml file.")
     ] = "quickstart",
     data: Data = None,
-    seeds: Annotated[str, typer.Option("--seeds", metavar="N", help="So many seeds from 0 on, or these: 0,4,7.")] = "2",
+    seeds: Annotated[str, typer.Option("--seeds", metavar="N", help="Number of seeds from 0, or a list: 0,4,7.")] = "2",
     html: Annotated[
-        Path | None, typer.Option("--html", metavar="FILE", help="The report; else study-WORKLOAD.html here.")
+        Path | None, typer.Option("--html", metavar="FILE", help="The report file. Default: study-WORKLOAD.html.")
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     db: Database = None,
 ) -> None:
-    """Run the study's sweep, as far as it is not done, and write its report, claim by claim.
+    """Run the unfinished runs of the study's sweep, and write the study's report, claim by claim.
 
-    Runs that have finished count, interrupted ones go on: it can be stopped (Ctrl-C) and begun again at any time.
+    Finished runs are reused and interrupted ones resumed: it can be stopped (Ctrl-C) and restarted at any time.
 
     Example: peftbench reproduce --workload paper --data DIR --seeds 3
     """
     from peftbench.errors import EXIT_FAILED, MissingError, UsageError
-    from peftbench.jobs.picking_up import pick_up, standings
     from peftbench.jobs.queue import fresh_label
+    from peftbench.jobs.reconcile import reconcile, run_statuses
     from peftbench.spec.sweep import parse_seeds, plan, read_sweep
     from peftbench.store.reader import Reader
 
@@ -50,21 +50,22 @@ def reproduce(
     planned = plan(read_sweep(SWEEP), workload=workload, data=data or (), seeds=parse_seeds(seeds))
     path = html if html is not None else Path(f"study-{planned.workload}.html")
     if not path.parent.is_dir():  # before hours of work
-        raise MissingError(f"--html {path}: there is no folder {path.parent}", "make it, or choose another")
+        raise MissingError(f"--html {path}: no such folder: {path.parent}", "create it, or choose another")
     folders = [word for folder in data or () for word in ("--data", folder)]
     again = command("reproduce", "--workload", workload, *folders, "--seeds", seeds, db=db)
     runs, left_out = _possible(planned.runs)
     with Reader(where) as reader:
-        found = standings([run.resolved for run in runs], reader.runs())
-        told = [*_told(found, planned.workload), *left_out, *_forecast(reader, found)]
-    show(*told)
-    if not yes and any(one.need != "nothing" for one in found):
+        stored = reader.of_specs([run.resolved.spec.hash() for run in runs])
+        statuses = run_statuses([run.resolved for run in runs], stored)
+        lines = [*_status_lines(statuses, planned.workload), *left_out, *_forecast(reader, statuses)]
+    show(*lines)
+    if not yes and any(status.need != "nothing" for status in statuses):
         if not sys.stdin.isatty():
-            raise UsageError("reproduce asks before it starts runs, and there is nobody to answer", "say --yes")
+            raise UsageError("reproduce asks before it starts runs, and standard input is not a terminal", "add --yes")
         if not typer.confirm("Start?"):
             raise typer.Exit(1)
-    ids = pick_up(where, found, fresh_label(SWEEP))
-    ended = _follow(where, found, ids, again)
+    ids = reconcile(where, statuses, fresh_label(SWEEP))
+    ended = _follow(where, statuses, ids, again)
     _report(where, planned.workload, path)
     if failed := [run for run in ended if run.state != "finished"]:
         names = ", ".join(f"{run.name} ({run.state}: {run.reason})" for run in failed)
@@ -73,7 +74,7 @@ def reproduce(
 
 
 def _possible(planned: Sequence[PlannedRun]) -> tuple[list[PlannedRun], list[str]]:
-    """Return the runs that can be made here, and a line for each row that cannot, with what it lacks."""
+    """Return the runs that are possible on this machine, and a line for each impossible row with what is missing."""
     from peftbench.errors import MissingError
     from peftbench.text import clean
 
@@ -87,41 +88,42 @@ def _possible(planned: Sequence[PlannedRun]) -> tuple[list[PlannedRun], list[str
                 Augmenter(settings)
             except MissingError as error:
                 lacking[run.label] = clean(error.message)
-    lines = [f"left out: {clean(label)}: {why}" for label, why in lacking.items()]
+    lines = [f"left out: {clean(label)}: {reason}" for label, reason in lacking.items()]
     return [run for run in planned if run.label not in lacking], lines
 
 
-def _told(found: Sequence[Standing], workload: str) -> list[str]:
+def _status_lines(statuses: Sequence[RunStatus], workload: str) -> list[str]:
     from collections import Counter
 
-    counted = Counter(one.need for one in found)
+    counted = Counter(status.need for status in statuses)
     words: dict[Need, str] = {
-        "nothing": "finished already",
-        "patience": "going on",
+        "nothing": "already finished",
+        "patience": "in progress",
         "resume": "to be resumed",
         "run": "to be run",
     }
-    parts = ", ".join(f"{counted[need]} {said}" for need, said in words.items() if counted[need])
-    return [f"the study on workload {workload}: {len(found)} runs: {parts}"]
+    parts = ", ".join(f"{counted[need]} {phrase}" for need, phrase in words.items() if counted[need])
+    return [f"the study on workload {workload}: {len(statuses)} runs: {parts}"]
 
 
-def _forecast(reader: Reader, found: Sequence[Standing]) -> list[str]:
-    """Say how long what is to be done will take, and how much energy, as far as stored runs tell."""
+def _forecast(reader: Reader, statuses: Sequence[RunStatus]) -> list[str]:
+    """Return lines with the predicted time and energy of the remaining runs, estimated from stored runs."""
+    from peftbench import formatting
+    from peftbench.analysis.cost import cost
     from peftbench.analysis.forecast import energy_wh
-    from peftbench.analysis.resources import cost
-    from peftbench.report import figures
     from peftbench.report.sweep import wanted
 
-    specs = [one.resolved.spec for one in found if one.need != "nothing"]
+    specs = [status.resolved.spec for status in statuses if status.need != "nothing"]
     if not specs:
         return []
-    finished = [run for run in reader.runs() if run.state == "finished" and run.workload == specs[0].workload]
-    energy = energy_wh(list(map(wanted, specs)), ((run, cost(reader.record(run)).run_wh) for run in finished))
-    told = "not known: no run of this workload has measured any"
+    runs = list(map(wanted, specs))
+    finished = [run for run in reader.judging([run.key for run in runs]) if run.workload == specs[0].workload]
+    energy = energy_wh(runs, ((run, cost(reader.record(run)).run_wh) for run in finished))
+    energy_text = "unknown: no run of this workload has measured it"
     if energy is not None:
-        some = f" for {energy[1]} of {len(specs)} runs" if energy[1] < len(specs) else ""
-        told = f"about {figures.watt_hours(energy[0])} Wh{some}"
-    return [f"time: {_time(reader, specs)}", f"GPU energy: {told}"]
+        partial = f" for {energy[1]} of {len(specs)} runs" if energy[1] < len(specs) else ""
+        energy_text = f"about {formatting.watt_hours(energy[0])} Wh{partial}"
+    return [f"time: {_time(reader, specs)}", f"GPU energy: {energy_text}"]
 
 
 def _time(reader: Reader, specs: Sequence[RunSpec]) -> str:
@@ -130,40 +132,42 @@ def _time(reader: Reader, specs: Sequence[RunSpec]) -> str:
     from peftbench.analysis.forecast import forecast, total
     from peftbench.report.sweep import total_in_words, wanted
 
-    return total_in_words(total(forecast(list(map(wanted, specs)), reader.runs(), platform.node())))
+    runs = list(map(wanted, specs))
+    judging = reader.judging([run.key for run in runs], platform.node())
+    return total_in_words(total(forecast(runs, judging, platform.node())))
 
 
-def _follow(where: Path, found: Sequence[Standing], ids: Sequence[str], again: str) -> list[Run]:
-    """Say of each run how it ended, as they end, and how long the rest will take; Ctrl-C leaves them going."""
+def _follow(where: Path, statuses: Sequence[RunStatus], ids: Sequence[str], again: str) -> list[Run]:
+    """Print the outcome of each run as it ends and the time left; Ctrl-C leaves the runs going."""
+    from peftbench import formatting
     from peftbench.errors import EXIT_INTERRUPTED
     from peftbench.jobs.follow import follow
-    from peftbench.report import figures
     from peftbench.store.reader import Reader
     from peftbench.text import clean
 
     ended: list[Run] = []
     try:
         with Reader(where) as reader:
-            for place, run_id in enumerate(ids, start=1):
+            for position, run_id in enumerate(ids, start=1):
                 for update in follow(where, run_id):
                     run = update.run
                 ended.append(run)
-                said = f"dev avg {figures.score(run.dev_avg)}" if run.state == "finished" else run.reason or ""
-                rest = [one.resolved.spec for one in found[place:] if one.need != "nothing"]
-                left = f"; the rest: {_time(reader, rest)}" if rest else ""
-                show(f"{place:>3}/{len(ids)} {clean(run.name)} {run.state}: {clean(said)}{left}")
+                outcome = f"dev avg {formatting.score(run.dev_avg)}" if run.state == "finished" else run.reason or ""
+                rest = [status.resolved.spec for status in statuses[position:] if status.need != "nothing"]
+                left = f"; remaining: {_time(reader, rest)}" if rest else ""
+                show(f"{position:>3}/{len(ids)} {clean(run.name)} {run.state}: {clean(outcome)}{left}")
     except KeyboardInterrupt:
-        print(f"the runs go on; {again} picks them up", file=sys.stderr)
+        print(f"the runs continue; to follow them again: {again}", file=sys.stderr)
         raise typer.Exit(EXIT_INTERRUPTED) from None
     return ended
 
 
 def _report(where: Path, workload: str, path: Path) -> None:
-    """Write the report and say what became of each claim."""
+    """Write the report and print the verdict on each claim."""
     from peftbench.cli.report import write_study
-    from peftbench.report import study as report
+    from peftbench.study import report
 
     calm_numpy()
-    found = write_study(where, workload, path)
+    reproduction = write_study(where, workload, path)
     show("")
-    print_page(report.claims_page(found), None, plain=False)
+    print_page(report.claims_page(reproduction), None, plain=False)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def run(
     preset: Annotated[
         list[str],
-        typer.Option("--preset", "-p", metavar="NAME", help="A preset, or a .toml file. Several run in turn."),
+        typer.Option("--preset", "-p", metavar="NAME", help="A preset, or a .toml file. Repeat it to run several."),
     ],
     workload: Annotated[
         str, typer.Option("--workload", "-w", metavar="NAME", help="A workload, or a .toml file.")
@@ -34,71 +34,79 @@ def run(
         typer.Option("--set", metavar="KEY=VALUE", help="Change one value of the spec, such as train.epochs=2."),
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", metavar="N", help="The run's seed.")] = None,
-    name: Annotated[str | None, typer.Option("--name", help="The run's name; else the preset's with a number.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="The run's name. Default: preset and a number.")] = None,
     lock_clocks: Annotated[
         int | None,
-        typer.Option("--lock-clocks", metavar="MHZ", min=1, help="Lock the card's clocks for the run (needs root)."),
+        typer.Option("--lock-clocks", metavar="MHZ", min=1, help="Lock the GPU clocks during the run (needs root)."),
     ] = None,
     idle: Annotated[
         float | None,
-        typer.Option("--idle", metavar="S", min=0, max=3600, help="Measure idle power so long; 30 to publish it."),
+        typer.Option(
+            "--idle", metavar="S", min=0, max=3600, help="Measure idle power for S seconds; use 30 to publish it."
+        ),
     ] = None,
     sample_ms: Annotated[
         int | None,
         typer.Option(
-            "--sample-ms", metavar="N", min=10, max=60000, help="Milliseconds between samples; 100, on the CPU 500."
+            "--sample-ms", metavar="N", min=10, max=60000, help="Sampling interval in ms. Default: 100, on the CPU 500."
         ),
     ] = None,
     meter_gpu: Annotated[
         str | None,
-        typer.Option("--meter-gpu", metavar="CARD", help="Read this card (index or UUID), not the one computed on."),
+        typer.Option("--meter-gpu", metavar="CARD", help="Meter this GPU (index or UUID), not the one computed on."),
     ] = None,
     device: Annotated[
         str | None,
-        typer.Option("--device", metavar="CARD", help="Run on this card (index or UUID) only, or on the cpu."),
+        typer.Option("--device", metavar="CARD", help="Run only on this GPU (index or UUID), or on the cpu."),
     ] = None,
     seeds: Annotated[
         int | None,
-        typer.Option("--seeds", metavar="N", min=1, max=1000, help="A group of N runs, seeds from --seed (or 0) on."),
+        typer.Option(
+            "--seeds", metavar="N", min=1, max=1000, help="Run a group of N seeds, starting at --seed (or 0)."
+        ),
     ] = None,
-    detach: Annotated[
-        bool, typer.Option("--detach", "-d", help="Queue it, print its id and return; it runs in the background.")
-    ] = False,
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Queue the run, print its id and return.")] = False,
     headless: Annotated[
         bool, typer.Option("--headless", help="No dashboard: follow the run here, line by line in a pipe.")
     ] = False,
     checkpoint_minutes: Annotated[
         float,
-        typer.Option("--checkpoint-minutes", metavar="N", min=0.001, help="Checkpoints within an epoch, so often."),
+        typer.Option(
+            "--checkpoint-minutes", metavar="N", min=0.001, help="Minutes between checkpoints within an epoch."
+        ),
     ] = 5.0,
     resumes: Annotated[
         int,
-        typer.Option("--resumes", metavar="N", min=0, max=100, help="Resume it by itself so often if it is killed."),
+        typer.Option(
+            "--resumes", metavar="N", min=0, max=100, help="Resume automatically up to N times if it is killed."
+        ),
     ] = 2,
     as_json: Json = False,
     db: Database = None,
 ) -> None:
-    """Train and evaluate a variant, follow it here, and keep the run. Whatever is queued before it goes first.
+    """Train and evaluate a variant, follow it here, and store the run. Runs that are already queued go first.
 
     Example: peftbench run --preset dora-r12 --workload paper --data DIR --set train.epochs=2 --seed 3 --headless
     """
     from peftbench.errors import UsageError
+    from peftbench.jobs.devices import device_named
     from peftbench.jobs.launch import Launched
-    from peftbench.jobs.places import device_named
     from peftbench.jobs.queue import enqueue, fresh_label
     from peftbench.meters.nvml_library import check_card
-    from peftbench.report import jsonable
+    from peftbench.report.formats import json
     from peftbench.spec import resolve
     from peftbench.store.reader import Reader
     from peftbench.store.rows import MeterSettings, RunSettings
 
     if name is not None and len(preset) * (seeds or 1) > 1:
-        raise UsageError("--name names one run, and several would be started")
+        raise UsageError(
+            "--name applies to one run, but several would be started", "leave --name away, or start one run"
+        )
     numbers: list[int | None] = [seed] if seeds is None else [(seed or 0) + number for number in range(seeds)]
     resolved = [
-        resolve(one, workload, data=data or (), overrides=overrides or (), seed=number)
+        resolve(preset_name, workload, data=data or (), overrides=overrides or (), seed=number)
         for number in numbers
-        for one in preset
+        for preset_name in preset
     ]
     where = database(db)
     follow_with = follower(as_json)
@@ -118,8 +126,8 @@ def run(
     runs = _follow_all([Launched(run_id, where) for run_id in ids], follow_with, db)
     with Reader(where) as reader:
         if as_json:
-            found = [jsonable.run_full(reader.record(run)) for run in runs]
-            print_json(found if len(found) > 1 else found[0])
+            records = [json.run_full(reader.record(run)) for run in runs]
+            print_json(records if len(records) > 1 else records[0])
         elif len(runs) > 1:
             _show_comparison(reader, runs)
             show("", f"again: {command('compare', *(run.name for run in runs), db=db)}")
@@ -137,7 +145,7 @@ def _say_queued(ids: list[str], as_json: bool, db: Path | None) -> None:
 
 
 def follower(as_json: bool) -> Follower:
-    """Return what shows a run while it goes on: bars on a terminal, lines elsewhere, nothing where JSON follows."""
+    """Return the progress output for a run: bars on a terminal, lines elsewhere, nothing for JSON."""
     from peftbench.cli.output import console
     from peftbench.cli.progress import BarFollower, Follower, LineFollower
 
@@ -149,11 +157,10 @@ def follower(as_json: bool) -> Follower:
 
 
 def _follow_all(launched: list[Launched], follower: Follower, db: Path | None) -> list[Run]:
-    """Follow runs to their ends, one after another, and return them. Ctrl-C stops this one and those after it.
+    """Follow runs until they end, one after another, and return them. Ctrl-C stops this run and all later ones.
 
     Raises:
-        PeftbenchError: one failed or was stopped; with the exit code that the run has in the store. The others were
-            followed first.
+        PeftbenchError: a run failed or was stopped; with its exit code in the database. Raised after all were followed.
     """
     from peftbench.jobs.control import stop
     from peftbench.store.reader import Reader
@@ -161,7 +168,7 @@ def _follow_all(launched: list[Launched], follower: Follower, db: Path | None) -
     ended: list[Run] = []
     for number, each in enumerate(launched):
         ended.append(follow_one(each, follower))
-        if each.stops_asked:  # also where this one was quicker
+        if each.stops_asked:  # even if this run finished first
             with Reader(each.database) as reader:
                 for later in launched[number + 1 :]:
                     stop(later.database, reader.run(later.run_id))
@@ -173,7 +180,7 @@ def _follow_all(launched: list[Launched], follower: Follower, db: Path | None) -
 
 
 def follow_one(launched: Launched, follower: Follower) -> Run:
-    """Follow a run to its end, stopping it on Ctrl-C."""
+    """Follow a run until it ends, stopping it on Ctrl-C."""
     from peftbench.cli.progress import stop_on_ctrl_c
 
     with stop_on_ctrl_c(launched):
@@ -181,13 +188,13 @@ def follow_one(launched: Launched, follower: Follower) -> Run:
 
 
 def unfinished(run: Run, db: Path | None) -> PeftbenchError:
-    """Return the error that says how a run ended, with its exit code in the store."""
+    """Return an error describing how a run ended, with the run's exit code in the database."""
     from peftbench.errors import EXIT_FAILED, PeftbenchError
 
     if run.state == "stopped":
-        hint = f"go on with it: {command('resume', run.name, db=db)}"
+        hint = f"resume it: {command('resume', run.name, db=db)}"
     elif run.epochs_done:
-        hint = f"its {run.epochs_done} finished epochs are kept: {command('show', run.name, db=db)}"
+        hint = f"its {run.epochs_done} finished epochs are stored: {command('show', run.name, db=db)}"
     else:
         hint = f"its log: {command('log', run.name, db=db)}"
     error = PeftbenchError(f"run {run.name} ({run.id}) {run.state}: {run.reason}", hint)
@@ -198,7 +205,7 @@ def unfinished(run: Run, db: Path | None) -> PeftbenchError:
 def _show_comparison(reader: Reader, runs: list[Run]) -> None:
     from peftbench.analysis.comparison import compare
     from peftbench.analysis.groups import grouped
-    from peftbench.report.compared import shown
+    from peftbench.report.comparison import shown
 
     groups = grouped([reader.record(run, predictions=True) for run in runs])
     if len(groups) > 1:

@@ -2,80 +2,187 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from peftbench.cli.output import Database, Json, database, print_json, show
+from peftbench.cli.naming import RunNames
+from peftbench.cli.output import Database, Json, database, print_json, print_json_array, show
+from peftbench.text import clean
 
 if TYPE_CHECKING:
-    from peftbench.store.rows import RunRecord
+    from pathlib import Path
+
+    from peftbench.store.listing import Listed
+    from peftbench.store.rows import RunFilter, RunRecord
+
+FIRST_PAGE = 50
+# "lost" and "stalled" are derived when shown; the stored state may still be one of these.
+_STORED_AS = {"lost": ("starting", "running", "stalled", "stopping"), "stalled": ("running",)}
 
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="An id, a name, a unique prefix, or latest.")]
 
 
-def list_runs(as_json: Json = False, db: Database = None) -> None:
-    """List the runs, the newest first."""
-    from peftbench.report import jsonable, tables
+def list_runs(
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            "--limit", "-n", metavar="N", min=1, help=f"At most N runs. Default: {FIRST_PAGE}, with --json all."
+        ),
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", "-a", help="All runs.")] = False,
+    since: Annotated[
+        str | None,
+        typer.Option("--since", metavar="WHEN", help="Queued since: 2026-11-01, 2026-11-01T09:30, 36h, 7d."),
+    ] = None,
+    state: Annotated[
+        list[str] | None, typer.Option("--state", "-s", metavar="STATE", help="In this state; repeat it for several.")
+    ] = None,
+    preset: Annotated[str | None, typer.Option("--preset", "-p", metavar="NAME", help="Of this preset.")] = None,
+    sweep: Annotated[str | None, typer.Option("--sweep", metavar="LABEL", help="Of this sweep or group.")] = None,
+    before: Annotated[
+        str | None, typer.Option("--before", metavar="RUN", help="Older than this run (the next page).")
+    ] = None,
+    spec: Annotated[bool, typer.Option("--spec", help="With --json: include each run's full spec.")] = False,
+    as_json: Json = False,
+    db: Database = None,
+) -> None:
+    """List the runs, newest first.
+
+    Example: peftbench runs --state finished
+    """
+    from itertools import islice
+
     from peftbench.store.reader import Reader
 
-    where = database(db)
+    where, only = database(db), _filter(state, preset, sweep, since)
+    most = None if every else limit or (None if as_json else FIRST_PAGE)
     with Reader(where) as reader:
-        found = reader.runs()
-    if as_json:
-        print_json([jsonable.run_summary(run) for run in found])
-    elif found:
-        show(tables.run_list(found))
-    else:
-        show(
-            f"No runs yet in {where}.",
-            "",
-            "Start one (about a minute, no download):  peftbench run --preset lora-r12 --headless",
-            "See what there is to run:                 peftbench presets",
-        )
+        edge = None if before is None else reader.find_listed(before)
+        listed = (run for run in reader.listed(only, edge) if _is_in(run, state))
+        if as_json:
+            from peftbench.report.formats import json as jsonable
+
+            rows = jsonable.Counted(listed if most is None else islice(listed, most))
+            print_json_array(jsonable.listed_summary(run, spec) for run in rows)
+            last, more = rows.last, most is not None and next(listed, None) is not None
+        else:
+            page = list(islice(listed, most))
+            last, more = page[-1] if page else None, next(listed, None) is not None
+            if page:
+                from peftbench.report import tables
+
+                show(tables.run_list(page), *unreadable_lines(page))
+            else:
+                show(*_no_runs_lines(where, reader.count()))
+    if more and last is not None:
+        print(f"more: peftbench runs --before {clean(last.id)}, or --all", file=sys.stderr)
+
+
+def _filter(state: Sequence[str] | None, preset: str | None, sweep: str | None, since: str | None) -> RunFilter:
+    """Return the filter for the database query.
+
+    Raises:
+        UsageError: unknown state, or `since` is not a time.
+    """
+    from datetime import UTC, datetime
+    from typing import get_args
+
+    from peftbench.cli.moments import moment_of
+    from peftbench.errors import UsageError, did_you_mean
+    from peftbench.store.rows import RunFilter, State
+
+    known = get_args(State)
+    for name in state or ():
+        if name not in known:
+            raise UsageError(
+                f"--state {clean(name, 60)}: no such state{did_you_mean(name, known)}", f"states: {', '.join(known)}"
+            )
+    stored = dict.fromkeys(each for name in state or () for each in (name, *_STORED_AS.get(name, ())))
+    moment = None if since is None else moment_of("--since", since, datetime.now(UTC))
+    return RunFilter(tuple(stored), preset, None, sweep, moment)
+
+
+def _is_in(run: Listed, states: Sequence[str] | None) -> bool:
+    """Return whether a run is shown in one of the states; True without states and for unreadable rows."""
+    from peftbench.jobs.liveness import state_shown
+    from peftbench.store.rows import Run
+
+    return not states or not isinstance(run, Run) or state_shown(run) in states
+
+
+def _no_runs_lines(where: Path, count: int) -> Iterator[str]:
+    if count:
+        yield f"None of the {count:,} runs in {clean(where)} matches."
+        return
+    yield from (
+        f"No runs yet in {clean(where)}.",
+        "",
+        "Start one (about a minute, no download):  peftbench run --preset lora-r12 --headless",
+        "List what can be run:                     peftbench presets",
+    )
+
+
+def unreadable_lines(runs: Sequence[Listed]) -> Iterator[str]:
+    """Yield a line for each run whose row cannot be read."""
+    from peftbench.store.rows import UnreadableRun
+
+    for run in runs:
+        if isinstance(run, UnreadableRun):
+            yield f"unreadable: {clean(run.name)} ({clean(run.id)}): {clean(run.reason)}"
 
 
 def show_run(
     run: RunName = "latest",
-    spec: Annotated[bool, typer.Option("--spec", help="Every value of the spec and where it came from.")] = False,
-    phases: Annotated[bool, typer.Option("--phases", help="Every phase: time, memory, watts, joules.")] = False,
-    memory: Annotated[bool, typer.Option("--memory", help="A step's memory: predicted, measured.")] = False,
+    spec: Annotated[bool, typer.Option("--spec", help="Every value of the spec and its origin.")] = False,
+    phases: Annotated[bool, typer.Option("--phases", help="Every phase: time, memory, power, energy.")] = False,
+    memory: Annotated[
+        bool, typer.Option("--memory", help="Memory of a training step, predicted and measured.")
+    ] = False,
     reach: Annotated[
         list[str] | None,
-        typer.Option("--reach", metavar="[TASK=]SCORE", help="Energy and time until dev first had this score."),
+        typer.Option("--reach", metavar="[TASK=]SCORE", help="Energy and time until dev first reached this score."),
     ] = None,
     as_json: Json = False,
     db: Database = None,
 ) -> None:
-    """Show one run: scores of every epoch, cost, conditions."""
-    import json
+    """Show one run: scores of every epoch, cost, conditions.
+
+    Example: peftbench show latest
+    """
 
     from peftbench.errors import UsageError
     from peftbench.paths import run_folder
-    from peftbench.report import jsonable, resources, tables
-    from peftbench.report.anatomy import memory_page
-    from peftbench.spec import flatten
+    from peftbench.report import resources, tables
     from peftbench.store.reader import Reader
 
     where = database(db)
     with Reader(where) as reader:
         record = reader.record(reader.find(run))
-    targets = [_target(record, one) for one in reach or ()]
+    targets = [_target(record, argument) for argument in reach or ()]
     views = {"--spec": spec, "--phases": phases, "--memory": memory, "--reach": bool(targets)}
     if sum(views.values()) > 1 and not as_json:
-        asked = ", ".join(name for name, wanted in views.items() if wanted)
-        raise UsageError(f"show prints one of these at a time: {asked}", "ask for one, or for all of it with --json")
+        asked = ", ".join(name for name, given in views.items() if given)
+        raise UsageError(f"show prints one of these at a time: {asked}", "choose one, or print everything with --json")
     if as_json:
+        from peftbench.report.formats import json as jsonable
+
         print_json(jsonable.run_full(record, targets))
         return
     if spec:
-        values = dict(flatten(json.loads(record.run.spec_json)))
+        from peftbench.spec import flatten
+
+        values = dict(flatten(record.run.spec))
         show(tables.run_title(record.run), "", tables.spec_table(values.items(), record.run.origins))
         return
     if phases:
         show(tables.run_title(record.run), "", resources.phases(record))
         return
     if memory:
+        from peftbench.report.memory import memory_page
+
         show(tables.run_title(record.run), "", memory_page(record.run))
         return
     if targets:
@@ -85,7 +192,7 @@ def show_run(
 
 
 def _target(record: RunRecord, text: str) -> tuple[float, str | None]:
-    """Return the score and the task, or None for Dev Avg, of a `--reach`."""
+    """Return the score and the task (None for Dev Avg) of a `--reach` argument."""
     from peftbench.errors import UsageError, did_you_mean
     from peftbench.text import clean
 
@@ -94,7 +201,7 @@ def _target(record: RunRecord, text: str) -> tuple[float, str | None]:
         raise UsageError(
             f"--reach {clean(text)}: run {clean(record.run.name)} has no task '{clean(task)}'"
             f"{did_you_mean(task, record.tasks)}",
-            f"tasks: {', '.join(map(clean, record.tasks))}; without a task it is Dev Avg",
+            f"tasks: {', '.join(map(clean, record.tasks))}; without a task, Dev Avg is meant",
         )
     try:
         score = float(number)
@@ -103,26 +210,28 @@ def _target(record: RunRecord, text: str) -> tuple[float, str | None]:
             f"--reach {clean(text)}: '{clean(number)}' is not a number", "such as --reach sst=0.45"
         ) from error
     if not -1 <= score <= 1:
-        raise UsageError(f"--reach {clean(text)}: no score is above 1 or below -1", "such as --reach sst=0.45")
+        raise UsageError(f"--reach {clean(text)}: scores lie between -1 and 1", "such as --reach sst=0.45")
     return score, task if equals else None
 
 
 def delete(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Ids, names or unique prefixes.")],
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    runs: RunNames,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     db: Database = None,
 ) -> None:
-    """Delete runs: their rows, logs and trained weights."""
+    """Delete runs: their rows, logs and trained weights.
+
+    Example: peftbench delete lora-r12-1
+    """
+    from peftbench.cli.naming import named_for_deletion, titles
     from peftbench.jobs.removal import remove
-    from peftbench.report import tables
     from peftbench.store.reader import Reader
 
     where = database(db)
     with Reader(where) as reader:
-        found = {run.id: run for run in (reader.find(reference) for reference in runs)}
-    for run in found.values():
-        show(tables.run_title(run))
-    if not yes and not typer.confirm(f"Delete {'this run' if len(found) == 1 else f'these {len(found)} runs'}?"):
+        chosen = named_for_deletion(reader, runs)
+    show(*titles(chosen))
+    if not yes and not typer.confirm(f"Delete {'this run' if len(chosen) == 1 else f'these {len(chosen)} runs'}?"):
         raise typer.Exit(1)
-    remove(where, list(found.values()))
-    show(f"deleted {len(found)}")
+    left = remove(where, chosen)
+    show(f"deleted {len(chosen)}", *map(clean, left))

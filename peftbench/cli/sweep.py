@@ -1,4 +1,4 @@
-"""`peftbench sweep`: many runs at once, queued in an order that is fair, or only planned."""
+"""`peftbench sweep`: queue all runs of a sweep in a fair order, or only plan them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from peftbench.cli.output import Data, Database, Json, command, database, print_
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from peftbench.analysis.forecast import Predicted
+    from peftbench.analysis.forecast import RunForecast
     from peftbench.spec.sweep import SweepPlan
 
 
@@ -19,7 +19,7 @@ def sweep(
     name: Annotated[str, typer.Argument(metavar="SWEEP", help="A sweep, or a .toml file.")],
     workload: Annotated[
         str | None,
-        typer.Option("--workload", "-w", metavar="NAME", help="A workload; else the sweep's own, else quickstart."),
+        typer.Option("--workload", "-w", metavar="NAME", help="A workload. Default: the sweep's, else quickstart."),
     ] = None,
     data: Data = None,
     overrides: Annotated[
@@ -28,19 +28,19 @@ def sweep(
     ] = None,
     seeds: Annotated[
         str | None,
-        typer.Option("--seeds", metavar="N", help="So many seeds from 0 on, or these: 0,4,7. Else the sweep's own."),
+        typer.Option("--seeds", metavar="N", help="Number of seeds from 0, or a list: 0,4,7. Default: the sweep's."),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Queue nothing: print the runs, their order and the time they will take.")
+        bool, typer.Option("--dry-run", help="Queue nothing: print the runs, their order and predicted time.")
     ] = False,
     slots: Annotated[
         int | None,
-        typer.Option("--slots", metavar="N", min=1, max=64, help="So many runs at once on this machine, from now on."),
+        typer.Option("--slots", metavar="N", min=1, max=64, help="Set the maximum of concurrent runs on this machine."),
     ] = None,
     as_json: Json = False,
     db: Database = None,
 ) -> None:
-    """Queue all runs of a sweep: every preset with every value of its grid and every seed.
+    """Queue all runs of a sweep: every preset with every grid value and every seed.
 
     Example: peftbench sweep study --seeds 3 --dry-run
     """
@@ -60,7 +60,7 @@ def sweep(
         _queue(planned, where, slots, as_json, db)
 
 
-def _predict(planned: SweepPlan, where: Path) -> list[Predicted]:
+def _predict(planned: SweepPlan, where: Path) -> list[RunForecast]:
     import platform
 
     from peftbench.analysis.forecast import forecast
@@ -68,10 +68,11 @@ def _predict(planned: SweepPlan, where: Path) -> list[Predicted]:
     from peftbench.store.reader import Reader
 
     with Reader(where) as reader:
-        return forecast([wanted(run.resolved.spec) for run in planned.runs], reader.runs(), platform.node())
+        runs = [wanted(run.resolved.spec) for run in planned.runs]
+        return forecast(runs, reader.judging([run.key for run in runs], platform.node()), platform.node())
 
 
-def _print_plan(planned: SweepPlan, predicted: list[Predicted], as_json: bool) -> None:
+def _print_plan(planned: SweepPlan, predicted: list[RunForecast], as_json: bool) -> None:
     from peftbench.report.sweep import plan_json, plan_page
 
     if as_json:
@@ -86,7 +87,7 @@ def _queue(planned: SweepPlan, where: Path, slots: int | None, as_json: bool, db
     from peftbench.report.sweep import notes, total_in_words
 
     label = fresh_label(planned.sweep.name)
-    time = total_in_words(total(_predict(planned, where)))  # before these runs are in the store themselves
+    time = total_in_words(total(_predict(planned, where)))  # before these runs are in the database
     ids = enqueue(where, [run.resolved for run in planned.runs], sweep=label, slots=slots)
     if as_json:
         print_json({"sweep": label, "ids": ids})

@@ -1,4 +1,4 @@
-"""`peftbench watch`: follow a run that is going on, without having any hold on it."""
+"""`peftbench watch`: follow an active run without affecting it."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ _POLL_S = 0.25
 def watch(
     run: Annotated[
         str | None,
-        typer.Argument(metavar="RUN", help="An id, a name, a unique prefix, or latest; else the newest going on."),
+        typer.Argument(metavar="RUN", help="An id, name, unique prefix or latest. Default: the newest active run."),
     ] = None,
-    plain: Annotated[bool, typer.Option("--plain", help="A line an epoch: no picture, no escape sequences.")] = False,
+    plain: Annotated[bool, typer.Option("--plain", help="One line per epoch: no charts, no escape sequences.")] = False,
     ascii_only: Annotated[bool, typer.Option("--ascii", help="Draw with ASCII characters only.")] = False,
     interval: Annotated[
-        float, typer.Option("--interval", metavar="S", min=0.05, max=60, help="Seconds between two pictures.")
+        float, typer.Option("--interval", metavar="S", min=0.05, max=60, help="Seconds between redraws.")
     ] = _POLL_S,
     db: Database = None,
 ) -> None:
-    """Watch a run until it has ended; the exit code is the run's. Ctrl-C leaves the run alone.
+    """Watch a run until it has ended; the exit code is the run's. Ctrl-C does not stop the run.
 
     Example: peftbench watch lora-r12-1
     """
@@ -43,7 +43,7 @@ def watch(
     from peftbench.jobs.follow import follow
 
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a name that the terminal's encoding lacks is no reason to stop
+        sys.stdout.reconfigure(errors="replace")  # characters that the terminal cannot encode must not abort
     where = database(db)
     watched = _chosen(where, run)
     try:
@@ -51,7 +51,7 @@ def watch(
             ended = _follower(where, plain, ascii_only, interval).follow(follow(where, watched.id, _POLL_S))
     except KeyboardInterrupt:
         again, stop = (command(word, watched.name, db=db) for word in ("watch", "stop"))
-        print(f"the run goes on: {again}; stop it: {stop}", file=sys.stderr)
+        print(f"the run continues; watch it again: {again}; stop it: {stop}", file=sys.stderr)
         raise typer.Exit(EXIT_INTERRUPTED) from None
     if ended.state != "finished":
         raise unfinished(ended, db)
@@ -61,8 +61,8 @@ def _chosen(where: Path, reference: str | None) -> Run:
     """Return the run to watch.
 
     Raises:
-        MissingError: there is none, or none is going on or waits and none was named.
-        UsageError: the name fits several.
+        MissingError: no such run; or none was named and no run is active or queued.
+        UsageError: the name is ambiguous.
     """
     from peftbench.errors import MissingError
     from peftbench.store.reader import Reader
@@ -73,8 +73,8 @@ def _chosen(where: Path, reference: str | None) -> Run:
         active = reader.active()
     if not active:
         raise MissingError(
-            f"no run is going on in {where}",
-            "name one that has ended (peftbench runs lists them), or start one: peftbench run --preset lora-r12",
+            f"no active run in {where}",
+            "name a finished run (peftbench runs lists them), or start one: peftbench run --preset lora-r12",
         )
     return next((run for run in active if run.state == "running"), active[0])
 
@@ -93,7 +93,7 @@ def _follower(where: Path, plain: bool, ascii_only: bool, interval_s: float) -> 
 
 @contextmanager
 def _leaving_on_signals() -> Iterator[None]:
-    """Leave in order on SIGTERM and SIGHUP too, so that the terminal gets its cursor back."""
+    """Exit cleanly on SIGTERM and SIGHUP too, so that the terminal's cursor is restored."""
 
     def leave(number: int, frame: object) -> None:
         raise SystemExit(128 + number)

@@ -1,7 +1,7 @@
-"""Batches: which rows go together, and the tensors that they become.
+"""Batching: which rows form a batch, and the tensors built from them.
 
-A padded batch is what transformers takes; a packed one, its texts end to end and sorted by length, is what the
-native path takes. Both hold the same rows, and their results come in the same order.
+Padded batches are the input of the transformers runtime; packed batches, with the texts concatenated and sorted by
+length, are the input of the native runtime. Both hold the same rows, and results come in the same order.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from torch import Tensor
 from peftbench.data.encode import EncodedSplit, Ragged
 from peftbench.kernels.attention import Layout, round_up
 
-WINDOW_BATCHES = 50  # bucketed batching sorts by length within windows of so many batches
+WINDOW_BATCHES = 50  # bucketed batching sorts by length within windows of this many batches
 
 
 @dataclass(frozen=True, slots=True)
 class TextBatch:
-    """Padded inputs of the encoder: three `[batch, length]` tensors. `mask` is 1 on real tokens."""
+    """Padded encoder inputs: three `[batch, length]` tensors. `mask` is 1 on real tokens."""
 
     ids: Tensor
     mask: Tensor
@@ -30,30 +30,30 @@ class TextBatch:
 
 @dataclass(frozen=True, slots=True)
 class PackedText:
-    """Texts end to end, the longest first: `ids`, `types` and `positions` are `[layout.rows]`, the last few nothing.
+    """Concatenated texts, longest first: `ids`, `types` and `positions` are `[layout.rows]`, with padding at the end.
 
-    `first_tokens` `[texts]` are the rows of the texts' first tokens; `places` `[texts]` says where in this order
-    each text of the batch went.
+    `first_tokens` `[texts]` are the rows of the texts' first tokens; `inverse_order` `[texts]` is the packed position
+    of each text of the batch.
     """
 
     ids: Tensor
     types: Tensor
     positions: Tensor
     first_tokens: Tensor
-    places: Tensor
+    inverse_order: Tensor
     layout: Layout
 
     def restore_order(self, x: Tensor) -> Tensor:
-        """Return `[texts, ...]` in the batch's order, from the packed one."""
-        return x[self.places]
+        """Reorder `[texts, ...]` from packed order to batch order."""
+        return x[self.inverse_order]
 
 
 @dataclass(frozen=True, slots=True)
 class PrefixText:
-    """Texts of which a part of the encoder is computed already.
+    """Texts with precomputed activations of the frozen lower layers.
 
-    `states` is the input of the first trained layer, `[tokens, hidden]` in the order of `packed`; or, with nothing
-    trained in the encoder, each text's vector, `[texts, hidden]` in the batch's order, and `packed` None.
+    `states` is the input of the first trained layer, `[tokens, hidden]` in the order of `packed`; with a fully frozen
+    encoder it is each text's embedding, `[texts, hidden]` in batch order, and `packed` is None.
     """
 
     states: Tensor
@@ -62,7 +62,7 @@ class PrefixText:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One batch of one task: the texts (two where encoded separately), labels, and its non-padding tokens."""
+    """One batch of one task: the texts (two if encoded separately), labels and the number of non-padding tokens."""
 
     texts: tuple[TextBatch | PackedText | PrefixText, ...]
     labels: Tensor
@@ -71,7 +71,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Batcher:
-    """Makes batches in the form that a model takes, on its device."""
+    """Builds batches in the form that a model expects, on its device."""
 
     packed: bool
     pad_id: int
@@ -89,12 +89,12 @@ class Batcher:
     def batch(
         self, texts: tuple[TextBatch | PackedText | PrefixText, ...], split: EncodedSplit, rows: np.ndarray
     ) -> Batch:
-        """Put the rows' labels to their texts."""
+        """Combine texts with the labels of their rows."""
         labels = torch.from_numpy(split.labels[rows].astype(np.float32)).to(self.device)
         return Batch(texts, labels, int(split.lengths[rows].sum()))
 
 
-MakeBatch = Callable[[EncodedSplit, np.ndarray], Batch]  # a Batcher, or one that knows more of its split
+MakeBatch = Callable[[EncodedSplit, np.ndarray], Batch]  # a Batcher, or a wrapper with cached states of its split
 
 
 def random_batches(count: int, size: int, generator: torch.Generator) -> Iterator[np.ndarray]:
@@ -105,9 +105,9 @@ def random_batches(count: int, size: int, generator: torch.Generator) -> Iterato
 
 
 def bucketed_batches(lengths: np.ndarray, size: int, generator: torch.Generator) -> Iterator[np.ndarray]:
-    """Yield batches of rows of similar length: a random order, sorted within windows, the batches shuffled.
+    """Yield batches of rows of similar length: rows shuffled, sorted by length within windows, then batches shuffled.
 
-    Every row once an epoch; the one smaller batch is among the others. The generator determines all of it.
+    Every row occurs once per epoch; the smaller remainder batch may come anywhere. Deterministic given the generator.
     """
     order = torch.randperm(len(lengths), generator=generator).numpy()
     batches: list[np.ndarray] = []
@@ -120,14 +120,14 @@ def bucketed_batches(lengths: np.ndarray, size: int, generator: torch.Generator)
 
 
 def sorted_batches(lengths: np.ndarray, size: int) -> Iterator[np.ndarray]:
-    """Yield batches of rows of similar length, the longest first: the least padding for evaluation."""
+    """Yield batches of rows of similar length, longest first, to minimise padding in evaluation."""
     order = np.argsort(-lengths, kind="stable")
     for start in range(0, len(order), size):
         yield order[start : start + size]
 
 
 def pad(part: Ragged, rows: np.ndarray, pad_id: int, device: torch.device) -> TextBatch:
-    """Return the rows side by side, each padded to the longest of them."""
+    """Return the rows as one batch, padded to the longest."""
     lengths = part.lengths[rows]
     shape = (len(rows), int(lengths.max()))
     ids = np.full(shape, pad_id, dtype=np.int64)
@@ -141,28 +141,28 @@ def pad(part: Ragged, rows: np.ndarray, pad_id: int, device: torch.device) -> Te
 
 
 def pack(part: Ragged, rows: np.ndarray, device: torch.device, segment: np.ndarray | None = None) -> PackedText:
-    """Return the rows end to end, the longest first; with `segment`, a number for each row, by it before all else."""
+    """Concatenate the rows, longest first; with `segment`, one number per row, sorted by segment before length."""
     order = longest_first(part, rows)
     if segment is not None:
         order = order[np.argsort(segment[order], kind="stable")]
     layout, offsets = layout_of(part.lengths[rows][order], device)
-    tokens = part.places(rows[order])
+    tokens = part.indices(rows[order])
     positions = np.arange(len(tokens)) - np.repeat(offsets[:-1], np.diff(offsets))
-    places = np.empty(len(rows), dtype=np.int64)
-    places[order] = np.arange(len(rows))
-    nothing = np.zeros(layout.rows - len(tokens), dtype=np.int64)
+    inverse_order = np.empty(len(rows), dtype=np.int64)
+    inverse_order[order] = np.arange(len(rows))
+    padding = np.zeros(layout.rows - len(tokens), dtype=np.int64)
 
     def tensor(array: np.ndarray) -> Tensor:
         return torch.from_numpy(array.astype(np.int64)).to(device)
 
-    of_tokens = (tensor(np.concatenate([x, nothing])) for x in (part.ids[tokens], part.types[tokens], positions))
+    of_tokens = (tensor(np.concatenate([x, padding])) for x in (part.ids[tokens], part.types[tokens], positions))
     ids, types, positions = of_tokens
-    return PackedText(ids, types, positions, tensor(offsets[:-1]), tensor(places), layout)
+    return PackedText(ids, types, positions, tensor(offsets[:-1]), tensor(inverse_order), layout)
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
-    """Texts of one task within a packed batch of several: their number, and their tokens."""
+class TextSegment:
+    """The texts of one task within a packed multi-task batch: number of texts and of tokens."""
 
     task: str
     texts: int
@@ -171,37 +171,37 @@ class Segment:
 
 def pack_mixed(
     groups: Sequence[tuple[str, Ragged, np.ndarray]], device: torch.device
-) -> tuple[PackedText, tuple[Segment, ...]]:
-    """Return texts of several tasks end to end, task after task, and where each task's are.
+) -> tuple[PackedText, tuple[TextSegment, ...]]:
+    """Pack texts of several tasks, task after task, and return the segment of each task.
 
     Args:
-        groups: a task's name, its texts, and which of them, each.
-        device: where the tensors go.
+        groups: per task its name, its texts and the rows to take.
+        device: of the tensors.
     """
     chosen = [part.take(rows) for _, part, rows in groups]
     lengths = [part.lengths for part in chosen]
-    whole = Ragged(
+    merged = Ragged(
         np.concatenate([part.ids for part in chosen]),
         np.concatenate([part.types for part in chosen]),
         np.concatenate([[0], np.cumsum(np.concatenate(lengths))]),
     )
     segment = np.repeat(np.arange(len(groups)), [len(each) for each in lengths])
-    packed = pack(whole, np.arange(len(segment)), device, segment)
+    packed = pack(merged, np.arange(len(segment)), device, segment)
     tokens = [int(each.sum()) for each in lengths]
-    tokens[-1] += packed.layout.rows - packed.layout.tokens  # somebody must take the rows of nothing
+    tokens[-1] += packed.layout.rows - packed.layout.tokens  # the padding rows count towards the last segment
     segments = tuple(
-        Segment(task, len(each), count) for (task, _, _), each, count in zip(groups, lengths, tokens, strict=True)
+        TextSegment(task, len(each), count) for (task, _, _), each, count in zip(groups, lengths, tokens, strict=True)
     )
     return packed, segments
 
 
 def longest_first(part: Ragged, rows: np.ndarray) -> np.ndarray:
-    """Return where in `rows` the texts are, the longest first: the order of a packed batch."""
+    """Return the indices into `rows` sorted by length, longest first: the order of a packed batch."""
     return np.argsort(-part.lengths[rows], kind="stable")
 
 
 def layout_of(lengths: np.ndarray, device: torch.device) -> tuple[Layout, np.ndarray]:
-    """Return where texts of these lengths lie (equal ones should be together), and their offsets, `[texts + 1]`."""
+    """Return the layout of texts of these lengths (equal ones should be adjacent) and their offsets, `[texts + 1]`."""
     offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
     np.cumsum(lengths, out=offsets[1:])
     starts = np.flatnonzero(np.diff(lengths, prepend=-1))

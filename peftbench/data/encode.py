@@ -1,4 +1,4 @@
-"""Examples as token ids: tokenised once, cached on disk by all that determines them."""
+"""Tokenise examples once and cache the token ids on disk, keyed by everything that determines them."""
 
 from __future__ import annotations
 
@@ -7,49 +7,28 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from peftbench.data.cache_files import write_cache
+from peftbench.data.cache_files import read_checked, write_checked
 from peftbench.data.load import Split
+from peftbench.data.tokenise import Cut, OnProgress, Ragged, tokenise
+from peftbench.encoder.tokenizer import behaviour_sha256
 from peftbench.paths import cache_folder
 
-_CACHE_VERSION = 2  # raise it when what is stored, or how it is made, changes
+__all__ = ["EncodedSplit", "Ragged", "encode_split", "encode_texts"]
 
-
-@dataclass(frozen=True, slots=True)
-class Ragged:
-    """Token ids of n texts (or joint pairs) of different lengths, end to end.
-
-    `ids` and `types` hold one entry a token; text i is `[offsets[i], offsets[i + 1])`.
-    """
-
-    ids: np.ndarray
-    types: np.ndarray
-    offsets: np.ndarray
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """Tokens of each text."""
-        return np.diff(self.offsets)
-
-    def places(self, rows: np.ndarray) -> np.ndarray:
-        """Return the places of the rows' tokens, end to end, `[tokens]`."""
-        return np.concatenate([np.arange(self.offsets[row], self.offsets[row + 1]) for row in rows])
-
-    def take(self, rows: np.ndarray) -> Ragged:
-        """Return these rows alone, in their order."""
-        places = self.places(rows)
-        return Ragged(self.ids[places], self.types[places], np.concatenate([[0], np.cumsum(self.lengths[rows])]))
+_CACHE_VERSION = 3  # increment when the stored content, or how it is computed, changes
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedSplit:
-    """A split ready to train on: one Ragged, or two where the texts of a pair are encoded separately.
+    """A tokenised split: one Ragged, or two if the texts of a pair are encoded separately.
 
-    truncated: texts (or joint pairs) that were longer than the longest input, and cut.
-    tokens_cut: tokens that they lost, all together.
+    truncated: number of texts (or joint pairs) truncated to the maximum input length.
+    tokens_cut: total number of tokens removed by truncation.
+    clusters: the cluster of each example; None if the task has no `group` column.
     """
 
     parts: tuple[Ragged, ...]
@@ -58,109 +37,99 @@ class EncodedSplit:
     truncated: int
     from_cache: bool
     tokens_cut: int = 0
+    clusters: tuple[str | None, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.example_ids)
 
     def take(self, rows: np.ndarray) -> EncodedSplit:
-        """Return a split of these rows alone, in their order."""
+        """Return a split of these rows only, in their order."""
         ids = tuple(self.example_ids[row] for row in rows)
         parts = tuple(part.take(rows) for part in self.parts)
-        return EncodedSplit(parts, self.labels[rows], ids, self.truncated, self.from_cache, self.tokens_cut)
+        clusters = None if self.clusters is None else tuple(self.clusters[row] for row in rows)
+        return EncodedSplit(parts, self.labels[rows], ids, self.truncated, self.from_cache, self.tokens_cut, clusters)
 
     @property
     def lengths(self) -> np.ndarray:
-        """Tokens of each example, both texts of a pair together."""
+        """Tokens per example, summed over both texts of a pair."""
         return np.asarray(sum(part.lengths for part in self.parts))
 
 
-def encode_split(split: Split, tokenizer: Any, tokenizer_sha256: str, joint: bool, max_length: int) -> EncodedSplit:
-    """Tokenise a split, or take it from the cache.
+def encode_split(
+    split: Split,
+    tokenizer: Any,
+    tokenizer_sha256: str,
+    joint: bool,
+    max_length: int,
+    on_progress: OnProgress = lambda done, total: None,
+) -> EncodedSplit:
+    """Tokenise a split, or read it from the cache.
 
     Args:
         split: the examples.
         tokenizer: a fast tokeniser of transformers.
-        tokenizer_sha256: hash of its files: part of the cache's key.
+        tokenizer_sha256: hash of its files: part of the cache key, with a hash of the tokeniser's behaviour.
         joint: encode a pair as one text `[CLS] a [SEP] b [SEP]`.
-        max_length: longest input in tokens; longer ones are cut, and counted.
+        max_length: maximum input length in tokens; longer inputs are truncated and counted.
+        on_progress: called after every tokenised batch; its exceptions propagate.
     """
-    key = _cache_key(split.fingerprint, tokenizer_sha256, joint, max_length)
-    path = cache_folder() / "tokens" / f"{key}.safetensors"
+    key = _cache_key(split.fingerprint, tokenizer, tokenizer_sha256, joint, max_length)
+    path = cache_folder() / "tokens" / f"{key}.tokens"
     cached = _read_cache(path)
-    texts = [example.texts for example in split.examples]
-    parts, cut = cached or _tokenise(texts, tokenizer, joint, max_length)
     if cached is None:
+        texts = [example.texts for example in split.examples]
+        parts, cut = tokenise(texts, tokenizer, joint, max_length, on_progress)
         _write_cache(path, parts, cut)
+    else:
+        parts, cut = cached
     labels = np.array([example.label for example in split.examples], dtype=np.float64)
     ids = tuple(example.id for example in split.examples)
-    return EncodedSplit(parts, labels, ids, cut.texts, cached is not None, cut.tokens)
+    named = any(example.cluster is not None for example in split.examples)
+    clusters = tuple(example.cluster for example in split.examples) if named else None
+    return EncodedSplit(parts, labels, ids, cut.texts, cached is not None, cut.tokens, clusters)
 
 
 def encode_texts(texts: Sequence[tuple[str, ...]], tokenizer: Any, joint: bool, max_length: int) -> EncodedSplit:
-    """Tokenise texts that have no labels (theirs are NaN) and are not cached."""
-    parts, cut = _tokenise(texts, tokenizer, joint, max_length)
+    """Tokenise texts without labels (set to NaN), without the cache."""
+    parts, cut = tokenise(texts, tokenizer, joint, max_length)
     nothing = np.full(len(texts), np.nan)
     return EncodedSplit(parts, nothing, tuple(map(str, range(len(texts)))), cut.texts, False, cut.tokens)
 
 
-class _Cut(NamedTuple):
-    """What was longer than the longest input."""
-
-    texts: int
-    tokens: int
-
-
-def _tokenise(
-    texts: Sequence[tuple[str, ...]], tokenizer: Any, joint: bool, max_length: int
-) -> tuple[tuple[Ragged, ...], _Cut]:
-    sides = [list(side) for side in zip(*texts, strict=True)]
-    columns = [sides] if joint or len(sides) == 1 else [[side] for side in sides]
-    parts, lost = [], []
-    for column in columns:
-        whole = tokenizer(*column, return_token_type_ids=True, truncation=False, verbose=False)
-        cut = tokenizer(*column, return_token_type_ids=True, truncation=True, max_length=max_length)
-        lost += [len(a) - len(b) for a, b in zip(whole["input_ids"], cut["input_ids"], strict=True) if len(a) > len(b)]
-        parts.append(_ragged(cut["input_ids"], cut["token_type_ids"]))
-    return tuple(parts), _Cut(len(lost), sum(lost))
-
-
-def _ragged(ids: list[list[int]], types: list[list[int]]) -> Ragged:
-    offsets = np.zeros(len(ids) + 1, dtype=np.int64)
-    np.cumsum([len(row) for row in ids], out=offsets[1:])
-    return Ragged(
-        np.fromiter((token for row in ids for token in row), np.int32, offsets[-1]),
-        np.fromiter((token for row in types for token in row), np.int32, offsets[-1]),
-        offsets,
-    )
-
-
-def _cache_key(fingerprint: str, tokenizer_sha256: str, joint: bool, max_length: int) -> str:
-    import tokenizers
-
-    determinants = [_CACHE_VERSION, tokenizers.__version__, fingerprint, tokenizer_sha256, joint, max_length]
+def _cache_key(fingerprint: str, tokenizer: Any, tokenizer_sha256: str, joint: bool, max_length: int) -> str:
+    behaviour = behaviour_sha256(tokenizer)
+    determinants = [_CACHE_VERSION, behaviour, fingerprint, tokenizer_sha256, joint, max_length]
     return hashlib.sha256(json.dumps(determinants).encode()).hexdigest()
 
 
-def _read_cache(path: Path) -> tuple[tuple[Ragged, ...], _Cut] | None:
-    """Return what a cache file holds; None where it is absent or cannot be read (it is then made anew)."""
+def _read_cache(path: Path) -> tuple[tuple[Ragged, ...], Cut] | None:
+    """Read a cache file; None if it is missing or corrupt (it is then recomputed)."""
     from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+    from safetensors.numpy import load
 
+    content = read_checked(path)
+    if content is None:
+        return None
     try:
-        arrays = load_file(path)
-        cut = _Cut(*map(int, arrays["cut"]))
+        arrays = load(content)
+        cut = Cut(*map(int, arrays["cut"]))
         parts = tuple(
             Ragged(arrays[f"ids{i}"], arrays[f"types{i}"], arrays[f"offsets{i}"]) for i in range(len(arrays) // 3)
         )
-    except (FileNotFoundError, SafetensorError, KeyError, TypeError, OSError):
+    except (SafetensorError, KeyError, TypeError, ValueError):
         return None
     return parts, cut
 
 
-def _write_cache(path: Path, parts: tuple[Ragged, ...], cut: _Cut) -> None:
-    from safetensors.numpy import save
-
-    arrays = {"cut": np.array(cut)}
+def _write_cache(path: Path, parts: tuple[Ragged, ...], cut: Cut) -> None:
+    """Write the arrays in the safetensors format without copying: the library's own writer copies them twice."""
+    arrays = {"cut": np.array(cut, dtype=np.int64)}
     for i, part in enumerate(parts):
-        arrays |= {f"ids{i}": part.ids, f"types{i}": part.types, f"offsets{i}": part.offsets}
-    write_cache(path, save(arrays))
+        arrays |= {f"offsets{i}": part.offsets, f"ids{i}": part.ids, f"types{i}": part.types}
+    header, end = {}, 0
+    for name, array in arrays.items():
+        begin, end = end, end + array.nbytes
+        header[name] = {"dtype": f"I{8 * array.itemsize}", "shape": list(array.shape), "data_offsets": [begin, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    write_checked(path, len(text).to_bytes(8, "little"), text, *(array.data for array in arrays.values()))

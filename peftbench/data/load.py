@@ -1,14 +1,17 @@
-"""The examples of a task, from whichever source its workload names."""
+"""Load the examples of a task from the source given in its workload."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from peftbench.data.examples import Example, fingerprint
-from peftbench.data.rows import RowCount, to_examples, to_predict
+from peftbench.data.labels import Names
+from peftbench.data.rows import RowCount, SourceRow, to_examples, to_predict
 from peftbench.errors import MissingError
 from peftbench.tasks import FilesSource, HubSource, TaskSpec
+from peftbench.text import clean
 
 SplitName = Literal["train", "dev"]
 SPLITS: tuple[SplitName, SplitName] = ("train", "dev")
@@ -16,59 +19,99 @@ SPLITS: tuple[SplitName, SplitName] = ("train", "dev")
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """One split of one task: its examples in the source's order, and what identifies them."""
+    """One split of one task: its examples in source order, and their fingerprint.
+
+    label_names: the class names, if the source's labels are names.
+    reading: how the files were read: separator, quoting, encoding, rows.
+    """
 
     task: str
     name: SplitName
     examples: tuple[Example, ...]
     count: RowCount
     fingerprint: str
+    label_names: Names | None = None
+    reading: Mapping[str, Any] = field(default_factory=dict)
 
 
-def load_split(task: TaskSpec, split: SplitName) -> Split:
+def load_split(task: TaskSpec, split: SplitName, label_names: Names | None = None) -> Split:
     """Read one split of a task.
 
+    Args:
+        task: defines the source.
+        split: the split.
+        label_names: the class names of the training split, if known; otherwise they are read from it.
+
     Raises:
-        MissingError: the file or data set is not there.
-        DataError: it is there and cannot be used; the message names file and line.
+        MissingError: the file or data set does not exist.
+        DataError: it exists but is not usable; the message names file and line.
     """
-    examples, count = _read(task, split)
-    return Split(task.name, split, tuple(examples), count, fingerprint(examples))
+    source = task.source
+    if not isinstance(source, FilesSource | HubSource):
+        examples = _generated(task, split)
+        return Split(task.name, split, tuple(examples), RowCount(read=len(examples)), fingerprint(examples))
+    rows, where, reading = _rows(task, source, split, (*task.text, task.label))
+    names_of = None if split == "train" else _train_label_names(task, label_names)
+    examples, count, names = to_examples(task, rows, where, names_of)
+    return Split(task.name, split, tuple(examples), count, fingerprint(examples), names, reading())
 
 
-def load_test(task: TaskSpec) -> tuple[Example, ...]:
-    """Read the file that is to be predicted and handed in, in its order; labels that it lacks are NaN.
+def load_test(task: TaskSpec, label_names: Names | None = None) -> tuple[Example, ...]:
+    """Read the test file to predict, in file order; missing labels are NaN.
 
     Raises:
-        MissingError: the source names no such file, or it is not there.
-        DataError: it is there and cannot be used; the message names file and line.
+        MissingError: the source names no test file, or it does not exist.
+        DataError: it exists but is not usable; the message names file and line.
     """
     source = task.source
     if not isinstance(source, FilesSource) or source.test is None:
         raise MissingError(
-            f"task {task.name}: no file of a test split is named",
-            f"name one: --set tasks.{task.name}.source.test=FILE, or in the workload's file",
+            f"task {task.name}: the source names no test file",
+            f"name one: --set tasks.{task.name}.source.test=FILE, or in the workload file",
         )
-    from peftbench.data.sources import files
-
-    path = files.split_path(task, source, "test")
-    return tuple(to_predict(task, files.read_rows(path, source.separator), str(path)))
+    rows, where, _ = _rows(task, source, "test", task.text)
+    return tuple(to_predict(task, rows, where, _train_label_names(task, label_names)))
 
 
-def _read(task: TaskSpec, split: SplitName) -> tuple[list[Example], RowCount]:
+def load_every_dev_row(task: TaskSpec, label_names: Names | None = None) -> tuple[Example, ...]:
+    """Read the dev split including rows that training skips: missing labels are NaN, missing texts are empty.
+
+    Raises:
+        MissingError, DataError: see `load_split`.
+    """
     source = task.source
-    if isinstance(source, FilesSource):
-        from peftbench.data.sources import files
+    if not isinstance(source, FilesSource | HubSource):
+        return tuple(_generated(task, "dev"))
+    rows, where, _ = _rows(task, source, "dev", task.text)
+    return tuple(to_predict(task, rows, where, _train_label_names(task, label_names)))
 
-        path = files.split_path(task, source, split)
-        return to_examples(task, files.read_rows(path, source.separator), str(path))
+
+def _train_label_names(task: TaskSpec, known: Names | None) -> Callable[[], Names]:
+    return lambda: known or load_split(task, "train").label_names or ()
+
+
+def _rows(
+    task: TaskSpec, source: FilesSource | HubSource, split: str, columns: tuple[str, ...]
+) -> tuple[Iterable[SourceRow], str, Callable[[], dict[str, Any]]]:
+    """Return a split's rows, its name for messages, and a function that describes the reading once it is done."""
     if isinstance(source, HubSource):
         from peftbench.data.sources import hub
 
-        return to_examples(task, hub.read_rows(task, source, split), f"{source.path} {split}")
-    from peftbench.data import quickstart
+        return hub.read_rows(task, source, split), f"{clean(source.path, 120)} {split}", dict
+    from peftbench.data.sources import files
 
+    shards = files.split_paths(task, source, split)
+    readings: dict[str, files.FileReading] = {}
+    where = clean(shards[0].path if not shards[0].name else shards[0].path.parent, 300)
+    return files.read_shards(shards, source, columns, readings), where, lambda: files.described(readings)
+
+
+def _generated(task: TaskSpec, split: SplitName) -> list[Example]:
+    from peftbench.data import quickstart
+    from peftbench.tasks import QuickstartSource
+
+    source = task.source
+    assert isinstance(source, QuickstartSource)
     size = source.train if split == "train" else source.dev
     noise = {} if source.label_noise is None else {"label_noise": source.label_noise}
-    examples = quickstart.generate(task.name, split, size, seed=source.seed, **noise)
-    return examples, RowCount(read=len(examples))
+    return quickstart.generate(task.name, split, size, seed=source.seed, **noise)

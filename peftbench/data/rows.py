@@ -1,144 +1,283 @@
-"""From the rows of a source to examples: columns checked, labels parsed, rows without a label counted."""
+"""Convert source rows to examples: check columns, parse labels, and count rows without text or label."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from peftbench.data.examples import Example
+from peftbench.data.labels import LabelCell, Names, is_missing, labels_of
 from peftbench.errors import DataError, did_you_mean
 from peftbench.tasks import TaskSpec
 from peftbench.text import clean
 
+_LINES_SHOWN = 5
+
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One row of a source: its values by column, and the number at which a person finds it."""
+class SourceRow:
+    """One row of a source: its values by column and its line or row number.
+
+    If a split has several files, `where` is this row's file and `shard` its short name.
+    """
 
     number: int
     values: Mapping[str, Any]
     unit: str = "line"
     table: bool = True
+    where: str = ""
+    shard: str = ""
+
+    def location(self, where: str) -> str:
+        """Return the row's location for messages; `where` is the split's file."""
+        return f"{self.where or where}, {self.unit} {self.number}"
 
 
 @dataclass(slots=True)
 class RowCount:
-    """How many rows a split had, and how many were left out, by reason."""
+    """The number of rows read and, by reason, the number skipped, with the first few locations."""
 
     read: int = 0
     skipped: dict[str, int] = field(default_factory=dict)
+    first: dict[str, list[str]] = field(default_factory=dict)
 
-    def skip(self, reason: str) -> None:
-        """Count one row left out."""
+    def skip(self, reason: str, row: SourceRow) -> None:
+        """Count one skipped row."""
         self.skipped[reason] = self.skipped.get(reason, 0) + 1
+        locations = self.first.setdefault(reason, [])
+        if len(locations) < _LINES_SHOWN:
+            locations.append(f"{f'{clean(row.shard, 60)} ' if row.shard else ''}{row.unit} {row.number}")
+
+    def described(self, reason: str) -> str:
+        """Return the rows skipped for a reason, as in `line 3, line 17 and 4 more`."""
+        locations = self.first.get(reason, [])
+        more = self.skipped[reason] - len(locations)
+        return ", ".join(locations) + (f" and {more:,} more" if more and locations else "")
 
 
-def to_examples(task: TaskSpec, rows: Iterable[Row], where: str) -> tuple[list[Example], RowCount]:
-    """Turn rows into examples.
+def to_examples(
+    task: TaskSpec, rows: Iterable[SourceRow], where: str, names_of: Callable[[], Names] | None = None
+) -> tuple[list[Example], RowCount, Names | None]:
+    """Convert rows to examples.
 
-    Rows without a label or without text are left out and counted.
+    Rows without a label or text are skipped and counted, or rejected if the task sets `missing = "refuse"`.
 
     Args:
-        task: names the columns and the labels that are allowed.
+        task: defines the columns and the allowed labels.
         rows: the source's rows, in order.
         where: the file or data set, for messages.
+        names_of: see `labels.labels_of`.
+
+    Returns:
+        The examples, the counts of skipped rows, and the class names if labels are names.
 
     Raises:
-        DataError: a column is missing, a label is out of range, an id occurs twice, no row is usable.
+        DataError: a column is missing, a label is out of range, an id is duplicated, or no row is usable.
     """
     count = RowCount()
-    examples: list[Example] = []
-    first_seen: dict[str, int] = {}
+    own: list[tuple[str, tuple[str, ...], str | None]] = []
+    labels: list[LabelCell] = []
+    first_seen: dict[str, tuple[int, str]] = {}
+    columns = Columns(task, (*task.text, task.label, *([task.group] if task.group else [])), where)
     for row in rows:
         count.read += 1
-        _check_columns(task, (*task.text, task.label), row, where)
-        place = f"{where}, {row.unit} {row.number}"
-        texts = tuple(_text(row.values[column], column, place) for column in task.text)
-        label = row.values[task.label]
-        if _is_empty(label):
-            count.skip("no label")
-        elif not all(texts):
-            count.skip("no text")
+        columns.see(row)
+        location = row.location(where)
+        texts = texts_of(task, row, location)
+        label = row.values.get(task.label)
+        reason = "no label" if is_missing(label) else "no text" if not all(texts) else None
+        if reason is None:
+            own.append((_own_id(task, row, where, first_seen), texts, _cluster(task, row, location)))
+            labels.append(LabelCell(label, row.where or where, row.unit, row.number))
+        elif task.missing == "refuse":
+            column = task.label if reason == "no label" else task.text[texts.index("")]
+            raise DataError(
+                f"{location}: {reason} in '{clean(column, 40)}'",
+                f"tasks.{task.name}.missing=skip skips such rows and counts them",
+            )
         else:
-            examples.append(Example(_own_id(task, row, where, first_seen), texts, _label(task, label, place)))
-    if not examples:
+            count.skip(reason, row)
+    columns.check()
+    if not own:
         left_out = ", ".join(f"{n} with {reason}" for reason, n in count.skipped.items())
         raise DataError(f"{where}: no usable row{f' ({left_out})' if left_out else ''}")
-    return examples, count
+    values, names = labels_of(task, labels, where, names_of)
+    examples = [Example(name, texts, value, cluster) for (name, texts, cluster), value in zip(own, values, strict=True)]
+    return examples, count, names
 
 
-def to_predict(task: TaskSpec, rows: Iterable[Row], where: str) -> list[Example]:
-    """Turn rows that need no label into examples, every one of them; a label that is missing is NaN.
+def to_predict(
+    task: TaskSpec, rows: Iterable[SourceRow], where: str, names_of: Callable[[], Names] | None = None
+) -> list[Example]:
+    """Convert rows to examples for prediction, keeping every row; missing labels are NaN, missing texts are empty.
 
     Args:
-        task: names the columns.
+        task: defines the columns.
         rows: the source's rows, in order.
         where: the file, for messages.
+        names_of: see `labels.labels_of`.
 
     Raises:
-        DataError: a column is missing, a label is there and out of range, an id occurs twice, there is no row.
+        DataError: a column is missing, a given label is out of range, an id is duplicated, or there are no rows.
     """
-    examples: list[Example] = []
-    first_seen: dict[str, int] = {}
+    own: list[tuple[str, tuple[str, ...]]] = []
+    labels: dict[int, LabelCell] = {}
+    first_seen: dict[str, tuple[int, str]] = {}
+    columns = Columns(task, task.text, where)
     for row in rows:
-        _check_columns(task, task.text, row, where)
-        place = f"{where}, {row.unit} {row.number}"
-        texts = tuple(_text(row.values[column], column, place) for column in task.text)
+        columns.see(row)
+        location = row.location(where)
         label = row.values.get(task.label)
-        known = math.nan if _is_empty(label) else _label(task, label, place)
-        examples.append(Example(_own_id(task, row, where, first_seen), texts, known))
-    if not examples:
+        if not is_missing(label):
+            labels[len(own)] = LabelCell(label, row.where or where, row.unit, row.number)
+        own.append((_own_id(task, row, where, first_seen), texts_of(task, row, location)))
+    columns.check()
+    if not own:
         raise DataError(f"{where}: no row to predict")
-    return examples
+    values, _ = labels_of(task, list(labels.values()), where, names_of)
+    known = dict(zip(labels, values, strict=True))
+    return [Example(name, texts, known.get(index, math.nan)) for index, (name, texts) in enumerate(own)]
 
 
-def _is_empty(label: object) -> bool:
-    return label is None or (isinstance(label, str) and not label.strip())
+def texts_of(task: TaskSpec, row: SourceRow, location: str) -> tuple[str, ...]:
+    """Return a row's texts, stripped; missing ones (null, NaN, no such key, white space) are empty.
+
+    Raises:
+        DataError: a value that is not a text, or not valid Unicode.
+    """
+    return tuple(_text(row.values.get(column), column, location) for column in task.text)
 
 
-def _own_id(task: TaskSpec, row: Row, where: str, first_seen: dict[str, int]) -> str:
-    """Return the row's id, which no row before it may have had."""
-    example_id = str(row.values[task.id]) if task.id else str(row.number)
-    earlier = first_seen.setdefault(example_id, row.number)
-    if earlier != row.number:
+def check_text(text: str, location: str, column: str) -> None:
+    """Check that a cell's text can be encoded as UTF-8.
+
+    Raises:
+        DataError: it contains a lone surrogate.
+    """
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        half = ord(text[error.start])
         raise DataError(
-            f"{where}, {row.unit} {row.number}: the id '{clean(example_id, 60)}' was already used "
-            f"in {row.unit} {earlier}",
+            f"{location}, '{clean(column, 40)}': not valid Unicode: lone surrogate U+{half:04X} at character |"
+            f"{error.start + 1}",
+            "write both halves of the surrogate pair: an escaped emoji in JSON is two consecutive \\u escapes",
+        ) from error
+
+
+def no_column(task: TaskSpec, column: str, row: SourceRow, where: str) -> DataError:
+    """Return the error for a missing column; invisible characters in names are shown escaped."""
+    names = [str(name) for name in row.values]
+    alike = next((name for name in names if name != column and _plain(name) == _plain(column)), None)
+    if alike is not None:
+        hidden = f"; there is {visible(alike)}, which differs in: {_difference(alike, column)}"
+    else:
+        hidden = did_you_mean(column, [clean(name, 40) for name in names])
+    hint = f"columns found: {', '.join(map(_listed, names[:40]))}; set tasks.{task.name}.text, .label, .id or .group"
+    if len(names) == 1 and row.table:
+        hint = f"the header has only one column; set tasks.{task.name}.source.separator"
+    return DataError(f"{row.location(where)}: no column '{clean(column, 60)}'{hidden}", hint)
+
+
+def visible(name: str, limit: int = 60) -> str:
+    """Return a quoted name with non-ASCII and invisible characters escaped."""
+    shown = ascii(name[:limit])
+    return shown if len(name) <= limit else f"{shown[:-1]}…'"
+
+
+def _listed(name: str) -> str:
+    if not name.strip():
+        return "(unnamed)" if not name else visible(name, 40)
+    return clean(name, 40) if clean(name) == name and _plain(name) == name.casefold() else visible(name, 40)
+
+
+def _plain(name: str) -> str:
+    """Return a name without invisible characters, NFKC-normalised and case-folded."""
+    return unicodedata.normalize("NFKC", clean(name.replace("\u200d", ""))).casefold()
+
+
+def _difference(name: str, column: str) -> str:
+    if unicodedata.normalize("NFC", name) == unicodedata.normalize("NFC", column):
+        return "Unicode normalisation (NFC and NFD)"
+    if name.strip() == column.strip():
+        return "white space around the name"
+    if name.casefold() == column.casefold():
+        return "upper and lower case"
+    return "invisible characters"
+
+
+class Columns:
+    """Checks that each file has all required columns: in a table's header, or in at least one of its JSON objects."""
+
+    def __init__(self, task: TaskSpec, needed: tuple[str, ...], where: str) -> None:
+        self._task, self._where = task, where
+        self._needed = (*needed, *([task.id] if task.id else []))
+        self._wanted: list[str] = []
+        self._first: SourceRow | None = None  # of the current file
+
+    def see(self, row: SourceRow) -> None:
+        """Process a row; for a text table, the first row decides.
+
+        Raises:
+            DataError: a required column is missing in a table, or in the previous file.
+        """
+        if self._first is None or self._first.where != row.where:
+            self.check()
+            self._first, self._wanted = row, list(self._needed)
+        if self._wanted:
+            self._wanted = [column for column in self._wanted if column not in row.values]
+            if row.table:
+                self.check()
+
+    def check(self) -> None:
+        """Raise for a required column that no row of the file had."""
+        if self._wanted and self._first is not None:
+            raise no_column(self._task, self._wanted[0], self._first, self._where)
+
+
+def _own_id(task: TaskSpec, row: SourceRow, where: str, first_seen: dict[str, tuple[int, str]]) -> str:
+    """Return the row's id, which must be unique."""
+    value = row.values.get(task.id) if task.id else f"{row.shard}:{row.number}" if row.shard else row.number
+    location = row.location(where)
+    if is_missing(value) and not isinstance(value, str):
+        raise DataError(
+            f"{location}: no id in '{clean(task.id, 40)}'",
+            f'every row needs one; or set tasks.{task.name}.id="" to use row numbers',
+        )
+    example_id = str(value)
+    check_text(example_id, location, task.id)
+    number, file = first_seen.setdefault(example_id, (row.number, row.where))
+    if (number, file) != (row.number, row.where):
+        there = f"{row.unit} {number}{f' of {file}' if file != row.where else ''}"
+        raise DataError(
+            f"{location}: the id '{clean(example_id, 60)}' was already used in {there}",
             f'ids must be unique; or set tasks.{task.name}.id="" to use row numbers',
         )
     return example_id
 
 
-def _check_columns(task: TaskSpec, needed: tuple[str, ...], row: Row, where: str) -> None:
-    for column in (*needed, *([task.id] if task.id else [])):
-        if column not in row.values:
-            present = [clean(name, 40) or "(unnamed)" for name in row.values]
-            hint = f"columns there: {', '.join(present)}; set tasks.{task.name}.text, .label or .id"
-            if len(present) == 1 and row.table:
-                hint = f"the header reads as one column; set tasks.{task.name}.source.separator"
-            raise DataError(
-                f"{where}, {row.unit} {row.number}: no column '{column}'{did_you_mean(column, present)}", hint
-            )
+def _cluster(task: TaskSpec, row: SourceRow, location: str) -> str | None:
+    """Return the row's cluster; None if the task has no `group` column."""
+    if not task.group:
+        return None
+    value = row.values.get(task.group)
+    if is_missing(value):
+        raise DataError(
+            f"{location}: no group in '{clean(task.group, 40)}'",
+            f'every row needs one; or set tasks.{task.name}.group="" to treat the rows as independent',
+        )
+    name = str(value).strip()
+    check_text(name, location, task.group)
+    return name
 
 
-def _text(value: object, column: str, place: str) -> str:
+def _text(value: object, column: str, location: str) -> str:
+    if isinstance(value, str):
+        check_text(value, location, column)
+        return value.strip()
     if isinstance(value, list | dict | bytes):
-        raise DataError(f"{place}: '{clean(column, 40)}' is no text but a {type(value).__name__}")
-    return "" if value is None else str(value).strip()
-
-
-def _label(task: TaskSpec, raw: object, place: str) -> float:
-    try:
-        value = float(raw) if isinstance(raw, int | float | str) and "_" not in str(raw) else math.nan
-    except (ValueError, OverflowError):
-        value = math.nan
-    if task.kind == "similarity":
-        if not task.low <= value <= task.high:
-            raise DataError(f"{place}: label '{clean(raw, 40)}' is not a score from {task.low:g} to {task.high:g}")
-        return value
-    classes = task.classes or 2
-    if not 0 <= value < classes or value != int(value):
-        raise DataError(f"{place}: label '{clean(raw, 40)}' is not a whole number from 0 to {classes - 1}")
-    return value
+        raise DataError(f"{location}: '{clean(column, 40)}' is not a text but of type {type(value).__name__}")
+    return "" if is_missing(value) else str(value)

@@ -1,7 +1,7 @@
-"""Whether this machine can be trusted to measure: checks, each with what was found and what to do about it.
+"""Check whether this machine is suitable for measurements; each check reports a finding and a remedy.
 
-Nothing is changed by looking. `examine` runs every check; a group of them (`machine`, `gpu`, `sensors`, `storage`,
-`network`) also stands alone.
+The checks are read-only. `examine` runs all of them; the groups (`machine`, `gpu`, `sensors`, `storage`, `network`)
+can also be run separately.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a check answers. Text from outside is clean in it by construction."""
+"""Results of checks. Text from external sources is sanitised on construction."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from peftbench.text import clean
 
 State = Literal["ok", "warn", "fail", "skip"]
 STATES: tuple[State, ...] = get_args(State)
-_LONGEST = 400  # of a detail or remedy, in characters
+_LONGEST = 400  # characters of a detail or remedy
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the doctor's. Make it with `ok`, `warn`, `fail` or `skip`: they clean the text.
+    """One line of the doctor's output. Create it with `ok`, `warn`, `fail` or `skip`, which sanitise the text.
 
-    `check` names the check; `detail` is what was found; `remedy` what to do, None where there is nothing.
+    `check` is the check's name, `detail` its result, `remedy` what to do, None if nothing.
     """
 
     check: str
@@ -29,47 +29,47 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A check by its name, not yet made."""
+    """A named check, not yet run."""
 
     name: str
     look: Callable[[], Finding]
 
 
 def ok(check: str, detail: str) -> Finding:
-    """Return that all is well."""
+    """Return a passed check."""
     return Finding(check, "ok", clean(detail, _LONGEST))
 
 
-def skip(check: str, why: str) -> Finding:
-    """Return that the check makes no sense here, and why."""
-    return Finding(check, "skip", clean(why, _LONGEST))
+def skip(check: str, reason: str) -> Finding:
+    """Return a check that does not apply here, and why."""
+    return Finding(check, "skip", clean(reason, _LONGEST))
 
 
 def warn(check: str, detail: str, remedy: str) -> Finding:
-    """Return something that makes figures doubtful, and what to do."""
+    """Return a problem that makes measurements unreliable, and a remedy."""
     return Finding(check, "warn", clean(detail, _LONGEST), clean(remedy, _LONGEST))
 
 
 def fail(check: str, detail: str, remedy: str) -> Finding:
-    """Return something that is broken, and what to do."""
+    """Return a failure, and a remedy."""
     return Finding(check, "fail", clean(detail, _LONGEST), clean(remedy, _LONGEST))
 
 
 def checked(check: Check) -> Finding:
-    """Make a check. One that raises is a failed one, with what was raised."""
+    """Run a check. An exception becomes a failed check that reports it."""
     try:
         return check.look()
     except PeftbenchError as error:
-        return fail(check.name, error.message, error.hint or "see docs/doctor.md")
+        return fail(check.name, error.message, error.hint or "see docs/how-to/doctor.md")
     except Exception as error:
         return fail(
             check.name,
-            f"the check itself ended with {type(error).__name__}: {error}",
-            "a defect of peftbench or of a library that it asks: report it with this line",
+            f"the check itself failed with {type(error).__name__}: {error}",
+            "a bug in peftbench or a library: report it with this line",
         )
 
 
 def counts(findings: Iterable[Finding]) -> dict[State, int]:
-    """Return how many findings there are of each state, in the order of `STATES`."""
+    """Count the findings by state, in the order of `STATES`."""
     states = [finding.state for finding in findings]
     return {state: states.count(state) for state in STATES}

@@ -1,4 +1,4 @@
-"""All checks in their order. A group that cannot even begin is one failed line, and the others go on."""
+"""All checks in order. A group that fails to start yields one failed finding, and the others continue."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def examine(options: Options) -> Iterator[Finding]:
 
 def examined(name: str, group: Group, options: Options) -> Iterator[Finding]:
     """Yield the findings of one group."""
-    found: list[Check] = []
+    checks: list[Check] = []
 
     def begin() -> Finding:
-        found.extend(group(options))
+        checks.extend(group(options))
         return Finding(name, "ok", "")
 
     begun = checked(Check(name, begin))
     if begun.state != "ok":
         yield begun
-    for check in found:
+    for check in checks:
         yield checked(check)

@@ -34,18 +34,18 @@ def checks(options: Options) -> Sequence[Check]:
 
 
 def versions() -> Finding:
-    """See that what peftbench needs is installed."""
+    """Check that peftbench's dependencies are installed."""
     import platform
 
     from peftbench.version import __version__
 
-    found = {name: _version(name) for name in NEEDED}
-    absent = [name for name, number in found.items() if number is None]
+    installed = {name: _version(name) for name in NEEDED}
+    absent = [name for name, number in installed.items() if number is None]
     if absent:
         return fail("versions", f"not installed: {', '.join(absent)}", f"pip install {' '.join(absent)}")
     peft = _version("peft")
     names = [f"peftbench {__version__}", f"Python {platform.python_version()}"]
-    names += [f"{name} {found[name]}" for name in _SHOWN]
+    names += [f"{name} {installed[name]}" for name in _SHOWN]
     return ok("versions", ", ".join([*names, f"peft {peft}" if peft else "no peft (an extra)"]))
 
 
@@ -57,42 +57,42 @@ def _version(package: str) -> str | None:
 
 
 def torch_here() -> Finding:
-    """Ask torch what it is and judge it."""
+    """Check the installed torch."""
     from peftbench.meters.survey import card_count
 
     try:
         from peftbench.meters.torch_build import torch_build
-    except Exception as error:  # a broken installation raises whatever its parts raise
-        return fail("torch", f"it cannot be imported: {type(error).__name__}: {error}", "install torch anew")
+    except Exception as error:  # a broken installation may raise anything
+        return fail("torch", f"it cannot be imported: {type(error).__name__}: {error}", "reinstall torch")
     build = torch_build()
     return torch_finding(build.version, build.cuda, build.cuda_works, card_count())
 
 
 def torch_finding(number: str, cuda: str | None, works: bool, cards: int) -> Finding:
-    """Judge a build of torch: its version, the CUDA it was built for, whether that works, and the driver's cards."""
+    """Check a build of torch: version, CUDA it was built for, whether CUDA works, and the number of GPUs."""
     there = f"this machine's {cards} GPU{'s' * (cards > 1)}"
     if cuda is None and not cards:
-        return ok("torch", f"{number}, a build for the CPU")
+        return ok("torch", f"{number}, a CPU build")
     if cuda is None:
         return warn(
             "torch",
-            f"{number}, a build for the CPU: runs do not use {there}",
+            f"{number}, a CPU build: runs do not use {there}",
             "install a CUDA build: https://pytorch.org/get-started/locally",
         )
     if works:
         return ok("torch", f"{number}, CUDA {cuda} works")
     if not cards:
-        return ok("torch", f"{number}, built for CUDA {cuda}; without a GPU it computes on the CPU")
+        return ok("torch", f"{number}, built for CUDA {cuda}; without a GPU it runs on the CPU")
     return fail(
         "torch",
         f"{number} is built for CUDA {cuda} and cannot use {there}",
-        "see that the driver is new enough for that CUDA, that CUDA_VISIBLE_DEVICES hides nothing, and what "
-        'python -c "import torch; torch.zeros(1).cuda()" says',
+        "check that the driver is new enough for that CUDA, that CUDA_VISIBLE_DEVICES hides nothing, and the output of "
+        'python -c "import torch; torch.zeros(1).cuda()"',
     )
 
 
 def usable_cores() -> float:
-    """Return the cores that this process may use: its affinity, cut by the control group's quota."""
+    """Return the cores that this process may use: its affinity, limited by the cgroup's quota."""
     allowed = float(len(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else float(os.cpu_count() or 1)
     quota = _quota()
     return allowed if quota is None else min(allowed, quota)
@@ -106,32 +106,30 @@ def _quota() -> float | None:
 
 
 def quota_cores(cpu_max: str) -> float | None:
-    """Return the cores that a control group's `cpu.max` allows (`QUOTA PERIOD`); None where it sets no limit."""
+    """Return the cores that a cgroup's `cpu.max` (`QUOTA PERIOD`) allows; None if unlimited."""
     quota, _, period = cpu_max.strip().partition(" ")
     return int(quota) / int(period or 100_000) if quota.isdigit() else None
 
 
 def cores_here() -> Finding:
-    """Read the cores and torch's threads and judge them."""
+    """Check torch's thread count against the usable cores."""
     try:
         from peftbench.meters.torch_build import torch_build
-    except Exception:  # the check of torch says why
-        return skip("cores", f"{usable_cores():g} of {os.cpu_count()} cores usable; torch cannot be asked")
+    except Exception:  # reported by the torch check
+        return skip("cores", f"{usable_cores():g} of {os.cpu_count()} cores usable; torch cannot be imported")
     return cores(usable_cores(), os.cpu_count() or 1, torch_build().threads)
 
 
 def cores(usable: float, there: int, threads: int) -> Finding:
-    """See that torch has no more threads than cores to run them on."""
-    found = f"{usable:g} of {there} cores usable, torch computes with {threads} threads"
+    """Check that torch has no more threads than usable cores."""
+    detail = f"{usable:g} of {there} cores usable, torch uses {threads} threads"
     if threads <= max(usable, 1):
-        return ok("cores", found)
-    return warn(
-        "cores", f"{found}: they wait for each other at every operation", f"OMP_NUM_THREADS={max(int(usable), 1)}"
-    )
+        return ok("cores", detail)
+    return warn("cores", f"{detail}: oversubscription slows every operation", f"OMP_NUM_THREADS={max(int(usable), 1)}")
 
 
 def others_cores(seconds: float) -> float | None:
-    """Watch the processor for some seconds and return how many cores others kept busy; None where it cannot be told."""
+    """Measure for some seconds how many cores other processes keep busy; None if not readable."""
     from peftbench.meters.host import HostMeter
 
     meter = HostMeter()
@@ -145,17 +143,17 @@ def others_cores(seconds: float) -> float | None:
 
 
 def load(others: float | None, usable: float) -> Finding:
-    """See that nobody else computes here."""
+    """Check that other processes do not load the machine."""
     if others is None:
-        return skip("load", "the processor's times cannot be read here")
-    found = f"other processes use {others:.1f} of {usable:g} cores"
+        return skip("load", "CPU times cannot be read here")
+    detail = f"other processes use {others:.1f} of {usable:g} cores"
     if others <= BUSY * usable:
-        return ok("load", found)
-    return warn("load", f"{found}: times and CPU energy are theirs too", "wait until they have ended")
+        return ok("load", detail)
+    return warn("load", f"{detail}: they affect times and CPU energy", "wait until they have ended")
 
 
 def memory_here() -> Finding:
-    """Read the machine's memory and judge it."""
+    """Check the machine's memory."""
     import psutil
 
     memory, swap = psutil.virtual_memory(), psutil.swap_memory()
@@ -163,27 +161,27 @@ def memory_here() -> Finding:
 
 
 def memory_finding(free_gib: float, total_gib: float, swap_used_gib: float, swap_gib: float) -> Finding:
-    """See that a run fits into memory and that the machine does not swap."""
+    """Check that a run fits into memory and that the machine is not swapping."""
     swap = f"{swap_used_gib:.1f} of {swap_gib:.1f} GiB swap used" if swap_gib else "no swap"
-    found = f"{free_gib:.1f} of {total_gib:.1f} GiB free, {swap}"
+    detail = f"{free_gib:.1f} of {total_gib:.1f} GiB free, {swap}"
     if free_gib < LEAST_FREE_GIB:
-        return warn("memory", found, f"end other programs: a run on BERT-base wants {LEAST_FREE_GIB:.0f} GiB")
+        return warn("memory", detail, f"end other programs: a run on BERT-base needs {LEAST_FREE_GIB:.0f} GiB")
     if swap_gib and swap_used_gib > SWAPPED * swap_gib:
         return warn(
-            "memory", f"{found}: what is swapped comes back in the middle of a step", "end what swaps, then swapoff -a"
+            "memory", f"{detail}: swapping in would disturb timed steps", "end the programs that swap, then swapoff -a"
         )
-    return ok("memory", found)
+    return ok("memory", detail)
 
 
 def rapl_here() -> Finding:
-    """Ask RAPL what it can read."""
+    """Check which RAPL counters can be read."""
     from peftbench.meters.rapl import RaplMeter
 
     return rapl_finding(RaplMeter().probe())
 
 
 def rapl_finding(rapl: Capabilities) -> Finding:
-    """Judge what RAPL can read: only where it is there and refused is there something to do."""
+    """Report RAPL's capabilities; a warning only if it exists but cannot be read for lack of permission."""
     if rapl.status == "ok":
         return ok("CPU energy", f"RAPL: {rapl.detail}")
     if rapl.status == "no_permission":

@@ -1,4 +1,4 @@
-"""What the doctor is asked to look at, and for how long."""
+"""Options of the doctor: what to check, and for how long."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What to look at.
+    """What to check.
 
     Args:
-        database: the file that runs would be kept in.
-        gpu: an index or UUID of the one card to look at; None: every whole card.
-        quick: leave out what takes seconds on the cards.
-        cadence_s: how long to watch how often the power sensor changes.
-        window_s: how long to hold the energy counter against the power sensor.
-        load_s: how long to watch what others use of the processor.
-        hub_timeout_s: how long the hub may take to answer.
+        database: the file for storing runs.
+        gpu: index or UUID of a single card to check; None: every whole card.
+        quick: skip the checks that take seconds on the cards.
+        cadence_s: duration of measuring the update interval of the power sensor.
+        window_s: duration of comparing the energy counter with the power sensor.
+        load_s: duration of measuring the CPU use of other processes.
+        hub_timeout_s: timeout for the hub.
     """
 
     database: Path

@@ -1,6 +1,6 @@
-"""The cards' sensors over time: how often they really change, the energy counter held against them, the noise at rest.
+"""GPU sensor checks over time: update interval, energy counter against integrated power, noise when idle.
 
-All cards are watched at the same time, once, when the first of the checks is made.
+All cards are sampled simultaneously, once, when the first of the checks is run.
 """
 
 from __future__ import annotations
@@ -12,26 +12,26 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 
+from peftbench import formatting
 from peftbench.doctor.findings import Check, Finding, fail, ok, skip, warn
 from peftbench.doctor.gpu import XID, unread
 from peftbench.doctor.options import Options
 from peftbench.meters.readings import Meter, Sample
 from peftbench.meters.sampler import Sampler
-from peftbench.report import figures
 from peftbench.store.rows import Usage
 
-READ_EVERY_S = 0.001  # as often as the card answers
-SAMPLE_EVERY_S = 0.1  # as a run does
-SLOW_S = 0.5  # a sensor slower than this gives a short phase less than two figures
-APART = 0.05  # counter and integral
-NOISE, NOISE_FLOOR_W = 0.05, 2.0  # standard deviation at rest, as a share of the mean; what every card has
+READ_EVERY_S = 0.001  # as fast as the card responds
+SAMPLE_EVERY_S = 0.1  # as in a run
+SLOW_S = 0.5  # a slower sensor gives a short phase fewer than two values
+APART = 0.05  # allowed relative difference of counter and integral
+NOISE, NOISE_FLOOR_W = 0.05, 2.0  # idle standard deviation: as a fraction of the mean; the floor that every card has
 
 Samples = Sequence[Sample]
 
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """What one card showed: every reading of `fast_s` seconds, then a window as a run measures one."""
+    """One card's samples: every reading over `fast_s` seconds, then a window measured as in a run."""
 
     fast: tuple[Sample, ...]
     window: tuple[Sample, ...]
@@ -45,34 +45,34 @@ def checks(options: Options) -> Sequence[Check]:
 
     cards = survey(options.gpu).cards
     if not cards:
-        return (Check("sensors", partial(skip, "sensors", "no card to watch")),)
+        return (Check("sensors", partial(skip, "sensors", "no card")),)
     if options.quick:
-        left_out = "left out by --quick"
+        left_out = "skipped by --quick"
         return tuple(
             Check(name, partial(skip, name, left_out))
             for card in cards
             for name in (f"{card.label} {what}" for what in ("cadence", "counter", "idle"))
         )
-    seconds = f"{options.cadence_s:g} s as fast as they answer, {options.window_s:g} s as a run does"
-    begun = Check("sensors", partial(ok, "sensors", f"watching {len(cards)} card{'s' * (len(cards) > 1)}: {seconds}"))
+    seconds = f"{options.cadence_s:g} s at the maximum rate, {options.window_s:g} s at the rate of a run"
+    begun = Check("sensors", partial(ok, "sensors", f"sampling {len(cards)} card{'s' * (len(cards) > 1)}: {seconds}"))
     watch = cache(partial(watch_cards, tuple(card.uuid for card in cards), options.cadence_s, options.window_s))
     return (begun, *(check for card in cards for check in _of_card(card.label, card.uuid, watch)))
 
 
 def _of_card(label: str, uuid: str, watch: Callable[[], dict[str, Watched]]) -> Sequence[Check]:
     looks = ((f"{label} cadence", cadence), (f"{label} counter", counter), (f"{label} idle", idle))
-    return tuple(Check(name, partial(_look, name, uuid, look, watch)) for name, look in looks)
+    return tuple(Check(name, partial(_run_check, name, uuid, look, watch)) for name, look in looks)
 
 
-def _look(
+def _run_check(
     name: str, uuid: str, look: Callable[[str, Watched], Finding], watch: Callable[[], dict[str, Watched]]
 ) -> Finding:
-    found = watch().get(uuid)
-    return look(name, found) if found is not None else fail(name, "it went away meanwhile", XID)
+    watched = watch().get(uuid)
+    return look(name, watched) if watched is not None else fail(name, "it disappeared during sampling", XID)
 
 
 def watch_cards(uuids: tuple[str, ...], fast_s: float, window_s: float) -> dict[str, Watched]:
-    """Watch cards for `fast_s` and then `window_s` seconds, all at once. A card that is no longer there is left out."""
+    """Sample all cards simultaneously for `fast_s` and then `window_s` seconds. Cards that disappear are omitted."""
     from peftbench.errors import MissingError
     from peftbench.meters.nvml import NvmlMeter
     from peftbench.meters.nvml_library import card_of, open_nvml
@@ -80,7 +80,7 @@ def watch_cards(uuids: tuple[str, ...], fast_s: float, window_s: float) -> dict[
     def meters() -> dict[str, Meter]:
         opened: dict[str, Meter] = {}
         for uuid in uuids:
-            nvml, _ = open_nvml()  # NVML counts who has it open: each meter closes its own
+            nvml, _ = open_nvml()  # NVML is reference-counted: each meter closes its own handle
             if nvml is None:
                 continue
             try:
@@ -101,12 +101,12 @@ def watch_cards(uuids: tuple[str, ...], fast_s: float, window_s: float) -> dict[
 def watch(
     meters: dict[str, Meter], period_s: float, seconds: float
 ) -> dict[str, tuple[tuple[Sample, ...], Usage, str | None]]:
-    """Sample meters at a period for some seconds, all at once; return each one's samples, their sums and a failure."""
+    """Sample meters simultaneously at a period; return for each its samples, usage totals and failure, if any."""
     samplers = {uuid: Sampler((meter,), period_s) for uuid, meter in meters.items()}
-    heard: dict[str, list[Sample]] = {uuid: [] for uuid in samplers}
+    received: dict[str, list[Sample]] = {uuid: [] for uuid in samplers}
     try:
         for uuid, sampler in samplers.items():
-            sampler.listeners.append(heard[uuid].append)
+            sampler.listeners.append(received[uuid].append)
         windows = {uuid: sampler.open() for uuid, sampler in samplers.items()}
         for sampler in samplers.values():
             sampler.start()
@@ -117,7 +117,7 @@ def watch(
         for sampler in samplers.values():
             sampler.stop()
     return {
-        uuid: (tuple(_until(heard[uuid], windows[uuid].last)), windows[uuid].usage(), sampler.failure)
+        uuid: (tuple(_until(received[uuid], windows[uuid].last)), windows[uuid].usage(), sampler.failure)
         for uuid, sampler in samplers.items()
     }
 
@@ -127,14 +127,14 @@ def _until(samples: Samples, last: Sample) -> Samples:
 
 
 def changes_s(samples: Samples) -> list[float]:
-    """Return the seconds from one change of the power figure to the next; changes that two readings span count once."""
+    """Return the intervals between changes of the power reading, in seconds; changes between two samples count once."""
     known = [(sample.at_s, sample.values["power_w"]) for sample in samples if "power_w" in sample.values]
     moments = [at_s for (_, before), (at_s, value) in itertools.pairwise(known) if value != before]
     return [later - earlier for earlier, later in itertools.pairwise(moments)]
 
 
 def cadence(name: str, watched: Watched) -> Finding:
-    """Say how often the power sensor's figure really changes."""
+    """Report the actual update interval of the power sensor."""
     known = [sample.at_s for sample in watched.fast if "power_w" in sample.values]
     if len(known) < 2:
         return _no_power(name, watched)
@@ -143,69 +143,69 @@ def cadence(name: str, watched: Watched) -> Finding:
     if not every:
         return warn(
             name,
-            f"the power figure changed at most once, {read}: a stuck sensor, or a card very much at rest",
-            "look again while something computes on it",
+            f"the power reading changed at most once, {read}: a stuck sensor, or a fully idle card",
+            "check again while the card is under load",
         )
     median_s = statistics.median(every)
-    found = f"the power figure changes every {1e3 * median_s:.0f} ms (median of {len(every)}), {read}"
+    detail = f"the power reading changes every {1e3 * median_s:.0f} ms (median of {len(every)}), {read}"
     if median_s <= SLOW_S:
-        return ok(name, found)
-    return warn(name, f"{found}: that slow, short phases have too few figures", "trust phases of a minute and more")
+        return ok(name, detail)
+    return warn(name, f"{detail}: too slow for short phases", "rely only on phases of a minute or longer")
 
 
 def counter(name: str, watched: Watched) -> Finding:
-    """Hold the energy counter against the integral of the sampled power."""
+    """Compare the energy counter with the integral of the sampled power."""
     usage = watched.usage
     counted, integrated = usage.energy_j, usage.energy_integrated_j
     if counted is None and integrated is None:
         if "short" in (usage.missing.get("energy_j"), usage.missing.get("energy_integrated_j")):
-            return skip(name, f"{usage.window_s:.1f} s are too short for a figure of energy")
+            return skip(name, f"{usage.window_s:.1f} s are too short to measure energy")
         return _no_power(name, watched)
     if counted is None or integrated is None:
         field = "energy_j" if counted is None else "energy_integrated_j"
         what = "the energy counter" if counted is None else "sampled power"
         return unread(name, usage.missing.get(field, "unsupported"), f"{what} cannot be read")
     apart = abs(counted - integrated) / max(abs(integrated), 1e-9)
-    found = (
-        f"counter {figures.joules(counted)} J, integral {figures.joules(integrated)} J over {usage.window_s:.1f} s, "
-        f"{100 * apart:.1f} % apart"
+    detail = (
+        f"counter {formatting.joules(counted)} J, integral {formatting.joules(integrated)} J "
+        f"over {usage.window_s:.1f} s, {100 * apart:.1f} % apart"
     )
     if usage.counter_resets:
         return warn(
             name,
-            f"the counter started anew in between, {usage.counter_resets} times ({found})",
-            "switch persistence mode on, and see that nobody resets the card",
+            f"the counter was reset {usage.counter_resets} times during the window ({detail})",
+            "enable persistence mode, and make sure that no one resets the card",
         )
     if apart > APART:
         return warn(
             name,
-            f"{found}, more than {100 * APART:.0f} %",
-            "compare energy only between runs on this card; a power mean over one second disagrees where power moves",
+            f"{detail}, more than {100 * APART:.0f} %",
+            "compare energy only between runs on this card; power averaged over one second deviates when power changes",
         )
-    return ok(name, found)
+    return ok(name, detail)
 
 
 def idle(name: str, watched: Watched) -> Finding:
-    """Say what the card draws at rest and how steadily: what is net of idle is no better than this."""
+    """Report idle power and its noise, which bounds the accuracy of energy net of idle."""
     power = [sample.values["power_w"] for sample in watched.window if "power_w" in sample.values]
     if len(power) < 2:
         return _no_power(name, watched)
     mean, deviation = statistics.fmean(power), statistics.stdev(power)
-    found = f"{figures.watts(mean)} W ± {deviation:.1f} W over {watched.usage.window_s:.1f} s{_warmth(watched.usage)}"
+    detail = (
+        f"{formatting.watts(mean)} W ± {deviation:.1f} W over {watched.usage.window_s:.1f} s{_degrees(watched.usage)}"
+    )
     if watched.usage.foreign_processes:
-        return warn(
-            name, f"{found}, with others' processes on the card: not at rest", "look again when they have ended"
-        )
+        return warn(name, f"{detail}, with other processes on the card: not idle", "check again when they have ended")
     if deviation > max(NOISE * mean, NOISE_FLOOR_W):
         return warn(
             name,
-            f"{found}: unsteady for a card at rest",
-            "let it settle for a minute, see that nothing draws on its screen, and look again",
+            f"{detail}: unsteady for an idle card",
+            "wait a minute, make sure that no display is using the card, and check again",
         )
-    return ok(name, found)
+    return ok(name, detail)
 
 
-def _warmth(usage: Usage) -> str:
+def _degrees(usage: Usage) -> str:
     start, end = usage.temperature_start_c, usage.temperature_end_c
     if start is None or end is None:
         return ""
@@ -214,6 +214,6 @@ def _warmth(usage: Usage) -> str:
 
 def _no_power(name: str, watched: Watched) -> Finding:
     if watched.failure is not None:
-        return fail(name, f"its meter failed: {watched.failure.splitlines()[-1]}", "a defect of peftbench: report it")
-    why = watched.window[-1].why("power_w") if watched.window else "lost"
-    return unread(name, why, "its power cannot be read")
+        return fail(name, f"its meter failed: {watched.failure.splitlines()[-1]}", "a bug in peftbench: report it")
+    reason = watched.window[-1].reason("power_w") if watched.window else "lost"
+    return unread(name, reason, "its power cannot be read")

@@ -1,1 +1,1 @@
-"""A run's results in other programs' formats, and as a bundle that another database takes in."""
+"""Export of runs to other formats, and bundles for import into another database."""

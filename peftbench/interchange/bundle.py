@@ -1,10 +1,10 @@
-"""Writing a bundle: a zip of a run's rows as JSON lines, its trained weights, and the hash of each.
+"""Write a bundle: a zip with a run's rows as JSON lines, its trained weights, and the hash of each file.
 
-    manifest.json                what it is, whose, and size and SHA-256 of all below
-    rows/TABLE.jsonl             a row a line, as the store has it
+    manifest.json                format, run, and size and SHA-256 of all files below
+    rows/TABLE.jsonl             one row per line, as stored
     weights/epoch-N....safetensors
 
-The same run gives the same bytes.
+The output is deterministic: the same run gives the same bytes.
 """
 
 from __future__ import annotations
@@ -20,19 +20,20 @@ from typing import IO, Any
 
 from peftbench.errors import MissingError, UsageError
 from peftbench.interchange.bundle_file import FORMAT, LARGEST_BUNDLE, LARGEST_MANIFEST, LARGEST_TABLE, MANIFEST, VERSION
-from peftbench.store.rows import ACTIVE_STATES, Run, RunRecord
+from peftbench.store.rows import ACTIVE_STATES, LONGEST_STORED_NAME, Run, RunRecord
 from peftbench.store.schema import SCHEMA_VERSION
 from peftbench.store.transfer import Row, Rows
-from peftbench.training.files import checkpoint_name
+from peftbench.text import clean
+from peftbench.training.files import weights_name
 from peftbench.version import __version__
 
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # of every entry: time is no content
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # of every entry: timestamps are not content
 _BLOCK = 2**20
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What a bundle holds: rows by table, the bytes of each file of weights; `absent` ones are not there any more."""
+    """Content of a bundle: number of rows by table, size of each weight file; `absent` files no longer exist."""
 
     rows: dict[str, int]
     weights: dict[str, int]
@@ -40,13 +41,13 @@ class Written:
     manifest_sha256: str
 
     def lines(self) -> list[str]:
-        """Say it."""
+        """Return a summary for display."""
         return [
             f"rows: {sum(self.rows.values())}",
             *(f"weights: {name} ({size / 2**20:.1f} MiB)" for name, size in self.weights.items()),
-            *(f"weights: {name} is not there any more" for name in self.absent),
+            *(f"weights: {name} no longer exists" for name in self.absent),
             *([] if self.weights or self.absent else ["weights: none"]),
-            f"SHA-256 of its manifest: {self.manifest_sha256}",
+            f"SHA-256 of the manifest: {self.manifest_sha256}",
         ]
 
 
@@ -56,16 +57,21 @@ def write_bundle(record: RunRecord, rows: Rows, folder: Path | None, file: IO[by
     Args:
         record: the run.
         rows: of every table.
-        folder: the run's, with its trained weights; None: leave them out.
-        file: to write into; it can be sought in.
+        folder: the run's folder with its trained weights; None: without weights.
+        file: the output; must be seekable.
 
     Raises:
         UsageError: the run has not ended, or is too large for a bundle.
-        MissingError: the run is one of a database that peftbench did not write.
+        MissingError: the run is from a database that peftbench did not write.
     """
     run = record.run
     if run.state in ACTIVE_STATES:
         raise UsageError(f"run {run.name} ({run.id}) is {run.state}", f"wait for it, or: peftbench stop {run.name}")
+    if not 0 < len(run.name) <= LONGEST_STORED_NAME:
+        raise UsageError(
+            f"run {clean(run.name, 40)} ({run.id}) has a name of {len(run.name):,} characters; a bundle"
+            f" allows 1 to {LONGEST_STORED_NAME:,}"
+        )
     weights = weight_names(record)
     there = [name for name in weights if folder is not None and (folder / name).is_file()]
     files: dict[str, dict[str, Any]] = {}
@@ -100,13 +106,13 @@ def _manifest(run: Run, files: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def weight_names(record: RunRecord) -> list[str]:
-    """Return the files of trained weights that a run keeps: of its best epoch, and of each task's own."""
-    best = [] if record.run.best_epoch is None else [checkpoint_name(record.run.best_epoch)]
-    return [*best, *(checkpoint_name(row.epoch, row.task) for row in record.task_bests)]
+    """Return the weight files that a run keeps: of its overall best epoch, and of each task's best epoch."""
+    best = [] if record.run.best_epoch is None else [weights_name(record.run.best_epoch)]
+    return [*best, *(weights_name(row.epoch, row.task) for row in record.task_bests)]
 
 
 def encoded(row: Row) -> bytes:
-    """Return a row as a line of JSON; an infinite number, which JSON has not, as one that is too large."""
+    """Encode a row as a JSON line; infinity, which JSON lacks, becomes an overflowing number."""
     pairs = (f"{json.dumps(key)}:{_value(value)}" for key, value in row.items())
     return f"{{{','.join(pairs)}}}\n".encode()
 
@@ -132,7 +138,7 @@ def _blocks(path: Path) -> Iterator[bytes]:
 
 
 def _add(archive: zipfile.ZipFile, name: str, parts: Iterator[bytes], most: int) -> tuple[dict[str, Any], int]:
-    """Add an entry; return its size and hash, and of how many parts it is."""
+    """Add an entry; return its size and hash, and the number of its parts."""
     info = zipfile.ZipInfo(name, _EPOCH)
     info.compress_type = zipfile.ZIP_STORED if name.startswith("weights/") else zipfile.ZIP_DEFLATED
     info.external_attr = 0o100644 << 16
@@ -148,4 +154,4 @@ def _add(archive: zipfile.ZipFile, name: str, parts: Iterator[bytes], most: int)
 
 
 def _too_large(what: str) -> UsageError:
-    return UsageError(f"{what} would be larger than it may be (2 GiB; a table 256 MiB)", "try --no-weights")
+    return UsageError(f"{what} would exceed the maximum size (2 GiB; a table 256 MiB)", "try --no-weights")

@@ -1,4 +1,4 @@
-"""Taking a run from a bundle into a database: whole or not at all, and twice is once."""
+"""Import a run from a bundle into a database, atomically and idempotently."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,20 +14,23 @@ from pathlib import Path
 from peftbench.errors import DataError, RefusedError, StorageError
 from peftbench.interchange.bundle import encoded, weight_names
 from peftbench.interchange.bundle_file import BundleFile
-from peftbench.interchange.judging import judge
-from peftbench.paths import run_folder
+from peftbench.interchange.validate import judge
+from peftbench.paths import new_run_folder, run_folder
+from peftbench.store.ownership import claim
 from peftbench.store.rows import RunRecord
 from peftbench.store.transfer import IMPORTED, TABLES, Row, RowImporter, RowReader
 from peftbench.text import clean
-from peftbench.training.files import sync_folder, write_whole
+from peftbench.training.files import sync_folder, what_helps, write_whole
+from peftbench.training.inputs import WEIGHTS
 
 NOTHING = "nothing was imported"
-_IGNORED = {"runs": {"name", "place"}}  # what may differ between two databases that have the same run
+MOST_BYTES, ROOM_FOR_NAMES = 8, 2**20  # bytes per weight in a file, and bytes allowed for everything else
+_IGNORED = {"runs": {"name", "place"}}  # columns that may differ between databases with the same run
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What became of a bundle: `known`: the run was there already; `weights`: the files that came in."""
+    """Result of an import. `known`: the run already existed; `weights`: the imported files."""
 
     name: str
     run_id: str
@@ -37,11 +40,11 @@ class Taken:
     weights: tuple[str, ...]
 
     def lines(self) -> list[str]:
-        """Say it."""
+        """Return a summary for display."""
         if self.known:
-            said = [f"already there: {self.name} ({self.run_id}), with the same content"]
-            return [*said, *(f"weights: {name} was missing, and is back" for name in self.weights)]
-        renamed = [f"another run here is called {self.renamed_from}"] if self.renamed_from else []
+            summary = [f"already imported: {self.name} ({self.run_id}), with the same content"]
+            return [*summary, *(f"weights: {name} was missing, and was restored" for name in self.weights)]
+        renamed = [f"renamed: another run is named {self.renamed_from}"] if self.renamed_from else []
         weights = [f"weights: {name}" for name in self.weights] or ["weights: none"]
         return [f"imported: {self.name} ({self.run_id}), {self.rows} rows", *renamed, *weights]
 
@@ -50,10 +53,10 @@ def take_bundle(path: Path, database: Path) -> Taken:
     """Import a bundle's run into a database.
 
     Raises:
-        MissingError: the bundle is not there, or was made by a newer peftbench.
-        DataError: it is damaged or altered, or holds what no peftbench stores. Nothing was imported.
-        RefusedError: the database has a run of that id with other content.
-        StorageError: the database cannot be written now.
+        MissingError: the bundle does not exist, or was made by a newer version of peftbench.
+        DataError: it is damaged or altered, or has content that peftbench never stores. Nothing was imported.
+        RefusedError: the database has a run with that id and other content.
+        StorageError: the database cannot be written.
     """
     with BundleFile(path) as bundle:
         _check_label(bundle)
@@ -62,15 +65,18 @@ def take_bundle(path: Path, database: Path) -> Taken:
             run = reader.get(bundle.manifest.run.id)
             if run is not None:
                 _check_same(bundle, tables, reader, database)
+                known = reader.record(run)
         count = sum(table.rows for table in tables.values())
         if run is not None:
-            return Taken(run.name, run.id, None, True, count, _complete(bundle, run_folder(database, run.id)))
-        return _bring(bundle, database, count)
+            return Taken(
+                run.name, run.id, None, True, count, _restore_weights(bundle, known, run_folder(database, run.id))
+            )
+        return _import_run(bundle, database, count)
 
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """The content of a table's rows: its hash, how many they are, and their columns."""
+    """Digest of a table: the hash of its rows, their number and their columns."""
 
     sha256: str
     rows: int
@@ -78,20 +84,20 @@ class _Table:
 
 
 def _digest(table: str, rows: Iterable[Row], columns: frozenset[str] | None = None) -> _Table:
-    """Read a table to its end. Where columns are given, the others (a newer database has more) do not count."""
-    digest, count, found = hashlib.sha256(), 0, columns
+    """Compute the digest of a table. If columns are given, others (of a newer database) are ignored."""
+    digest, count, used_columns = hashlib.sha256(), 0, columns
     for row in rows:
         if table == "events" and row.get("kind") == IMPORTED:
             continue
-        found = frozenset(row) if found is None else found
-        content = {name: row[name] for name in sorted(row) if name in found - _IGNORED.get(table, set())}
+        used_columns = frozenset(row) if used_columns is None else used_columns
+        content = {name: row[name] for name in sorted(row) if name in used_columns - _IGNORED.get(table, set())}
         digest.update(encoded(content))
         count += 1
-    return _Table(digest.hexdigest(), count, found or frozenset())
+    return _Table(digest.hexdigest(), count, used_columns or frozenset())
 
 
 def _check_label(bundle: BundleFile) -> None:
-    """See that the manifest's run is the one in the rows."""
+    """Check that the manifest and the rows are of the same run."""
     label = bundle.manifest.run
     for row in bundle.rows("runs"):
         if (row.get("id"), row.get("name")) != (label.id, label.name):
@@ -104,14 +110,18 @@ def _check_same(bundle: BundleFile, tables: Mapping[str, _Table], reader: RowRea
         for table, given in tables.items():
             if _digest(table, rows[table], given.columns).sha256 != given.sha256:
                 raise RefusedError(
-                    f"bundle {bundle.path}: {database} has a run {run_id} already, with other {table}",
-                    "it was left as it is; delete it first, or import into another database with --db FILE",
+                    f"bundle {bundle.path}: {database} already has a run {run_id}, with other {table}",
+                    "it was not changed; delete it first, or import into another database with --db FILE",
                 )
 
 
-def _complete(bundle: BundleFile, folder: Path) -> tuple[str, ...]:
-    """Bring the files of weights that a known run has lost; return their names."""
+def _restore_weights(bundle: BundleFile, record: RunRecord, folder: Path) -> tuple[str, ...]:
+    """Restore missing weight files of an existing run; return their names."""
     brought = []
+    try:
+        _check_weights(bundle, record)
+    except DataError as error:
+        raise DataError(f"bundle {bundle.path}: {error.message}", NOTHING) from error
     for name, entry in bundle.weights.items():
         path = folder / name
         if not path.exists():
@@ -119,23 +129,23 @@ def _complete(bundle: BundleFile, folder: Path) -> tuple[str, ...]:
             brought.append(name)
         elif _sha256(path) != bundle.manifest.files[entry].sha256:
             raise RefusedError(
-                f"bundle {bundle.path}: {path} is there already, with other weights",
-                "it was left as it is; delete the run first, or import into another database with --db FILE",
+                f"bundle {bundle.path}: {path} already exists, with other weights",
+                "it was not changed; delete the run first, or import into another database with --db FILE",
             )
     return tuple(brought)
 
 
-def _bring(bundle: BundleFile, database: Path, count: int) -> Taken:
-    label, folder = bundle.manifest.run, run_folder(database, bundle.manifest.run.id)
+def _import_run(bundle: BundleFile, database: Path, count: int) -> Taken:
+    label, folder = bundle.manifest.run, new_run_folder(database, bundle.manifest.run.id)
     with RowImporter(database) as importer, _staged(bundle, folder) as staging:
         made = not folder.exists()
         try:
             name = importer.put(
                 label.id,
-                {table: _Again(bundle, table) for table in TABLES},
+                {table: _BundleRows(bundle, table) for table in TABLES},
                 f"from a bundle made by {clean(bundle.manifest.made_by)}",
-                partial(_judge, bundle),
-                partial(_move_in, staging, folder),
+                partial(_validate, bundle),
+                partial(_move_weights, staging, folder),
             )
         except BaseException as error:
             if made:
@@ -143,13 +153,15 @@ def _bring(bundle: BundleFile, database: Path, count: int) -> Taken:
             if isinstance(error, DataError):
                 raise DataError(f"bundle {bundle.path}: {error.message}", NOTHING) from error
             raise
+    with suppress(OSError):  # the folder stays without its marker file
+        claim(database)
     renamed = label.name if name != label.name else None
     return Taken(name, label.id, renamed, False, count, tuple(bundle.weights))
 
 
 @dataclass(frozen=True, slots=True)
-class _Again:
-    """A table's rows, read from the bundle each time they are asked for."""
+class _BundleRows:
+    """A re-iterable table: its rows are read from the bundle on each iteration."""
 
     bundle: BundleFile
     table: str
@@ -158,26 +170,43 @@ class _Again:
         return self.bundle.rows(self.table)
 
 
-def _judge(bundle: BundleFile, record: RunRecord) -> None:
+def _validate(bundle: BundleFile, record: RunRecord) -> None:
     judge(record)
+    _check_weights(bundle, record)
+
+
+def _check_weights(bundle: BundleFile, record: RunRecord) -> None:
+    """Check that a bundle's weight files belong to the run's best epochs with valid hashes and sizes.
+
+    Raises:
+        DataError: a file does not.
+    """
     if strange := sorted(bundle.weights.keys() - weight_names(record)):
-        raise DataError(f"its file {strange[0]} is of no best epoch of the run")
+        raise DataError(f"its file {strange[0]} does not belong to a best epoch of the run")
+    recorded = record.run.conditions.get(WEIGHTS) or {}
+    most = None if record.run.weights_total is None else MOST_BYTES * record.run.weights_total + ROOM_FOR_NAMES
+    for name, entry in bundle.weights.items():
+        file = bundle.manifest.files[entry]
+        if file.sha256 != recorded.get(name, file.sha256):
+            raise DataError(f"its file {name} differs from what the run wrote")
+        if most is not None and file.bytes > most:
+            raise DataError(f"its file {name} has {file.bytes:,} bytes; the run's can have at most {most:,}")
 
 
 @contextmanager
 def _staged(bundle: BundleFile, folder: Path) -> Iterator[Path]:
-    """Yield a folder beside the run's with the bundle's weights, all of them whole."""
+    """Yield a temporary folder next to the run's, with the bundle's verified weights."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{folder.name}.", suffix=".tmp") as place:
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{folder.name}.", suffix=".tmp") as staging:
             for name, entry in bundle.weights.items():
-                _write(bundle, entry, Path(place) / name)
-            yield Path(place)
+                _write(bundle, entry, Path(staging) / name)
+            yield Path(staging)
     except OSError as error:
-        raise StorageError(f"{folder}: cannot be written: {error.strerror or error}", "make room") from error
+        raise StorageError(f"{folder}: cannot be written: {error.strerror or error}", what_helps(error)) from error
 
 
-def _move_in(staging: Path, folder: Path) -> None:
+def _move_weights(staging: Path, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for path in staging.iterdir():
         path.replace(folder / path.name)

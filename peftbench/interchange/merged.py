@@ -1,4 +1,4 @@
-"""A run as plain checkpoints of transformers: adapters folded in, one folder a task where each has its own."""
+"""Export a run as transformers checkpoints: adapters merged, with one folder per task if tasks have own adapters."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ import numpy as np
 from peftbench.encoder import EncoderFiles, load_encoder, load_tokenizer
 from peftbench.errors import UsageError
 from peftbench.interchange.peft_format import ExportedTask
-from peftbench.interchange.trained import Source, around, compare, probe, write_head
+from peftbench.interchange.trained import TrainedRun, around, compare, probe, write_head
 from peftbench.methods.base import Method
 from peftbench.model import MultitaskModel
 from peftbench.tasks import TaskSpec
 from peftbench.text import clean
 
 
-def export_merged(source: Source, folder: Path) -> list[ExportedTask]:
-    """Write what `AutoModel.from_pretrained` loads, and load it again to see that it is right.
+def export_merged(source: TrainedRun, folder: Path) -> list[ExportedTask]:
+    """Write checkpoints for `AutoModel.from_pretrained`, and reload them to verify their logits.
 
-    Where tasks have weights of their own in the encoder, each gets a whole encoder in a folder of its name; where
-    they share one (`full`, `last-layer`), it is in `folder` itself, and only the heads are in folders of tasks.
+    If tasks have their own weights in the encoder, each gets a complete encoder in a folder of its name; if they
+    share the encoder (`full`, `last-layer`), it is in `folder` itself, with only the heads in task folders.
 
     Raises:
-        UsageError: the method cannot be folded into plain weights.
-        MissingError: the encoder or the trained weights are not there.
-        PeftbenchError: what was written gives other logits than the run.
+        UsageError: the method's adapters cannot be merged.
+        MissingError: the encoder or the trained weights are not available.
+        PeftbenchError: the exported model's logits differ from the run's.
     """
     files = source.files()
     tokenizer = load_tokenizer(files)
@@ -38,15 +38,15 @@ def export_merged(source: Source, folder: Path) -> list[ExportedTask]:
         _save(model, tokenizer, folder)
         for task in tasks:
             write_head(model, source.spec, task, source.epochs[task.name], folder / task.name)
-        return [_checked(source, files, tokenizer, task, folder, expected[task.name]) for task in tasks]
+        return [_verified(source, files, tokenizer, task, folder, expected[task.name]) for task in tasks]
     done = []
     for number, task in enumerate(tasks):
-        fresh = model if number == 0 else source.model(files)  # to fold one in is for good
+        fresh = model if number == 0 else source.model(files)  # merging is irreversible
         _merge(fresh, task.name)
-        place = folder / task.name
-        _save(fresh, tokenizer, place)
-        write_head(fresh, source.spec, task, source.epochs[task.name], place)
-        done.append(_checked(source, files, tokenizer, task, place, expected[task.name]))
+        task_folder = folder / task.name
+        _save(fresh, tokenizer, task_folder)
+        write_head(fresh, source.spec, task, source.epochs[task.name], task_folder)
+        done.append(_verified(source, files, tokenizer, task, task_folder, expected[task.name]))
     return done
 
 
@@ -57,13 +57,13 @@ def _has_own_encoder(model: MultitaskModel, task: str) -> bool:
 def _merge(model: MultitaskModel, task: str) -> None:
     method = model.method
     if type(method).merge is Method.merge:
-        raise UsageError(f"method {method.options.name} does not say how its adapters are folded into plain weights")
+        raise UsageError(f"method {method.options.name} does not implement merging its adapters")
     try:
         method.merge(model.encoder, task)
-    except (ValueError, TypeError, AttributeError, NotImplementedError) as error:  # PEFT's tuners raise their own
+    except (ValueError, TypeError, AttributeError, NotImplementedError) as error:  # PEFT's tuners raise different types
         raise UsageError(
-            f"method {method.options.name}: it cannot be folded into plain weights: {clean(error, 200)}",
-            "use --format peft: the adapter by itself",
+            f"method {method.options.name}: its adapters cannot be merged: {clean(error, 200)}",
+            "use --format peft, which exports the adapter separately",
         ) from error
 
 
@@ -72,8 +72,8 @@ def _save(model: MultitaskModel, tokenizer: Any, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def _checked(
-    source: Source, files: EncoderFiles, tokenizer: Any, task: TaskSpec, folder: Path, expected: np.ndarray
+def _verified(
+    source: TrainedRun, files: EncoderFiles, tokenizer: Any, task: TaskSpec, folder: Path, expected: np.ndarray
 ) -> ExportedTask:
     written = load_encoder(source.spec.encoder, dataclasses.replace(files, folder=folder))
     head = folder if (folder / "head.json").is_file() else folder / task.name

@@ -1,4 +1,4 @@
-"""A run's adapters as HF PEFT's folders, one a task, the head beside the adapter; and such a folder taken back."""
+"""Export a run's adapters as HF PEFT folders, one per task with its head; and load such a folder again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import nn
 
 from peftbench.encoder import load_encoder, load_tokenizer, public_name
 from peftbench.errors import DataError, MissingError
-from peftbench.interchange.trained import Source, around, compare, probe, read_head, write_head
+from peftbench.interchange.trained import TrainedRun, around, compare, probe, read_head, write_head
 from peftbench.methods.as_peft import AsPeft, PeftAdapter
 from peftbench.model import MultitaskModel
 from peftbench.spec.model import RunSpec
@@ -25,7 +25,7 @@ _LARGEST_CONFIG = 2**20
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ExportedTask:
-    """A task in an export: whose epoch, how far its logits are from the run's, and what it was converted to."""
+    """An exported task: its epoch, the deviation of its logits from the run's, and its converted form, if any."""
 
     task: str
     epoch: int
@@ -33,47 +33,47 @@ class ExportedTask:
     converted: str | None = None
 
 
-def export_peft(source: Source, folder: Path) -> list[ExportedTask]:
-    """Write a folder a task, which `PeftModel.from_pretrained` loads, and load each one again to see that it is right.
+def export_peft(source: TrainedRun, folder: Path) -> list[ExportedTask]:
+    """Write one folder per task for `PeftModel.from_pretrained`, and reload each to verify its logits.
 
     Raises:
-        UsageError: PEFT's format cannot hold the method's adapters.
-        MissingError: PEFT, the encoder or the trained weights are not there.
-        PeftbenchError: what was written gives other logits than the run.
+        UsageError: PEFT's format cannot represent the method's adapters.
+        MissingError: PEFT, the encoder or the trained weights are not available.
+        PeftbenchError: the exported model's logits differ from the run's.
     """
     spec, files = source.spec, source.files()
     tokenizer = load_tokenizer(files)
-    said: list[AsPeft] = []
+    converters: list[AsPeft] = []
     names = [task.name for task in spec.tasks]
-    model = source.model(files, lambda fresh: said.append(AsPeft(fresh.method, fresh.encoder, names)))
+    model = source.model(files, lambda fresh: converters.append(AsPeft(fresh.method, fresh.encoder, names)))
     done = []
     for task in spec.tasks:
-        place = folder / task.name
-        adapter = said[0].adapter(task.name)
-        write_adapter(adapter, spec, type(model.encoder), place)
-        write_head(model, spec, task, source.epochs[task.name], place)
-        again = around(load_with_peft(load_encoder(spec.encoder, files), place), spec, task, place)
+        task_folder = folder / task.name
+        adapter = converters[0].adapter(task.name)
+        write_adapter(adapter, spec, type(model.encoder), task_folder)
+        write_head(model, spec, task, source.epochs[task.name], task_folder)
+        again = around(load_with_peft(load_encoder(spec.encoder, files), task_folder), spec, task, task_folder)
         off = compare(probe(model, spec, task, tokenizer), probe(again, spec, task, tokenizer), task.name)
         done.append(ExportedTask(task.name, source.epochs[task.name], off, adapter.converted))
     return done
 
 
 def write_adapter(adapter: PeftAdapter, spec: RunSpec, encoder_type: type[nn.Module], folder: Path) -> None:
-    """Write an adapter's two files, as PEFT's own `save_pretrained` does."""
+    """Write an adapter's two files, as PEFT's `save_pretrained` does."""
     from safetensors.torch import save_file
 
     config = adapter.config
     config.base_model_name_or_path, config.revision = public_name(spec.encoder), spec.encoder.revision
     config.auto_mapping = {"base_model_class": encoder_type.__name__, "parent_library": encoder_type.__module__}
     if isinstance(getattr(config, "target_modules", None), set):
-        config.target_modules = sorted(config.target_modules)  # the same run, the same bytes
+        config.target_modules = sorted(config.target_modules)  # for deterministic output
     config.save_pretrained(folder)
     weights = {key: weight.detach().clone().contiguous() for key, weight in adapter.weights.items()}
     save_file(weights, folder / WEIGHTS, {"format": "pt"})
 
 
 def load_with_peft(encoder: nn.Module, folder: Path) -> nn.Module:
-    """Return the encoder with the adapter of a folder in it, as PEFT loads it."""
+    """Return the encoder with the adapter of a folder, loaded by PEFT."""
     from peft import PeftModel
 
     with warnings.catch_warnings():
@@ -83,17 +83,17 @@ def load_with_peft(encoder: nn.Module, folder: Path) -> nn.Module:
 
 
 def take_peft(model: MultitaskModel, task: str, folder: Path) -> None:
-    """Load a task's adapter and head from a folder that `export_peft` wrote into a model of the run's spec.
+    """Load a task's adapter and head, from a folder written by `export_peft`, into a model of the run's spec.
 
     Args:
-        model: built from the run's spec, and not loaded with trained weights yet.
-        task: whose.
-        folder: the task's.
+        model: built from the run's spec, without trained weights.
+        task: the task.
+        folder: the task's folder.
 
     Raises:
-        MissingError: a file of it is not there.
-        DataError: it is damaged, or another adapter than the spec's.
-        UsageError: the method's adapters are exported converted (Delta-LoRA, PiSSA), and do not come back.
+        MissingError: a file does not exist.
+        DataError: it is damaged, or does not match the spec's adapter.
+        UsageError: the method's adapters are converted on export (Delta-LoRA, PiSSA), and cannot be loaded back.
     """
     config, weights = _read_config(folder / CONFIG), _read_weights(folder / WEIGHTS)
     AsPeft(model.method, model.encoder, list(model.heads)).take(task, config, weights)
@@ -105,15 +105,15 @@ def _read_config(path: Path) -> Mapping[str, Any]:
         with path.open("rb") as file:
             content = file.read(_LARGEST_CONFIG + 1)
     except FileNotFoundError as error:
-        raise MissingError(f"{path} is not there", "give the folder of one task of an export") from error
+        raise MissingError(f"{path} does not exist", "name the folder of one task of an export") from error
     if len(content) > _LARGEST_CONFIG:
-        raise DataError(f"{path} is no adapter's configuration: it is larger than a MiB")
+        raise DataError(f"{path} is not an adapter configuration: it is larger than 1 MiB")
     try:
         config = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is no JSON: {clean(error, 200)}") from error
+        raise DataError(f"{path} is not JSON: {clean(error, 200)}") from error
     if not isinstance(config, dict):
-        raise DataError(f"{path} is no adapter's configuration")
+        raise DataError(f"{path} is not an adapter configuration")
     return config
 
 
@@ -124,6 +124,6 @@ def _read_weights(path: Path) -> dict[str, Any]:
     try:
         return load_file(path)
     except FileNotFoundError as error:
-        raise MissingError(f"{path} is not there", "give the folder of one task of an export") from error
+        raise MissingError(f"{path} does not exist", "name the folder of one task of an export") from error
     except (SafetensorError, OSError) as error:
         raise DataError(f"{path} cannot be read: {clean(error, 200)}") from error

@@ -1,4 +1,4 @@
-"""A run's rows as csv files, and as one JSON file."""
+"""Export a run's rows as CSV files, or as one JSON file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from peftbench.report import jsonable
+from peftbench.report.formats import json as jsonable
 from peftbench.store.rows import RunRecord
 from peftbench.store.transfer import Row, Rows
 
@@ -17,9 +17,9 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def write_csv(rows: Rows, folder: Path) -> dict[str, int]:
-    """Write a csv file a table that has rows; return how many rows each has.
+    """Write one CSV file per non-empty table; return the number of rows by table.
 
-    A text that a spreadsheet would run as a formula gets a leading apostrophe.
+    A text that a spreadsheet would interpret as a formula gets a leading apostrophe.
     """
     counts = {}
     for table, given in rows.items():
@@ -48,9 +48,11 @@ def _cell(value: Any) -> Any:
 
 
 def write_json(record: RunRecord, rows: Rows, file: IO[bytes]) -> None:
-    """Write what `show --json` prints, and with it every prediction, training loss and sample of the meters."""
-    found = jsonable.run_full(record)
-    file.write(json.dumps({**found, **{table: _listed(rows[table]) for table in AS_JSON}}, indent=1).encode() + b"\n")
+    """Write the output of `show --json` together with all predictions, training losses and meter samples."""
+    document = jsonable.run_full(record)
+    file.write(
+        json.dumps({**document, **{table: _listed(rows[table]) for table in AS_JSON}}, indent=1).encode() + b"\n"
+    )
 
 
 def _listed(rows: Iterable[Row]) -> list[Row]:

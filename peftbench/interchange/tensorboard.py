@@ -1,4 +1,4 @@
-"""A run's curves as a TensorBoard event file, through the package tensorboard (no TensorFlow, no torch)."""
+"""Export a run's curves as TensorBoard event files, with the package tensorboard (no TensorFlow, no torch)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
+from peftbench.analysis.scores import has_leaderboard
 from peftbench.errors import MissingError
 from peftbench.store.rows import RunRecord
 from peftbench.store.transfer import Row
@@ -21,7 +22,7 @@ _METERS = (
 
 @dataclass(frozen=True, slots=True)
 class Scalar:
-    """A point of a curve: `step` is an epoch, an optimiser step, or of meters a second since the first sample."""
+    """A point of a curve: `step` is an epoch, an optimiser step or, for meters, seconds since the first sample."""
 
     tag: str
     step: int
@@ -30,12 +31,12 @@ class Scalar:
 
 
 def curves(record: RunRecord, losses: Iterable[Row], samples: Iterable[Row]) -> dict[str, Iterator[Scalar]]:
-    """Return a run's curves by the folder they go in: TensorBoard draws one tag of several folders in one chart.
+    """Return a run's curves by output folder: TensorBoard draws a tag of several folders in one chart.
 
     Args:
         record: the run.
-        losses: its mean training losses.
-        samples: its meters' samples.
+        losses: the mean training losses.
+        samples: the meter samples.
     """
     return {
         "dev": _scores(record, "dev"),
@@ -46,9 +47,10 @@ def curves(record: RunRecord, losses: Iterable[Row], samples: Iterable[Row]) -> 
 
 
 def _scores(record: RunRecord, split: str) -> Iterator[Scalar]:
-    ends = _ends(record)
+    ends = _epoch_ends(record)
     for epoch in record.epochs if split == "dev" else ():
-        for tag, value in (("all tasks/dev avg", epoch.dev_avg), ("all tasks/leaderboard", epoch.leaderboard)):
+        board = epoch.leaderboard if has_leaderboard(record.tasks) else None
+        for tag, value in (("all tasks/dev avg", epoch.dev_avg), ("all tasks/leaderboard", board)):
             if value is not None:
                 yield Scalar(tag, epoch.epoch, value, ends[epoch.epoch])
     for score in record.scores:
@@ -59,14 +61,14 @@ def _scores(record: RunRecord, split: str) -> Iterator[Scalar]:
 
 
 def _losses(record: RunRecord, losses: Iterable[Row]) -> Iterator[Scalar]:
-    """Yield training losses; they have no time of their own and get that of their epoch's end."""
-    ends, start = _ends(record), started_s(record)
+    """Yield training losses; they have no timestamps and get that of the end of their epoch."""
+    ends, start = _epoch_ends(record), started_s(record)
     for row in losses:
         yield Scalar(f"{row['task']}/training loss", row["step"], row["loss"], ends.get(row["epoch"], start))
 
 
 def _meters(samples: Iterable[Row]) -> Iterator[Scalar]:
-    """Yield the meters' curves; what could not be read has no point."""
+    """Yield the meter curves; missing values have no point."""
     first: float | None = None
     for row in samples:
         first = row["at_s"] if first is None else first
@@ -75,12 +77,12 @@ def _meters(samples: Iterable[Row]) -> Iterator[Scalar]:
                 yield Scalar(f"meters/{name}", round(row["at_s"] - first), row[name], row["at_s"])
 
 
-def _ends(record: RunRecord) -> dict[int, float]:
+def _epoch_ends(record: RunRecord) -> dict[int, float]:
     return {row.epoch: _seconds(row.finished_at) for row in record.epochs}
 
 
 def write_folders(record: RunRecord, losses: Iterable[Row], samples: Iterable[Row], folder: Path) -> dict[str, int]:
-    """Write an event file into a folder for each kind of curve that has points; return how many points each has.
+    """Write one event file per kind of curve with points, in its own folder; return the number of points by kind.
 
     Raises:
         MissingError: the package tensorboard is not installed.
@@ -97,12 +99,12 @@ def write_folders(record: RunRecord, losses: Iterable[Row], samples: Iterable[Ro
 
 
 def write_events(points: Iterable[Scalar], began_s: float, file: IO[bytes]) -> int:
-    """Write an event file; return how many points it has.
+    """Write an event file; return its number of points.
 
     Args:
         points: in any order.
-        began_s: Unix time, of the file's first event.
-        file: to write into.
+        began_s: Unix time of the file's first event.
+        file: the output.
 
     Raises:
         MissingError: the package tensorboard is not installed.
@@ -114,13 +116,13 @@ def write_events(points: Iterable[Scalar], began_s: float, file: IO[bytes]) -> i
     for point in points:
         count += 1
         value = summary.Value(tag=point.tag, simple_value=point.value)
-        told = event(wall_time=point.wall_time, step=point.step, summary=summary(value=[value]))
-        records.write(told.SerializeToString())
+        record = event(wall_time=point.wall_time, step=point.step, summary=summary(value=[value]))
+        records.write(record.SerializeToString())
     return count
 
 
 def started_s(record: RunRecord) -> float:
-    """Return when a run started, in Unix time."""
+    """Return a run's start as Unix time."""
     return _seconds(record.run.started_at or record.run.created_at)
 
 

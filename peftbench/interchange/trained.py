@@ -1,4 +1,4 @@
-"""A run's trained model, put together again for an export, and what is written beside an encoder: the heads."""
+"""Rebuild a run's trained model for export, and read and write the task heads."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ from peftbench.head import weights_of
 from peftbench.methods.options import LastLayerOptions
 from peftbench.model import MultitaskModel
 from peftbench.spec.model import RunSpec
+from peftbench.spec.stored import hashes
 from peftbench.tasks import TaskSpec
 from peftbench.text import clean
-from peftbench.training.checkpoint import checkpoint_path, load_weights
 from peftbench.training.evaluation import logits_of
+from peftbench.training.inputs import UNRECORDED, RecordedInputs
+from peftbench.training.weights import load_weights, weights_path
 
-CHECKED_WITHIN = 1e-4  # times the largest logit, or 1: what is written must compute what the run computes
+CHECKED_WITHIN = 1e-4  # times max(largest logit, 1): allowed deviation of exported logits
 HEAD, HEAD_WEIGHTS = "head.json", "head.safetensors"
 
 _PROBES = (
@@ -35,45 +37,58 @@ _PROBES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """Where a run's trained weights are: its spec, its folder, and each task's epoch.
+class TrainedRun:
+    """The source of a run's trained weights: its spec, its folder, and the epoch of each task.
 
-    `own`: the epoch is the task's own best one, with weights of its own; else the best by dev average.
+    `own`: the epoch is the task's own best epoch, with its own weights; else the best by dev average.
+    `recorded`: the inputs that the run recorded.
     """
 
     spec: RunSpec
     folder: Path
     epochs: Mapping[str, int]
     own: bool
+    recorded: RecordedInputs = UNRECORDED
 
     def files(self) -> EncoderFiles:
-        """Find the pretrained encoder."""
-        return find_encoder(self.spec.encoder)
+        """Find the pretrained encoder.
+
+        Raises:
+            MissingError: it is not available.
+            ChangedError: it has changed since the run.
+        """
+        files = find_encoder(self.spec.encoder)
+        self.recorded.check_encoder(files)
+        return files
 
     def model(
         self, files: EncoderFiles, before: Callable[[MultitaskModel], None] = lambda model: None
     ) -> MultitaskModel:
-        """Return the trained model on the CPU, in fp32 and on transformers' forward, prepared.
+        """Return the prepared trained model on the CPU, in fp32 with the transformers runtime.
 
         Args:
             files: of the pretrained encoder.
-            before: is shown the model before trained weights are loaded.
+            before: called with the model before trained weights are loaded.
 
         Raises:
-            MissingError: the trained weights are not there, or damaged.
+            MissingError: the trained weights do not exist, or are damaged.
+            ChangedError: they differ from those that the run wrote.
         """
         plain: dict[str, Any] = {"precision": "fp32"}
         if self.spec.runtime == "native":
-            plain["runtime"] = "transformers"  # the same modules; and no weight is repacked
+            plain["runtime"] = "transformers"  # the same modules, without repacked weights
         model = MultitaskModel(load_encoder(self.spec.encoder, files), self.spec.model_copy(update=plain))
         before(model)
+        known = {spec_hash for spec_hash, _ in hashes(self.spec)}
         for task, epoch in self.epochs.items() if self.own else [(None, min(self.epochs.values()))]:
-            load_weights(model, checkpoint_path(self.folder, epoch, task), self.spec.hash())
+            path = weights_path(self.folder, epoch, task)
+            self.recorded.check_weights(path)
+            load_weights(model, path, known)
         return model.prepare(torch.device("cpu"))
 
 
 def write_head(model: MultitaskModel, spec: RunSpec, task: TaskSpec, epoch: int, folder: Path) -> None:
-    """Write a task's head: its linear layers, and how a text becomes the vector that it takes."""
+    """Write a task's head: its linear layers, and the pooling and input settings it needs."""
     from safetensors.torch import save_file
 
     folder.mkdir(exist_ok=True)
@@ -98,11 +113,11 @@ def write_head(model: MultitaskModel, spec: RunSpec, task: TaskSpec, epoch: int,
 
 
 def read_head(model: MultitaskModel, task: str, folder: Path) -> None:
-    """Load a task's head that `write_head` wrote.
+    """Load a task's head written by `write_head`.
 
     Raises:
-        MissingError: it is not there.
-        DataError: it cannot be read, or is another task's.
+        MissingError: it does not exist.
+        DataError: it cannot be read, or belongs to another task.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -110,19 +125,19 @@ def read_head(model: MultitaskModel, task: str, folder: Path) -> None:
     path = folder / HEAD_WEIGHTS
     wanted = weights_of(model.heads[task])
     try:
-        found = load_file(path)
+        loaded = load_file(path)
     except FileNotFoundError as error:
-        raise MissingError(f"{path} is not there") from error
+        raise MissingError(f"{path} does not exist") from error
     except (SafetensorError, OSError) as error:
         raise DataError(f"{path} cannot be read: {clean(error, 200)}") from error
-    if {key: value.shape for key, value in found.items()} != {key: value.shape for key, value in wanted.items()}:
-        raise DataError(f"{path} is no head of task {task}")
+    if {key: value.shape for key, value in loaded.items()} != {key: value.shape for key, value in wanted.items()}:
+        raise DataError(f"{path} is not a head of task {task}")
     for key, weight in wanted.items():
-        weight.data.copy_(found[key])
+        weight.data.copy_(loaded[key])
 
 
 def around(encoder: nn.Module, spec: RunSpec, task: TaskSpec, folder: Path) -> MultitaskModel:
-    """Return a model of one task around an encoder that already computes it, with the head of an exported folder."""
+    """Return a single-task model from an exported encoder, with adapters applied, and the head in its folder."""
     plain = {"method": LastLayerOptions(name="last-layer"), "runtime": "transformers", "precision": "fp32"}
     model = MultitaskModel(encoder, spec.model_copy(update={**plain, "tasks": (task,)}))
     read_head(model, task.name, folder)
@@ -130,7 +145,7 @@ def around(encoder: nn.Module, spec: RunSpec, task: TaskSpec, folder: Path) -> M
 
 
 def probe(model: MultitaskModel, spec: RunSpec, task: TaskSpec, tokenizer: Any) -> np.ndarray:
-    """Return the logits of a few fixed texts, `[n, outputs]`."""
+    """Return the logits for a few fixed texts, `[n, outputs]`."""
     model.switch_mode(task.name)
     texts = [pair[: len(task.text)] for pair in _PROBES]
     split = encode_texts(texts, tokenizer, spec.encoder.pair_encoding == "joint", spec.encoder.max_length)
@@ -138,16 +153,16 @@ def probe(model: MultitaskModel, spec: RunSpec, task: TaskSpec, tokenizer: Any) 
     return logits_of(model, split, np.arange(len(texts)), len(texts), batcher)
 
 
-def compare(expected: np.ndarray, found: np.ndarray, task: str) -> float:
-    """Return the largest difference of two tables of logits.
+def compare(expected: np.ndarray, actual: np.ndarray, task: str) -> float:
+    """Return the largest absolute difference of two logit matrices.
 
     Raises:
-        PeftbenchError: it is more than rounding: the export does not compute what the run computes.
+        PeftbenchError: it exceeds rounding errors: the export computes something else than the run.
     """
-    off = float(np.abs(expected - found).max())
+    off = float(np.abs(expected - actual).max())
     if not off <= CHECKED_WITHIN * max(1.0, float(np.abs(expected).max())):
         raise PeftbenchError(
-            f"task {task}: what was exported gives other logits than the run (by {off:.2g}); nothing is kept of it",
-            "use another --format; with a bundle, peftbench itself loads the run",
+            f"task {task}: the exported model's logits differ from the run's (by {off:.2g}); the export was discarded",
+            "use another --format; a bundle can be loaded by peftbench itself",
         )
     return off

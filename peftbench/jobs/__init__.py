@@ -1,1 +1,1 @@
-"""Runs as processes: the queue and the runner that drains it, the worker that executes one run, whether it lives."""
+"""Runs as processes: the queue, the runner that drains it, the worker that executes one run, and its liveness."""

@@ -1,12 +1,22 @@
-"""Why a run failed, in kinds, and what to try: of a run that ran out of memory, with the anatomy of its step."""
+"""Classification of failures, their messages, and advice for a run that ran out of memory."""
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Mapping
 from typing import Any
 
-from peftbench.errors import NO_ROOM, DataError, MissingError, PeftbenchError, StorageError, TrainingError, UsageError
+from peftbench.errors import (
+    NO_ROOM,
+    ChangedError,
+    DataError,
+    MissingError,
+    PeftbenchError,
+    StorageError,
+    TrainingError,
+    UsageError,
+)
 from peftbench.spec.model import RunSpec
 from peftbench.store.rows import Failure, Progress
 from peftbench.text import clean
@@ -14,11 +24,17 @@ from peftbench.text import clean
 _KINDS: tuple[tuple[type[Exception], Failure], ...] = (
     (DataError, "data"),
     (MissingError, "missing"),
+    (ChangedError, "missing"),
     (TrainingError, "nan"),
     (UsageError, "spec"),
     (StorageError, "storage"),
 )
-_NO_MEMORY = re.compile(r"out of memory|not enough memory|can't allocate memory|cannot allocate memory", re.IGNORECASE)
+_NO_MEMORY = re.compile(
+    r"out of memory|not enough memory|can(?:'t|not) allocate memory|unable to allocate|std::bad_alloc"
+    r"|_STATUS_ALLOC_FAILED"  # cuBLAS, cuDNN
+    r"|could not create a primitive(?! descriptor)",  # oneDNN; a missing descriptor is about shapes, not memory
+    re.IGNORECASE,
+)
 _PARTS = ("weights", "gradients", "optimizer", "activations", "workspace")
 MIB = 2**20
 
@@ -27,35 +43,38 @@ def kind_of(error: BaseException) -> Failure:
     """Return the kind of a failure."""
     if is_out_of_memory(error):
         return "out-of-memory"
-    if isinstance(error, OSError) and error.errno in NO_ROOM:
+    if (isinstance(error, OSError) and error.errno in NO_ROOM) or type(error).__module__ == "sqlite3":
         return "storage"
     return next((kind for type_, kind in _KINDS if isinstance(error, type_)), "defect")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether there was no memory, on the GPU or the machine; torch says the latter in a RuntimeError's words."""
+    """Tell whether GPU or host memory ran out; torch reports the latter as a RuntimeError, told by its message."""
     if isinstance(error, PeftbenchError):
         return False
     named = type(error).__name__ in ("OutOfMemoryError", "MemoryError", "ArrayMemoryError")
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
     return named or (isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error)) is not None)
 
 
 def reason_of(error: BaseException) -> str:
-    """Return a failure in words, with what its own hint says to do."""
+    """Return a failure's message, with its hint."""
     if isinstance(error, PeftbenchError):
         return error.message if error.hint is None else f"{error.message} ({error.hint})"
     return clean(f"{type(error).__name__}: {error}", 500)
 
 
 def out_of_memory(
-    error: BaseException, spec: RunSpec, progress: Progress | None, predicted: Mapping[str, Any] | None
+    error: BaseException | str, spec: RunSpec, progress: Progress | None, predicted: Mapping[str, Any] | None
 ) -> str:
-    """Return where memory ran out, what a step was to take, and what takes less.
+    """Return where memory ran out, the predicted memory of a step, and settings that need less.
 
     Args:
-        error: torch's.
-        spec: the run's.
-        progress: where it stood.
+        error: torch's error, or a description.
+        spec: the run's spec.
+        progress: the run's progress at that time.
+        predicted: memory of a step by part, in bytes, where it was predicted.
         predicted: the anatomy of a step, in bytes by part, where it was predicted.
     """
     where = "while it loaded"
@@ -69,21 +88,21 @@ def out_of_memory(
 
 
 def advice(spec: RunSpec, predicted: Mapping[str, Any] | None) -> list[str]:
-    """Return what would take less memory, the most telling first, as options of `retry`."""
+    """Return settings that need less memory, the most effective first, as options of `retry`."""
     train = spec.train
-    found = []
+    suggestions = []
     if train.batch_size > 1:
         half, steps = max(1, train.batch_size // 2), train.accumulation_steps * 2
-        found.append(
-            f"--set train.batch_size={half} --set train.accumulation_steps={steps} (the same steps in smaller parts)"
+        suggestions.append(
+            f"--set train.batch_size={half} --set train.accumulation_steps={steps} (the same steps in smaller batches)"
         )
     if not train.gradient_checkpointing:
-        found.append("--set train.gradient_checkpointing=true (less activations, about a third more time)")
+        suggestions.append("--set train.gradient_checkpointing=true (fewer activations, about a third more time)")
     if spec.precision == "fp32":
-        found.append("--set precision=autocast (bf16 activations)")
+        suggestions.append("--set precision=autocast (bf16 activations)")
     if predicted and (predicted.get("optimizer") or 0) > (predicted.get("activations") or 0):
-        found.append("a method that trains fewer weights: the optimiser's state is the largest part")
-    return found or ["a smaller encoder, or shorter inputs: --set encoder.max_length=128"]
+        suggestions.append("a method that trains fewer weights: the optimiser's state is the largest part")
+    return suggestions or ["a smaller encoder, or shorter inputs: --set encoder.max_length=128"]
 
 
 def _anatomy(predicted: Mapping[str, Any]) -> str:

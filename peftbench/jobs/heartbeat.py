@@ -1,4 +1,4 @@
-"""A worker's heartbeat: a thread that says it lives, whether it gets anywhere, and that the queue is drained."""
+"""A worker's heartbeat thread: reports life and progress, and watches over the queue's runner and the database file."""
 
 from __future__ import annotations
 
@@ -12,27 +12,37 @@ from typing import Self
 
 from peftbench.errors import PeftbenchError
 from peftbench.jobs.queue import ensure_runner
+from peftbench.jobs.same_file import SameFile
 from peftbench.store.run_log import RunLog
 
 BEAT_S = 5.0
-STALLED_S = 300.0  # without progress; loading a large corpus makes none for a while
+STALLED_S = 300.0  # without progress; loading a large corpus makes none for minutes
 
 
 class Heartbeat:
-    """Beats for one run while the context is open.
+    """Sends heartbeats for one run while the context is open.
 
     Args:
-        database: the file.
-        run_id: the run's.
-        session: of the worker's claim.
-        beat_s: from one beat to the next.
-        stalled_s: without progress until the run is said to be stalled.
+        database: path of the database.
+        run_id: the run's id.
+        session: number of the worker's claim.
+        file: the database file as the worker opened it; None: as it is now.
+        beat_s: interval between heartbeats.
+        stalled_s: time without progress after which the run is marked as stalled.
     """
 
     def __init__(
-        self, database: Path, run_id: str, session: int, beat_s: float = BEAT_S, stalled_s: float = STALLED_S
+        self,
+        database: Path,
+        run_id: str,
+        session: int,
+        file: SameFile | None = None,
+        beat_s: float = BEAT_S,
+        stalled_s: float = STALLED_S,
     ) -> None:
         self.database, self.run_id, self.session = database, run_id, session
+        self.file = file or SameFile(database)
+        self.database_gone = False
         self.beat_s, self.stalled_s = beat_s, stalled_s
         self._progressed_at = time.monotonic()
         self._stalled = False
@@ -50,7 +60,7 @@ class Heartbeat:
         self._thread.join()
 
     def progressed(self) -> None:
-        """Hear that the run got on."""
+        """Record that the run made progress."""
         self._progressed_at = time.monotonic()
         self._stalled = False
 
@@ -59,10 +69,13 @@ class Heartbeat:
             with RunLog(self.database, self.run_id, self.session) as log:
                 while not self._end.wait(self.beat_s):
                     self._beat(log)
-        except Exception as error:  # the run goes on without it; that it is silent is seen by others
+        except Exception as error:  # the run continues without it; others see that the heartbeat is missing
             print(f"the heartbeat ended: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
 
     def _beat(self, log: RunLog) -> None:
+        if not self.file.there():
+            self.database_gone = True
+            return
         others_wait = log.beat()
         silent_s = time.monotonic() - self._progressed_at
         if silent_s > self.stalled_s and not self._stalled:

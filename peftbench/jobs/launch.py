@@ -1,4 +1,4 @@
-"""Queuing one run and following it to its end."""
+"""Queuing one run and following it until it ends."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from peftbench.store.rows import MeterSettings, RunSettings
 
 
 class Launched:
-    """A run that this process queued, or follows as if it had."""
+    """A run that this process queued and follows."""
 
     def __init__(self, run_id: str, database: Path) -> None:
         self.run_id, self.database = run_id, database
@@ -22,14 +22,14 @@ class Launched:
         self.stops_asked = self._stops_done = 0
 
     def follow(self, poll_s: float = POLL_S) -> Iterator[Update]:
-        """Yield what is new several times a second until the run has ended."""
+        """Yield updates several times a second until the run has ended."""
         for update in follow(self.database, self.run_id, poll_s):
             yield update
             while self._stops_done < self.stops_asked:
                 self._stop(update)
 
     def stop(self) -> None:
-        """Ask for the run to be stopped; `follow` does it. Asked twice, the worker is killed at once."""
+        """Request a stop, which `follow` carries out; a second request kills the worker at once."""
         self.stops_asked += 1
 
     def _stop(self, update: Update) -> None:
@@ -47,10 +47,10 @@ def launch(
     meter_settings: MeterSettings | None = None,
     settings: RunSettings | None = None,
 ) -> Launched:
-    """Queue a run. Whatever waits before it goes first.
+    """Queue a run behind those that already wait.
 
     Raises:
-        MissingError: a file of the workload is not there, or the database cannot be written.
+        MissingError: a file of the workload does not exist, or the database cannot be written.
         UsageError: the name is taken.
     """
     (run_id,) = enqueue(database, [resolved], name=name, meter_settings=meter_settings, settings=settings)

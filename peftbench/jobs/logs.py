@@ -1,4 +1,4 @@
-"""Printing into a log that lies on the disk of the database: a full disk must not end what prints."""
+"""Printing to a log on the database's disk without failing when the disk is full."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import IO, Any
 
 
 class _IfPossible:
-    """A text stream whose words are dropped where they cannot be written."""
+    """A text stream that drops what cannot be written."""
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Write it, or let it be."""
+        """Write the text, ignoring errors."""
         with suppress(OSError):
             self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
-        """Flush it, or let it be."""
+        """Flush the stream, ignoring errors."""
         with suppress(OSError):
             self._stream.flush()
 
@@ -29,5 +29,5 @@ class _IfPossible:
 
 
 def print_if_possible() -> None:
-    """Let no print of this process fail from now on."""
+    """Make all later prints of this process ignore write errors."""
     sys.stdout, sys.stderr = _IfPossible(sys.stdout), _IfPossible(sys.stderr)

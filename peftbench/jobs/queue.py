@@ -1,4 +1,4 @@
-"""Putting runs into the queue, and seeing that somebody drains it."""
+"""Adding runs to the queue, and starting the runner that drains it."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from peftbench.errors import MissingError
+from peftbench.jobs.environment import keep
 from peftbench.jobs.lock import RunnerLock
-from peftbench.jobs.surroundings import keep
-from peftbench.paths import run_folder, runs_folder
+from peftbench.paths import new_run_folder, runs_folder
 from peftbench.spec.model import RunSpec
 from peftbench.spec.resolve import Resolved
+from peftbench.store.ownership import claim
 from peftbench.store.rows import MeterSettings, QueueSettings, RunSettings
 from peftbench.store.writer import NewRun, Writer
 from peftbench.tasks import FilesSource
 
 _LARGEST_LOG = 2**20
 
-_started: list[subprocess.Popen[bytes]] = []  # so that those that have ended can be waited for
+_started: dict[Path, subprocess.Popen[bytes]] = {}  # runners by database, kept so that ended ones are reaped
 
 
 def enqueue(
@@ -38,20 +39,20 @@ def enqueue(
     slots: int | None = None,
     device: str | None = None,
 ) -> list[str]:
-    """Queue runs, all or none, start what drains the queue where nobody does yet, and return their ids.
+    """Queue runs, all or none, start a runner for the queue unless there is one, and return the runs' ids.
 
     Args:
-        database: the file.
-        runs: resolved.
-        sweep: the label under which they belong together.
-        name: of the one run; several are named by their presets.
+        database: path of the database.
+        runs: the resolved specs.
+        sweep: label that groups the runs.
+        name: name of a single run; several runs are named by their presets.
         meter_settings: how they are measured.
-        settings: how they are kept safe.
-        slots: how many runs go at once on this host from now on; None: as it was said before.
-        device: the UUID of the card that they are to run on, or "" for the CPU; None: wherever there is a place.
+        settings: their checkpoints and resumption.
+        slots: concurrent runs on this host from now on; None: unchanged.
+        device: UUID of the GPU to run on, or "" for the CPU; None: any free device.
 
     Raises:
-        MissingError: a file of a workload is not there, or the database cannot be written.
+        MissingError: a file of a workload does not exist, or the database cannot be written.
         UsageError: the name is taken.
     """
     for resolved in runs:
@@ -71,33 +72,38 @@ def enqueue(
     ]
     with Writer(database) as writer:
         try:
-            for run in new:  # before anybody can see it: it may be started at once
-                keep(run_folder(database, run.id), device)
+            claim(database)
+            for run in new:  # before they are visible, as they may be started at once
+                keep(new_run_folder(database, run.id), device)
             if slots is not None:
                 writer.set_queue(platform.node(), QueueSettings(slots=slots))
             writer.create_runs(new)
         except BaseException as error:
             for run in new:
-                shutil.rmtree(run_folder(database, run.id), ignore_errors=True)
+                shutil.rmtree(new_run_folder(database, run.id), ignore_errors=True)
             if isinstance(error, OSError):
-                raise MissingError(f"a run's folder beside {database} cannot be made: {error}") from error
+                raise MissingError(f"a run's folder beside {database} cannot be created: {error}") from error
             raise
     ensure_runner(database)
     return [run.id for run in new]
 
 
 def ensure_runner(database: Path) -> bool:
-    """Start what drains the queue of a database on this host, unless it is there; whether it was started.
+    """Start the runner of a database's queue on this host, unless there is one; return whether it was started.
 
-    That two are started at once does no harm: the second finds the lock taken and goes.
+    A runner started by this process that does not hold the lock yet is still starting, on a busy machine for many
+    seconds. Two runners started at once by two processes do no harm: the second finds the lock taken and exits.
 
     Raises:
         MissingError: it cannot be started.
     """
-    _started[:] = [process for process in _started if process.poll() is None]
-    log = runner_log(database)
+    for known, process in list(_started.items()):
+        if process.poll() is not None:
+            del _started[known]
+    log, lock = runner_log(database), RunnerLock(database)
     try:
-        if RunnerLock(database).holder() is not None:
+        coming = _started.get(database.resolve())
+        if lock.holder() is not None or (coming is not None and not lock.held_last_by(coming.pid)):
             return False
         log.parent.mkdir(parents=True, exist_ok=True)
         fresh = log.exists() and log.stat().st_size > _LARGEST_LOG
@@ -110,32 +116,32 @@ def ensure_runner(database: Path) -> bool:
                 start_new_session=True,
             )
     except OSError as error:
-        raise MissingError(f"what drains the queue of {database} cannot be started: {error}") from error
-    _started.append(process)
+        raise MissingError(f"the runner that drains the queue of {database} cannot be started: {error}") from error
+    _started[database.resolve()] = process
     return True
 
 
 def fresh_label(name: str) -> str:
-    """Return a label for runs that are queued together, which those of an earlier time do not have: `study-7kq2`."""
+    """Return a unique label for runs that are queued together: `study-7kq2`."""
     plain = re.sub("[^A-Za-z0-9._+-]+", "-", name).strip("-")[:60] or "sweep"
     return f"{plain}-{''.join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(4))}"
 
 
 def runner_log(database: Path) -> Path:
-    """Return the file that the runner prints into: its own troubles, if it has any."""
+    """Return the runner's log file, for its own errors."""
     return runs_folder(database) / "runner.log"
 
 
 def check_files(spec: RunSpec) -> None:
-    """See that the files a workload names are there, before anything is started.
+    """Check that the files named by a workload exist, before anything is started.
 
     Raises:
-        MissingError: naming the first that is not.
+        MissingError: naming the first that does not.
     """
     from peftbench.data.load import SPLITS
-    from peftbench.data.sources.files import split_path
+    from peftbench.data.sources.files import split_paths
 
     for task in spec.tasks:
         if isinstance(task.source, FilesSource):
             for split in SPLITS:
-                split_path(task, task.source, split)
+                split_paths(task, task.source, split)

@@ -1,4 +1,4 @@
-"""Between training and the store: what training tells is written, and stops that were asked for reach it."""
+"""The worker's recorder: writes what training reports into the store, and interrupts it when a stop is requested."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 
 from peftbench.errors import Interrupted
 from peftbench.jobs.heartbeat import Heartbeat
-from peftbench.store.rows import Epoch, Phase, Prediction, Progress, SampleRow, Score, TaskBest
+from peftbench.jobs.same_file import DatabaseGone
+from peftbench.store.rows import EpochResult, Phase, Progress, SampleRow
 from peftbench.store.run_log import RunLog
 from peftbench.text import clean
 
@@ -17,71 +18,81 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class StopSignal(BaseException):
-    """SIGTERM or SIGINT. No `except Exception` of a library on the way may take it for its own trouble."""
+    """SIGTERM or SIGINT. Not an `Exception`, so that no library on the way swallows it."""
 
 
 class Stops:
-    """Signals that stop a run: at once, or at the next step where one would be torn otherwise."""
+    """Signals that stop a run: at once, or after the step that is under way."""
 
     def __init__(self) -> None:
         self._deferred = False
-        self._heard: str | None = None
+        self._received: str | None = None
 
-    def listen(self) -> None:
-        """Begin to hear them."""
+    def install(self) -> None:
+        """Install the handlers. A signal is kept until `raise_at_once`."""
+        self._deferred = True
         for number in STOP_SIGNALS:
-            signal.signal(number, self._hear)
+            signal.signal(number, self._handle)
+
+    def raise_at_once(self) -> None:
+        """From now on, let a signal raise where the program is.
+
+        Raises:
+            Interrupted: one was received since `install`.
+        """
+        self._deferred = False
+        self.check()
 
     def ignore(self) -> None:
-        """Hear none any more: the end is being written."""
+        """Ignore them from now on: the end is being written."""
         for number in STOP_SIGNALS:
             signal.signal(number, signal.SIG_IGN)
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Inside, a signal waits for the next look."""
+        """Within it, a signal is kept until `check`."""
         self._deferred = True
         try:
             yield
         finally:
             self._deferred = False
-        self.look()
+        self.check()
 
-    def look(self) -> None:
-        """Raise what was heard.
+    def check(self) -> None:
+        """Raise if a signal was received.
 
         Raises:
             Interrupted: a signal came.
         """
-        if self._heard is not None:
-            heard, self._heard = self._heard, None
+        if self._received is not None:
+            reason, self._received = self._received, None
             self.ignore()
-            raise Interrupted(heard)
+            raise Interrupted(reason)
 
     @property
-    def heard(self) -> bool:
-        """Whether a signal waits."""
-        return self._heard is not None
+    def received(self) -> bool:
+        """Whether a signal was received and not raised yet."""
+        return self._received is not None
 
-    def _hear(self, number: int, frame: object) -> None:
-        said = f"stopped by {signal.Signals(number).name}"
+    def _handle(self, number: int, frame: object) -> None:
+        reason = f"stopped by {signal.Signals(number).name}"
         if self._deferred:
-            self._heard = said
+            self._received = reason
             return
         self.ignore()  # once is enough; the end is being written
-        raise StopSignal(said)
+        raise StopSignal(reason)
 
 
 class StoreRecorder:
-    """Writes what training tells into the store, and raises where the run was asked to stop."""
+    """Writes what training reports into the store, and raises where a stop of the run was requested."""
 
     def __init__(self, log: RunLog, stops: Stops, heartbeat: Heartbeat) -> None:
         self.log, self.stops, self.heartbeat = log, stops, heartbeat
         self.deferred = stops.deferred
 
     def asked(self) -> bool:
-        """Whether a stop waits for the next word of progress."""
-        return self.stops.heard
+        """Return whether the next `progress` will interrupt the run."""
+        return self.stops.received or self.heartbeat.database_gone
 
     def describe(self, *, conditions: dict[str, Any], **facts: Any) -> None:
         """Store facts of the loaded run."""
@@ -89,7 +100,7 @@ class StoreRecorder:
         self.log.add_conditions(conditions)
 
     def closing(self) -> None:
-        """Let no signal end the end."""
+        """Ignore signals while the end of the run is written."""
         self.stops.ignore()
 
     def samples(self, rows: Sequence[SampleRow]) -> None:
@@ -101,7 +112,7 @@ class StoreRecorder:
         self.log.put_ending(phase, samples, conditions, facts)
 
     def from_the_beginning(self) -> None:
-        """Take away what an earlier worker told of epochs."""
+        """Delete the epochs that an earlier worker stored."""
         self.log.clear_epochs()
 
     def note(self, kind: str, message: str) -> None:
@@ -112,30 +123,23 @@ class StoreRecorder:
     def progress(self, progress: Progress) -> None:
         """Store where the run stands."""
         self.heartbeat.progressed()
-        asked = self.log.put_progress(progress)
-        self.stops.look()
-        if asked:
+        stop_requested = self.log.put_progress(progress)
+        self.stops.check()
+        if self.heartbeat.database_gone:
+            raise DatabaseGone(self.heartbeat.database)
+        if stop_requested:
             raise Interrupted("asked to stop")
 
     def losses(self, epoch: int, task: str, points: Sequence[tuple[int, int, float]]) -> None:
-        """Store a stretch of the loss curve."""
+        """Store points of the loss curve."""
         self.log.put_losses(epoch, task, points)
 
     def phases(self, phases: Sequence[Phase]) -> None:
         """Store phases outside an epoch."""
         self.log.put_phases(phases)
 
-    def epoch(
-        self,
-        epoch: Epoch,
-        scores: Sequence[Score],
-        phases: Sequence[Phase],
-        *,
-        best_epoch: int | None,
-        task_bests: Sequence[TaskBest],
-        predictions: Sequence[Prediction],
-    ) -> None:
-        """Store an epoch, and print its line into the log."""
-        dev = ", ".join(f"{s.task} {s.value}" for s in scores if s.split == "dev")
-        print(f"epoch {epoch.epoch}: dev avg {epoch.dev_avg} ({dev})", flush=True)
-        self.log.put_epoch(epoch, scores, phases, best_epoch=best_epoch, task_bests=task_bests, predictions=predictions)
+    def epoch(self, result: EpochResult) -> None:
+        """Store an epoch, and print a line about it into the log."""
+        dev = ", ".join(f"{score.task} {score.value}" for score in result.scores if score.split == "dev")
+        print(f"epoch {result.epoch.epoch}: dev avg {result.epoch.dev_avg} ({dev})", flush=True)
+        self.log.put_epoch(result)

@@ -1,4 +1,4 @@
-"""A log file read as it grows."""
+"""Incremental reading of a growing log file."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from pathlib import Path
 
 from peftbench.text import clean
 
-_LONGEST = 4000  # characters of a line
+_LONGEST = 4000  # characters per line
 
 
 class Tail:
-    """Gives the lines of a file as they come; what a terminal would act on is cleaned away.
+    """Reads new lines of a file; terminal control sequences are removed.
 
     Args:
-        path: the file; it may not be there yet.
-        lines: of what is there at the first look only so many of the last lines; None: all.
+        path: the file; it may not exist yet.
+        lines: maximum number of last lines at the first read; None: all.
     """
 
     def __init__(self, path: Path, lines: int | None = None) -> None:
@@ -23,7 +23,7 @@ class Tail:
         self._rest = b""
 
     def new(self, last: bool = False) -> list[str]:
-        """Return the lines that are new; one without an end only when it is the `last` look."""
+        """Return the new lines; an unterminated one only at the `last` read."""
         try:
             with self.path.open("rb") as file:
                 file.seek(self._at)
@@ -31,12 +31,15 @@ class Tail:
                 self._at = file.tell()
         except FileNotFoundError:
             return []
-        *whole, self._rest = content.split(b"\n")
+        *complete, self._rest = content.split(b"\n")
         if last and self._rest:
-            whole, self._rest = [*whole, self._rest], b""
+            complete, self._rest = [*complete, self._rest], b""
         if self.lines is not None:
-            whole, self.lines = whole[len(whole) - self.lines :] if self.lines < len(whole) else whole, None
-        return [_readable(line) for line in whole]
+            complete, self.lines = (
+                complete[len(complete) - self.lines :] if self.lines < len(complete) else complete,
+                None,
+            )
+        return [_readable(line) for line in complete]
 
 
 def _readable(line: bytes) -> str:

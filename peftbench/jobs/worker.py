@@ -1,14 +1,17 @@
 """The process that executes one run: `python -m peftbench.jobs.worker RUN --db FILE`.
 
-It has no terminal; what it prints goes to the run's log. It ends its run in the store in every case it
-can: finished, failed with the reason, or stopped by SIGTERM, SIGINT or a stop that somebody asked for.
+It has no terminal; its output goes to the run's log. Whenever it can, it records the end of its run in the store:
+finished, failed with the reason, or stopped by SIGTERM, SIGINT or a stop request.
 """
 
 from __future__ import annotations
 
 import argparse
+import logging
+import os
 import signal
 import sys
+import threading
 import traceback
 from pathlib import Path
 
@@ -26,31 +29,35 @@ from peftbench.jobs.heartbeat import Heartbeat
 from peftbench.jobs.liveness import this_process
 from peftbench.jobs.logs import print_if_possible
 from peftbench.jobs.recorder import Stops, StopSignal, StoreRecorder
+from peftbench.jobs.same_file import DatabaseGone, SameFile
 from peftbench.paths import run_folder
 from peftbench.spec.model import RunSpec
 from peftbench.store.reader import Reader
 from peftbench.store.rows import Run
 from peftbench.store.run_log import RunLog, TakenOver
-from peftbench.training.files import remove_snapshots
+from peftbench.store.writer import Writer
+from peftbench.threads import choose_waiting, used_by_others
+from peftbench.training.files import remove_checkpoints
+from peftbench.training.inputs import of_worker
 
-EXIT_UNWRITTEN = 75  # the end of the run could not be written: whoever started the worker has to
+EXIT_UNWRITTEN = 75  # the end of the run could not be written: the process that started the worker has to do it
 
 
 def work(run_id: str, database: Path) -> int:
-    """Execute a starting run to its end and return the exit code that the run has in the store."""
+    """Execute a starting run to its end; return the exit code stored for it."""
     with Reader(database) as reader:
         run = reader.run(run_id)
-    stops = Stops()
+    stops, file = Stops(), SameFile(database)
     try:
         with RunLog(database, run_id) as log:
+            stops.install()  # before the claim: a run that is seen running can be stopped
             if not log.claim(this_process()):
                 print(f"run {run_id} is not waiting for a worker", file=sys.stderr)
                 return EXIT_FAILED
-            stops.listen()
-            with Heartbeat(database, run_id, log.session) as heartbeat:
+            with Heartbeat(database, run_id, log.session, file) as heartbeat:
                 return _end(log, stops, run, database, heartbeat)
     except TakenOver as error:
-        print(f"{error}: it leaves", file=sys.stderr)
+        print(f"{error}: this worker exits", file=sys.stderr)
         return EXIT_FAILED
     except StorageError as error:
         print(reason_of(error), file=sys.stderr)
@@ -58,18 +65,33 @@ def work(run_id: str, database: Path) -> int:
 
 
 def _end(log: RunLog, stops: Stops, run: Run, database: Path, heartbeat: Heartbeat) -> int:
-    """Execute and write how it ended."""
+    """Execute the run and record how it ended."""
     try:
-        from peftbench.training.execute import execute
+        stops.raise_at_once()
+        from peftbench.jobs.execute import execute
 
         print(f"run {run.name} ({run.id}), worker {log.session}", flush=True)
         spec = RunSpec.model_validate_json(run.spec_json)
         recorder = StoreRecorder(log, stops, heartbeat)
-        reason = execute(spec, recorder, run_folder(database, run.id), run.meter_settings, run.settings)
-        stops.ignore()  # it is done: a stop that comes now comes too late
+        reason = execute(
+            spec,
+            recorder,
+            run_folder(database, run.id),
+            run.meter_settings,
+            run.settings,
+            of_worker(run.name, run.conditions),
+            run_id=run.id,
+            epochs_stored=run.epochs_done,
+        )
+        stops.ignore()  # the run is complete: a stop request now is too late
+        if not heartbeat.file.there():
+            raise DatabaseGone(database)
     except TakenOver:
         stops.ignore()
         raise
+    except DatabaseGone as error:
+        stops.ignore()
+        return _without_database(run.id, log.session, database, error)
     except (StopSignal, Interrupted) as error:
         stops.ignore()
         log.finish("stopped", str(error), EXIT_INTERRUPTED)
@@ -80,8 +102,27 @@ def _end(log: RunLog, stops: Stops, run: Run, database: Path, heartbeat: Heartbe
             traceback.print_exc()
         return _failed(log, database, run, error)
     log.finish("finished", reason)
-    remove_snapshots(run_folder(database, run.id))
+    remove_checkpoints(run_folder(database, run.id))
     return EXIT_OK
+
+
+def _without_database(run_id: str, session: int, database: Path, error: DatabaseGone) -> int:
+    """Report the loss of the database in the log, and in a replacement database if it contains the run."""
+    reason = reason_of(error)
+    print(reason, file=sys.stderr)
+    if not database.exists():
+        return EXIT_UNWRITTEN
+    try:
+        with Reader(database) as reader:
+            run = reader.get(run_id)
+        if run is None or run.session != session:
+            return EXIT_UNWRITTEN
+        with Writer(database, create=False) as writer:
+            ended = writer.end(run, "failed", reason, failure="storage", exit_code=EXIT_FAILED)
+    except PeftbenchError as trouble:
+        print(reason_of(trouble), file=sys.stderr)
+        return EXIT_UNWRITTEN
+    return EXIT_FAILED if ended else EXIT_UNWRITTEN
 
 
 def _failed(log: RunLog, database: Path, run: Run, error: BaseException) -> int:
@@ -93,24 +134,40 @@ def _failed(log: RunLog, database: Path, run: Run, error: BaseException) -> int:
     print(reason, file=sys.stderr)
     log.finish("failed", reason, code, kind_of(error))
     if isinstance(error, TrainingError):
-        remove_snapshots(run_folder(database, run.id))
+        remove_checkpoints(run_folder(database, run.id))
     return code
 
 
 def main() -> int:
-    """Read the command line and work."""
+    """Parse the command line and execute the run."""
     parser = argparse.ArgumentParser(prog="python -m peftbench.jobs.worker", description=__doc__)
     parser.add_argument("run", help="the run's id")
-    parser.add_argument("--db", type=Path, required=True, help="the database that holds it")
+    parser.add_argument("--db", type=Path, required=True, help="path of the database")
     arguments = parser.parse_args()
+    choose_waiting(os.environ, used_by_others)
     print_if_possible()
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a terminal that closes is not its business
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # closing a terminal must not end it
     try:
         return work(arguments.run, arguments.db)
     except PeftbenchError as error:
         print(error.message, file=sys.stderr)
-        return EXIT_UNWRITTEN  # it never began: the database cannot be read or written
+        return EXIT_UNWRITTEN  # it never started: the database cannot be read or written
+
+
+def leave(code: int) -> None:
+    """End the process without tearing down torch, which takes as long as training a short run.
+
+    By then the store, the meters and their files are closed and their threads have ended. If another non-daemon thread
+    is still running, exit normally, which waits for it.
+    """
+    others = [t for t in threading.enumerate() if t is not threading.main_thread() and not t.daemon]
+    if others:
+        sys.exit(code)
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

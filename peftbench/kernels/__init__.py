@@ -1,1 +1,1 @@
-"""The fast path's building blocks: what torch computes, with less saved and fewer passes. Knows no method."""
+"""Kernels of the native runtime: equivalents of torch operations that save less memory. Independent of PEFT methods."""

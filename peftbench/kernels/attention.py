@@ -1,8 +1,8 @@
-"""Self-attention over texts that lie end to end, each seeing only itself.
+"""Self-attention over concatenated texts, each attending only to itself.
 
-On the CPU the texts of a batch are sorted by length, so that those of one length are a dense
-`[count, heads, length, head]` view of the token matrix: no padding, no mask, no copy going in. On a GPU the
-same matrix goes to torch's attention over jagged nested tensors, which picks a variable-length kernel.
+On the CPU the texts of a batch are sorted by length, so that texts of equal length form a dense
+`[count, heads, length, head]` view of the token matrix: no padding, no mask, no input copy. On a GPU the same
+matrix is passed to torch's attention over jagged nested tensors, which selects a variable-length kernel.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 
+from peftbench.kernels.device import is_fake, on_cpu
 from peftbench.kernels.dropout import keep_mask
-from peftbench.kernels.place import is_imagined, on_cpu
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where the texts lie in a token matrix: sorted by length, the longest first.
+    """The positions of texts in a token matrix, sorted by length, longest first.
 
-    `groups` holds (first token, texts, length) of each run of texts of one length. `rows` is the height of the
-    matrix: below the tokens there may be a few rows of nothing (see `round_up`). `offsets` is `[texts + 1]` int32 on
-    the batch's device; `longest` and `shortest` are host numbers, so that a GPU is not waited for.
+    `groups` holds (first token, texts, length) for each run of texts of equal length. `rows` is the height of the
+    matrix: after the tokens there may be a few padding rows (see `round_up`). `offsets` is `[texts + 1]` int32 on
+    the batch's device; `longest` and `shortest` are host values, which avoids synchronising with the GPU.
     """
 
     groups: tuple[tuple[int, int, int], ...]
@@ -36,7 +36,7 @@ class Layout:
 
     @property
     def tokens(self) -> int:
-        """Rows of the token matrix that hold a token."""
+        """Number of tokens, without padding rows."""
         return sum(count * length for _, count, length in self.groups)
 
     @property
@@ -46,25 +46,25 @@ class Layout:
 
 
 def round_up(tokens: int) -> int:
-    """Return the height of a matrix for so many tokens: at most a 32nd more.
+    """Round the number of matrix rows for `tokens` up, by at most 1/32.
 
-    oneDNN keeps code for each size that it has met, and freed blocks of ever new sizes do not fit the next ones:
-    without rounding, memory grew by 25 MiB a step at batch 64.
+    oneDNN caches code for each size it has met, and freed blocks of varying sizes cannot be reused:
+    without rounding, memory grew by 25 MiB per step at batch size 64.
     """
     step = 1 << max(0, tokens.bit_length() - 6)
     return -(-tokens // step) * step
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, layout: Layout, p: float) -> Tensor:
-    """Return softmax(q k^T / sqrt(head)) v within each text, as many rows as q has; those of nothing are 0.
+    """Return softmax(q k^T / sqrt(head)) v within each text, with as many rows as q; padding rows are 0.
 
     Args:
-        q: `[rows, hidden]`, or `[texts, hidden]` where only each text's first token asks.
+        q: `[rows, hidden]`, or `[texts, hidden]` if only each text's first token is a query.
         k: `[rows, hidden]`.
         v: `[rows, hidden]`.
-        heads: of which each takes `hidden / heads` columns.
-        layout: where the texts lie.
-        p: dropout on the attention weights; 0 outside training.
+        heads: number of heads, of `hidden / heads` columns each.
+        layout: the positions of the texts.
+        p: dropout on the attention weights; 0 in evaluation.
     """
     if not on_cpu(q.device):
         return _nested(q, k, v, heads, layout, p)
@@ -73,8 +73,8 @@ def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, layout: Layout, p: fl
 
 
 def _nested(q: Tensor, k: Tensor, v: Tensor, heads: int, layout: Layout, p: float) -> Tensor:
-    """Through nested tensors: torch takes its flash or memory-efficient kernel for variable lengths."""
-    if is_imagined():
+    """Use nested tensors: torch selects its flash or memory-efficient kernel for variable lengths."""
+    if is_fake():
         return _memory_efficient(q, k, v, heads, layout, p)
 
     def jagged(x: Tensor, offsets: Tensor, longest: int, shortest: int) -> Tensor:
@@ -82,19 +82,19 @@ def _nested(q: Tensor, k: Tensor, v: Tensor, heads: int, layout: Layout, p: floa
         nested = torch.nested.nested_tensor_from_jagged(x, offsets, min_seqlen=shortest, max_seqlen=longest)
         return nested.transpose(1, 2)
 
-    whole = (layout.offsets, layout.longest, layout.shortest)
-    asked, nothing = whole, layout.rows - layout.tokens
+    full = (layout.offsets, layout.longest, layout.shortest)
+    query, padding = full, layout.rows - layout.tokens
     if len(q) != layout.rows:
-        asked, nothing = (torch.arange(len(q) + 1, dtype=layout.offsets.dtype, device=q.device), 1, 1), 0
-    q, k, v = q[: len(q) - nothing], k[: layout.tokens], v[: layout.tokens]
-    out = F.scaled_dot_product_attention(jagged(q, *asked), jagged(k, *whole), jagged(v, *whole), dropout_p=p)
-    return F.pad(out.transpose(1, 2).values().flatten(-2), (0, 0, 0, nothing))
+        query, padding = (torch.arange(len(q) + 1, dtype=layout.offsets.dtype, device=q.device), 1, 1), 0
+    q, k, v = q[: len(q) - padding], k[: layout.tokens], v[: layout.tokens]
+    out = F.scaled_dot_product_attention(jagged(q, *query), jagged(k, *full), jagged(v, *full), dropout_p=p)
+    return F.pad(out.transpose(1, 2).values().flatten(-2), (0, 0, 0, padding))
 
 
 def _memory_efficient(q: Tensor, k: Tensor, v: Tensor, heads: int, layout: Layout, p: float) -> Tensor:
-    """Call the kernel that `_nested` comes to in fp32 by its own name: without values there is no choosing."""
+    """Call directly the kernel that `_nested` selects in fp32: torch cannot select one for tensors without values."""
     nothing = layout.rows - layout.tokens if len(q) == layout.rows else 0
-    each = layout.offsets.new_empty(layout.texts + 1)  # one row of each text asks
+    each = layout.offsets.new_empty(layout.texts + 1)  # one query row per text
     asked, longest = (layout.offsets, layout.longest) if len(q) == layout.rows else (each, 1)
     tokens = (q[: len(q) - nothing], k[: layout.tokens], v[: layout.tokens])
     parts = (x.unflatten(-1, (heads, -1)).unsqueeze(0) for x in tokens)
@@ -105,24 +105,24 @@ def _memory_efficient(q: Tensor, k: Tensor, v: Tensor, heads: int, layout: Layou
 
 
 def _views(layout: Layout, rows: int) -> list[tuple[int, int, int]]:
-    """Return (first row, texts, rows a text) of each group, for a matrix of all tokens or of first tokens."""
+    """Return (first row, texts, rows per text) of each group, for a matrix of all tokens or of first tokens."""
     if rows == layout.rows:
         return list(layout.groups)
-    found, first = [], 0
+    views, first = [], 0
     for _, count, _ in layout.groups:
-        found.append((first, count, 1))
+        views.append((first, count, 1))
         first += count
-    return found
+    return views
 
 
-def _heads(x: Tensor, place: tuple[int, int, int], heads: int) -> Tensor:
+def _heads(x: Tensor, group: tuple[int, int, int], heads: int) -> Tensor:
     """Return a group's `[texts, heads, rows, head]` view of `[rows, hidden]`."""
-    first, count, length = place
+    first, count, length = group
     return x[first : first + count * length].view(count, length, heads, -1).transpose(1, 2)
 
 
-def _room(x: Tensor, layout: Layout) -> Tensor:
-    """Return an empty matrix like x, with zeros in the rows of nothing."""
+def _empty_like(x: Tensor, layout: Layout) -> Tensor:
+    """Return an uninitialised matrix like x, with zeros in the padding rows."""
     room = torch.empty_like(x)
     if len(x) == layout.rows:
         room[layout.tokens :] = 0
@@ -130,17 +130,17 @@ def _room(x: Tensor, layout: Layout) -> Tensor:
 
 
 class _Flash(Function):
-    """torch's CPU flash kernel, a group at a time: saves the output and the rows' log-sum-exp, no weights."""
+    """torch's CPU flash kernel, group by group: saves the output and the log-sum-exp, but no attention weights."""
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, heads: int, layout: Layout) -> Tensor:
-        out = _room(q, layout)
+        out = _empty_like(q, layout)
         sums = []
-        for asked, seen in zip(_views(layout, len(q)), layout.groups, strict=True):
-            found, log_sum = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-                _heads(q, asked, heads), _heads(k, seen, heads), _heads(v, seen, heads)
+        for query, seen in zip(_views(layout, len(q)), layout.groups, strict=True):
+            attended, log_sum = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+                _heads(q, query, heads), _heads(k, seen, heads), _heads(v, seen, heads)
             )
-            _heads(out, asked, heads).copy_(found)
+            _heads(out, query, heads).copy_(attended)
             sums.append(log_sum)
         ctx.heads, ctx.layout = heads, layout
         ctx.save_for_backward(q, k, v, out, *sums)
@@ -149,35 +149,35 @@ class _Flash(Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, out, *sums = ctx.saved_tensors
-        grads = [_room(x, ctx.layout) for x in (q, k, v)]
-        for asked, seen, log_sum in zip(_views(ctx.layout, len(q)), ctx.layout.groups, sums, strict=True):
-            places = (asked, seen, seen)
-            found = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
-                _heads(g, asked, ctx.heads),
-                *(_heads(x, place, ctx.heads) for x, place in zip((q, k, v), places, strict=True)),
-                _heads(out, asked, ctx.heads),
+        grads = [_empty_like(x, ctx.layout) for x in (q, k, v)]
+        for query, seen, log_sum in zip(_views(ctx.layout, len(q)), ctx.layout.groups, sums, strict=True):
+            views = (query, seen, seen)
+            parts = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
+                _heads(g, query, ctx.heads),
+                *(_heads(x, view, ctx.heads) for x, view in zip((q, k, v), views, strict=True)),
+                _heads(out, query, ctx.heads),
                 log_sum,
                 0.0,
                 False,
             )
-            for grad, place, part in zip(grads, places, found, strict=True):
-                _heads(grad, place, ctx.heads).copy_(part)
+            for grad, view, part in zip(grads, views, parts, strict=True):
+                _heads(grad, view, ctx.heads).copy_(part)
         return (*grads, None, None)
 
 
 class _Dropped(Function):
-    """With dropout on the weights: they are computed anew in backward, only their mask is saved."""
+    """Attention with dropout on the weights, which are recomputed in backward: only the dropout mask is saved."""
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, heads: int, layout: Layout, p: float) -> Tensor:
-        out = _room(q, layout)
-        asked = _views(layout, len(q))
-        sizes = [c * heads * rows * length for (_, c, rows), (_, _, length) in zip(asked, layout.groups, strict=True)]
+        out = _empty_like(q, layout)
+        queries = _views(layout, len(q))
+        sizes = [c * heads * rows * length for (_, c, rows), (_, _, length) in zip(queries, layout.groups, strict=True)]
         mask, ctx.scale = keep_mask((sum(sizes),), p, q.device)
-        for place, seen, kept in zip(asked, layout.groups, mask.split(sizes), strict=True):
-            weights = _weights(q, k, heads, place, seen)
+        for query, seen, kept in zip(queries, layout.groups, mask.split(sizes), strict=True):
+            weights = _weights(q, k, heads, query, seen)
             weights *= kept.view_as(weights)
-            _heads(out, place, heads).copy_(torch.matmul(weights, _heads(v, seen, heads)))
+            _heads(out, query, heads).copy_(torch.matmul(weights, _heads(v, seen, heads)))
         ctx.heads, ctx.layout, ctx.sizes = heads, layout, sizes
         ctx.save_for_backward(q, k, v, mask)
         return out.mul_(ctx.scale)
@@ -185,24 +185,24 @@ class _Dropped(Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, mask = ctx.saved_tensors
-        gq, gk, gv = (_room(x, ctx.layout) for x in (q, k, v))
+        gq, gk, gv = (_empty_like(x, ctx.layout) for x in (q, k, v))
         heads = ctx.heads
         g = g * ctx.scale
-        asked = _views(ctx.layout, len(q))
-        for place, seen, kept in zip(asked, ctx.layout.groups, mask.split(ctx.sizes), strict=True):
-            weights = _weights(q, k, heads, place, seen)
+        queries = _views(ctx.layout, len(q))
+        for query, seen, kept in zip(queries, ctx.layout.groups, mask.split(ctx.sizes), strict=True):
+            weights = _weights(q, k, heads, query, seen)
             kept = kept.view_as(weights)
-            g_out = _heads(g, place, heads)
+            g_out = _heads(g, query, heads)
             _heads(gv, seen, heads).copy_(torch.matmul((weights * kept).transpose(-1, -2), g_out))
             g_weights = torch.matmul(g_out, _heads(v, seen, heads).transpose(-1, -2)).mul_(kept)
             g_scores = torch._softmax_backward_data(g_weights, weights, -1, weights.dtype)
             g_scores *= (q.shape[1] // heads) ** -0.5
-            _heads(gq, place, heads).copy_(torch.matmul(g_scores, _heads(k, seen, heads)))
-            _heads(gk, seen, heads).copy_(torch.matmul(g_scores.transpose(-1, -2), _heads(q, place, heads)))
+            _heads(gq, query, heads).copy_(torch.matmul(g_scores, _heads(k, seen, heads)))
+            _heads(gk, seen, heads).copy_(torch.matmul(g_scores.transpose(-1, -2), _heads(q, query, heads)))
         return gq, gk, gv, None, None, None
 
 
 def _weights(q: Tensor, k: Tensor, heads: int, asked: tuple[int, int, int], seen: tuple[int, int, int]) -> Tensor:
-    """Return a group's attention weights, `[texts, heads, asking, length]`."""
+    """Return a group's attention weights, `[texts, heads, queries, length]`."""
     scores = torch.matmul(_heads(q, asked, heads), _heads(k, seen, heads).transpose(-1, -2))
     return scores.mul_((q.shape[1] // heads) ** -0.5).softmax(dim=-1)

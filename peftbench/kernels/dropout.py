@@ -1,18 +1,18 @@
-"""Dropout with cheap random bits."""
+"""Dropout with fast random bits."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from peftbench.kernels.place import on_cpu
+from peftbench.kernels.device import on_cpu
 
 
 def keep_mask(shape: tuple[int, ...], p: float, device: torch.device) -> tuple[Tensor, float]:
-    """Return a mask that keeps with probability 1 - p, `shape` of bool, and the scale that makes it unbiased.
+    """Return a bool mask that is True with probability 1 - p, and the scale that makes dropout unbiased.
 
-    On the CPU 16 random bits decide (p is rounded to a multiple of 2^-16 and the scale is that p's own):
-    torch's `bernoulli_` takes several times as long. The stream is the global generator's of the device.
+    On the CPU it uses 16 random bits per element (p is rounded to a multiple of 2^-16, and the scale matches the
+    rounded p): torch's `bernoulli_` takes several times as long. It draws from the device's global generator.
     """
     if not on_cpu(device):
         return torch.empty(shape, dtype=torch.bool, device=device).bernoulli_(1 - p), 1 / (1 - p)
@@ -26,7 +26,7 @@ def keep_mask(shape: tuple[int, ...], p: float, device: torch.device) -> tuple[T
 
 
 def dropped(x: Tensor, p: float) -> Tensor:
-    """Return dropout(x), scaled; x itself where p is 0."""
+    """Return dropout(x), scaled; x itself if p is 0."""
     if not p:
         return x
     mask, scale = keep_mask(tuple(x.shape), p, x.device)

@@ -1,4 +1,4 @@
-"""The feed-forward of a layer with both weights frozen: W2 gelu(W1 x + b1) + b2."""
+"""The feed-forward block of a layer with both weights frozen: W2 gelu(W1 x + b1) + b2."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from peftbench.kernels.linear import FrozenWeight
 
 
 def feed_forward(x: Tensor, up: FrozenWeight, down: FrozenWeight) -> Tensor:
-    """Return `[n, hidden]` in fp32 for x, `[n, hidden]`; the inner `[n, inner]` matrix stays in the weights' type."""
+    """Return `[n, hidden]` in fp32 for x, `[n, hidden]`; the inner `[n, inner]` matrix stays in the weights' dtype."""
     if not (torch.is_grad_enabled() and x.requires_grad):
         return down.forward(up.inner(x, gelu=True))
     out: Tensor = _FeedForward.apply(x, up, down)
@@ -21,7 +21,7 @@ def feed_forward(x: Tensor, up: FrozenWeight, down: FrozenWeight) -> Tensor:
 
 
 class _FeedForward(Function):
-    """Saves W1 x + b1 alone: gelu of it is a constant's input in backward, and not needed."""
+    """Saves only W1 x + b1: its GELU is the input of a frozen weight, and not needed in backward."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, up: FrozenWeight, down: FrozenWeight) -> Tensor:

@@ -1,4 +1,4 @@
-"""The end of each half of a layer: LayerNorm(residual + dropout(h))."""
+"""The output of each layer half: LayerNorm(residual + dropout(h))."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 
+from peftbench.kernels.device import all_above, on_cpu
 from peftbench.kernels.dropout import keep_mask
-from peftbench.kernels.place import all_above, on_cpu
 
-SMALLEST_WEIGHT = 1e-2  # of a LayerNorm, to find its input from its output by dividing
+SMALLEST_WEIGHT = 1e-2  # of a LayerNorm, for recovering its normalised input from its output by division
 
 
 def residual_norm(h: Tensor, residual: Tensor, norm: nn.LayerNorm, p: float) -> Tensor:
-    """Return LayerNorm(residual + dropout(h)), `[n, hidden]`; `p` is 0 outside training."""
+    """Return LayerNorm(residual + dropout(h)), `[n, hidden]`; `p` is 0 in evaluation."""
     out: Tensor = _ResidualNorm.apply(h, residual, norm.weight, norm.bias, norm.eps, p)
     return out
 
 
 class _ResidualNorm(Function):
-    """Saves the result, its mean and deviation, and the mask: h and the residual themselves are not needed again.
+    """Saves the result, its mean and deviation, and the dropout mask: h and the residual are not needed in backward.
 
-    The sum that was normalised is found from the result, which the next multiplication keeps as well in most
-    methods; where some weight is too small to divide by, and on a GPU (to look would be to wait), the sum is kept.
+    The normalised sum is recovered from the result, which the next multiplication saves anyway in most methods; if a
+    weight is too small to divide by, and on a GPU (where checking would synchronise), the sum is saved.
     """
 
     @staticmethod

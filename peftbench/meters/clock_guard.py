@@ -24,9 +24,9 @@ def hold(uuid: str, mhz: int) -> int:
     """Lock, say so, wait, unlock; the exit code."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # it ends with the run, not before
-    nvml, why = open_nvml()
+    nvml, reason = open_nvml()
     if nvml is None:
-        return _say(status="no_driver", detail=why)
+        return _say(status="no_driver", detail=reason)
     try:
         card = card_of(nvml, uuid)
     except PeftbenchError as error:
@@ -46,9 +46,9 @@ def _settled(nvml: Nvml, handle: object, mhz: int) -> float | None:
     """Return the SM clock once it shows the lock, or after a while what it shows instead."""
     until = time.monotonic() + SETTLE_S
     while True:
-        found: float | None = nvml.value("nvmlDeviceGetClockInfo", handle, _SM)
-        if found is None or abs(found - mhz) <= TOLERANCE_MHZ or time.monotonic() > until:
-            return found
+        clock_mhz: float | None = nvml.value("nvmlDeviceGetClockInfo", handle, _SM)
+        if clock_mhz is None or abs(clock_mhz - mhz) <= TOLERANCE_MHZ or time.monotonic() > until:
+            return clock_mhz
         time.sleep(0.05)
 
 

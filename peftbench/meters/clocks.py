@@ -41,9 +41,9 @@ class ClockLock:
         answer = self._answer()
         if answer.get("status") != "ok":
             self._release()
-            why = _WHY.get(str(answer.get("status")), "the guard process did not answer")
+            reason = _WHY.get(str(answer.get("status")), "the guard process did not answer")
             raise MissingError(
-                f"--lock-clocks {mhz}: the clocks of {card.name} cannot be locked: {why}",
+                f"--lock-clocks {mhz}: the clocks of {card.name} cannot be locked: {reason}",
                 f"as root: nvidia-smi -i {card.uuid} -lgc {mhz},{mhz}   then run without --lock-clocks, and undo it "
                 f"with: nvidia-smi -i {card.uuid} -rgc",
             )
@@ -58,10 +58,10 @@ class ClockLock:
             selector.register(self.guard.stdout, selectors.EVENT_READ)
             line = self.guard.stdout.readline() if selector.select(ANSWER_WITHIN_S) else b""
         try:
-            found: dict[str, Any] = json.loads(line)
+            answer: dict[str, Any] = json.loads(line)
         except ValueError:
             return {"status": clean(line, 80)}
-        return found
+        return answer
 
     def undo(self) -> None:
         """Let the guard unlock and wait for it; where it cannot (it was killed, it hangs), unlock here. Once."""

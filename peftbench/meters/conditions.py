@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from peftbench.threads import waiting
+
 
 def measured_under(device: torch.device) -> dict[str, Any]:
     """Return the facts of program, libraries and machine that a comparison should know."""
@@ -27,6 +29,7 @@ def measured_under(device: torch.device) -> dict[str, Any]:
         "cuda": torch.version.cuda if on_gpu else None,
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "omp_wait_policy": waiting(os.environ),
         "malloc": {key: value for key, value in os.environ.items() if key.startswith("MALLOC_")},
         "platform": platform.platform(terse=True),
     }

@@ -33,10 +33,10 @@ class HostMeter:
         try:
             memory = self._process.memory_info()
             own = self._process.cpu_times()
-            whole = self._psutil.cpu_times()
+            machine_times = self._psutil.cpu_times()
         except (self._psutil.Error, OSError):
             return nothing(HOST_FIELDS, "unsupported")
-        busy = sum(value for name, value in whole._asdict().items() if name not in _IDLE)
+        busy = sum(value for name, value in machine_times._asdict().items() if name not in _IDLE)
         values = {"rss_mib": memory.rss / MIB, "cpu_s": own.user + own.system}
         values["machine_cpu_s"] = busy
         swap = _kib("VmSwap:")

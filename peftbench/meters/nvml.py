@@ -109,10 +109,10 @@ class NvmlMeter:
         if "energy_j" in missing and "energy_j" not in self._unsupported:
             self._put("energy_j", *self._call("nvmlDeviceGetTotalEnergyConsumption", scale=1e-3), values, missing)
         power = next((values[name] for name in _POWER_BY_PREFERENCE if name in values), None)
-        why = next(
+        reason = next(
             (missing[name] for name in _POWER_BY_PREFERENCE if missing.get(name, "unsupported") != "unsupported"), None
         )
-        self._put("power_w", power, why if power is None else None, values, missing, forget=False)
+        self._put("power_w", power, reason if power is None else None, values, missing, forget=False)
         processes = self._running()
         return Reading({**values, **processes.values}, {**missing, **processes.missing})
 
@@ -124,7 +124,7 @@ class NvmlMeter:
         self,
         name: str,
         value: float | None,
-        why: Missing | None,
+        reason: Missing | None,
         values: dict[str, float],
         missing: dict[str, Missing],
         *,
@@ -134,13 +134,13 @@ class NvmlMeter:
             values[name] = value
             missing.pop(name, None)
         else:
-            missing[name] = why or "unsupported"
+            missing[name] = reason or "unsupported"
             if forget and missing[name] == "unsupported":
                 self._unsupported.add(name)
 
     def _call(self, name: str, *arguments: Any, scale: float = 1) -> tuple[Any, Missing | None]:
-        found, why = self.nvml.ask(name, self.card.handle, *arguments)
-        return (None, why) if found is None else (found * scale, None)
+        value, reason = self.nvml.ask(name, self.card.handle, *arguments)
+        return (None, reason) if value is None else (value * scale, None)
 
     def _field_values(self, values: dict[str, float], missing: dict[str, Missing]) -> None:
         """Read what one call answers together; each field has a return code of its own."""
@@ -148,37 +148,39 @@ class NvmlMeter:
         missing.update({name: "unsupported" for name in _FIELD_VALUES if name in self._unsupported})
         if not wanted:
             return
-        found, why = self.nvml.ask("nvmlDeviceGetFieldValues", self.card.handle, [_FIELD_VALUES[n][0] for n in wanted])
-        for place, name in enumerate(wanted):
-            if found is None:
-                value, code = None, why
-            elif found[place].nvmlReturn:
-                value, code = None, status_of(found[place].nvmlReturn)
+        answers, reason = self.nvml.ask(
+            "nvmlDeviceGetFieldValues", self.card.handle, [_FIELD_VALUES[n][0] for n in wanted]
+        )
+        for index, name in enumerate(wanted):
+            if answers is None:
+                value, code = None, reason
+            elif answers[index].nvmlReturn:
+                value, code = None, status_of(answers[index].nvmlReturn)
             else:
-                raw = getattr(found[place].value, _MEMBER.get(found[place].valueType, "ullVal"))
+                raw = getattr(answers[index].value, _MEMBER.get(answers[index].valueType, "ullVal"))
                 value, code = raw / _FIELD_VALUES[name][1], None
             self._put(name, value, code, values, missing, forget=name != "energy_j")
 
     def _used(self) -> tuple[float | None, Missing | None]:
         library = self.nvml.library
-        found, why = self.nvml.ask("nvmlDeviceGetMemoryInfo", self.card.handle, library.nvmlMemory_v2)
-        if why == "unsupported":
-            found, why = self.nvml.ask("nvmlDeviceGetMemoryInfo", self.card.handle)
-        return (None, why) if found is None else (found.used / MIB, None)
+        memory, reason = self.nvml.ask("nvmlDeviceGetMemoryInfo", self.card.handle, library.nvmlMemory_v2)
+        if reason == "unsupported":
+            memory, reason = self.nvml.ask("nvmlDeviceGetMemoryInfo", self.card.handle)
+        return (None, reason) if memory is None else (memory.used / MIB, None)
 
     def _utilisation(self) -> tuple[float | None, Missing | None]:
-        found, why = self.nvml.ask("nvmlDeviceGetUtilizationRates", self.card.handle)
-        return (None, why) if found is None else (found.gpu, None)
+        rates, reason = self.nvml.ask("nvmlDeviceGetUtilizationRates", self.card.handle)
+        return (None, reason) if rates is None else (rates.gpu, None)
 
     def _event_reasons(self) -> tuple[float | None, Missing | None]:
-        found, why = self.nvml.ask("nvmlDeviceGetCurrentClocksEventReasons", self.card.handle)
-        if why == "unsupported":  # its name until driver 535
-            found, why = self.nvml.ask("nvmlDeviceGetCurrentClocksThrottleReasons", self.card.handle)
-        return found, why
+        bits, reason = self.nvml.ask("nvmlDeviceGetCurrentClocksEventReasons", self.card.handle)
+        if reason == "unsupported":  # its name until driver 535
+            bits, reason = self.nvml.ask("nvmlDeviceGetCurrentClocksThrottleReasons", self.card.handle)
+        return bits, reason
 
     def _violation(self, policy: int) -> tuple[float | None, Missing | None]:
-        found, why = self.nvml.ask("nvmlDeviceGetViolationStatus", self.card.handle, policy)
-        return (None, why) if found is None else (found.violationTime / 1e9, None)
+        violation, reason = self.nvml.ask("nvmlDeviceGetViolationStatus", self.card.handle, policy)
+        return (None, reason) if violation is None else (violation.violationTime / 1e9, None)
 
     def _running(self) -> Reading:
         """Return this process's memory on the card and the number of others, at most once a second anew."""
@@ -186,13 +188,13 @@ class NvmlMeter:
         if moment - self._processes_at >= PROCESSES_EVERY_S:
             self._processes_at = moment
             # By version: pynvml's own function raises a stranger where the driver is too old for it.
-            found, why = self.nvml.ask("nvmlDeviceGetComputeRunningProcesses_v3", self.card.handle)
-            if why == "unsupported":
-                found, why = self.nvml.ask("nvmlDeviceGetComputeRunningProcesses_v2", self.card.handle)
+            processes, reason = self.nvml.ask("nvmlDeviceGetComputeRunningProcesses_v3", self.card.handle)
+            if reason == "unsupported":
+                processes, reason = self.nvml.ask("nvmlDeviceGetComputeRunningProcesses_v2", self.card.handle)
             self._processes = (
-                nothing(("process_vram_mib", "foreign_processes"), why or "unsupported")
-                if found is None
-                else self._company(found)
+                nothing(("process_vram_mib", "foreign_processes"), reason or "unsupported")
+                if processes is None
+                else self._company(processes)
             )
         return self._processes
 
@@ -213,17 +215,17 @@ class NvmlMeter:
 class NoCard:
     """Stands where there is no card to read, and says why."""
 
-    def __init__(self, why: Missing, detail: str) -> None:
-        self.why: Missing = why
+    def __init__(self, reason: Missing, detail: str) -> None:
+        self.reason: Missing = reason
         self.detail = detail
 
     def probe(self) -> Capabilities:
         """Return the reason."""
-        return Capabilities("nvml", self.why, self.detail, dict.fromkeys(GPU_FIELDS, self.why))
+        return Capabilities("nvml", self.reason, self.detail, dict.fromkeys(GPU_FIELDS, self.reason))
 
     def sample(self) -> Reading:
         """Read nothing."""
-        return nothing(GPU_FIELDS, self.why)
+        return nothing(GPU_FIELDS, self.reason)
 
     def close(self) -> None:
         """Hold nothing."""

@@ -68,8 +68,8 @@ def open_nvml() -> tuple[Nvml | None, str]:
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError as error:
-        said = clean(error, 200)
-        return None, said if said.startswith("NVML") else f"NVML: {said}"
+        message = clean(error, 200)
+        return None, message if message.startswith("NVML") else f"NVML: {message}"
     return Nvml(pynvml), ""
 
 
@@ -93,11 +93,11 @@ def cards(nvml: Nvml) -> Iterator[Card]:
         if card is None:
             continue
         yield card
-        for place in range(nvml.value("nvmlDeviceGetMaxMigDeviceCount", handle) or 0):
-            slice_handle = nvml.value("nvmlDeviceGetMigDeviceHandleByIndex", handle, place)
-            found = None if slice_handle is None else _card(nvml, slice_handle, parent=handle)
-            if found is not None:
-                yield found
+        for slice_index in range(nvml.value("nvmlDeviceGetMaxMigDeviceCount", handle) or 0):
+            slice_handle = nvml.value("nvmlDeviceGetMigDeviceHandleByIndex", handle, slice_index)
+            mig_slice = None if slice_handle is None else _card(nvml, slice_handle, parent=handle)
+            if mig_slice is not None:
+                yield mig_slice
 
 
 def _card(nvml: Nvml, handle: Any, *, index: int | None = None, parent: Any = None) -> Card | None:
@@ -116,16 +116,17 @@ def card_of(nvml: Nvml, reference: str) -> Card:
     """
     known = list(cards(nvml))
     if reference.isdigit():
-        found = [card for card in known if card.index == int(reference)]
+        matches = [card for card in known if card.index == int(reference)]
     else:
-        found = [card for card in known if card.uuid == reference] or [
+        matches = [card for card in known if card.uuid == reference] or [
             card for card in known if card.uuid.startswith(reference)
         ]
-    if len(found) == 1:
-        return found[0]
+    if len(matches) == 1:
+        return matches[0]
     listed = ", ".join(f"{'MIG slice' if card.is_mig else card.index} {card.uuid}" for card in known) or "none"
     raise MissingError(
-        f"GPU '{clean(reference)}': {'no such card' if not found else f'{len(found)} cards fit'}", f"cards: {listed}"
+        f"GPU '{clean(reference)}': {'no such card' if not matches else f'{len(matches)} cards fit'}",
+        f"cards: {listed}",
     )
 
 
@@ -141,10 +142,10 @@ def check_card(reference: str | None, *, needed_for: str | None = None) -> None:
     """
     if reference is None and needed_for is None:
         return
-    nvml, why = open_nvml()
+    nvml, reason = open_nvml()
     if nvml is None:
         wanted = needed_for or f"--meter-gpu {clean(reference)}"
-        raise MissingError(f"{wanted}: there is no NVIDIA card to read here: {why}", "peftbench doctor says more")
+        raise MissingError(f"{wanted}: there is no NVIDIA card to read here: {reason}", "peftbench doctor says more")
     try:
         if reference is not None:
             card_of(nvml, reference)
@@ -166,8 +167,8 @@ def torch_card(nvml: Nvml, uuid: str | None, visible: str | None = None) -> Card
     known = list(cards(nvml))
 
     def only(fits: Callable[[Card], bool]) -> Card | None:
-        found = [card for card in known if fits(card)]
-        return found[0] if len(found) == 1 else None
+        matches = [card for card in known if fits(card)]
+        return matches[0] if len(matches) == 1 else None
 
     if first.startswith(("GPU-", "MIG-")):
         named = only(lambda card: card.uuid.startswith(first))
@@ -176,17 +177,17 @@ def torch_card(nvml: Nvml, uuid: str | None, visible: str | None = None) -> Card
         bare = uuid.removeprefix("GPU-").removeprefix("MIG-")
         named = only(lambda card: card.uuid.removeprefix("GPU-").removeprefix("MIG-") == bare)
         return _slice_of(known, named) if named else None
-    whole = [card for card in known if not card.is_mig]
-    return _slice_of(known, whole[0]) if len(whole) == 1 else None
+    full_cards = [card for card in known if not card.is_mig]
+    return _slice_of(known, full_cards[0]) if len(full_cards) == 1 else None
 
 
 def _slice_of(known: list[Card], card: Card) -> Card | None:
     """Return the card itself; where it is cut into MIG slices, its only one, or None: CUDA runs on a slice."""
     if card.is_mig:
         return card
-    place = known.index(card)
+    index = known.index(card)
     slices = []
-    for other in known[place + 1 :]:
+    for other in known[index + 1 :]:
         if not other.is_mig:
             break
         slices.append(other)

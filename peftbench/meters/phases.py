@@ -14,7 +14,7 @@ import torch
 
 from peftbench.meters.host import peak_rss_mib, reset_peak_rss
 from peftbench.meters.sampler import Sampler
-from peftbench.meters.steps import Steps, steps_on
+from peftbench.meters.steps import StepTimer, step_timer
 from peftbench.meters.thinning import Thinner
 from peftbench.meters.torch_memory import TorchMemory
 from peftbench.meters.window import Window
@@ -26,7 +26,7 @@ class OpenPhase:
 
     row: Phase
 
-    def __init__(self, name: str, epoch: int | None, task: str | None, split: str | None, steps: Steps) -> None:
+    def __init__(self, name: str, epoch: int | None, task: str | None, split: str | None, steps: StepTimer) -> None:
         self.name, self.epoch, self.task, self.split = name, epoch, task, split
         self.steps = steps
         self.examples: int | None = None
@@ -68,21 +68,21 @@ class PhaseMeter:
         device: where the run computes.
         sampler: asks the meters.
         memory: of torch, on the device.
-        whole: the window over the whole run.
+        run_window: the window over the whole run.
         thinner: is told which phase it is.
     """
 
     def __init__(
-        self, device: torch.device, sampler: Sampler, memory: TorchMemory, whole: Window, thinner: Thinner
+        self, device: torch.device, sampler: Sampler, memory: TorchMemory, run_window: Window, thinner: Thinner
     ) -> None:
         self.device, self.sampler, self.memory = device, sampler, memory
-        self.whole, self.thinner = whole, thinner
+        self.run_window, self.thinner = run_window, thinner
         self.energy_before_j: float | None = 0.0  # of the run's earlier processes; None where it is not known
         self._peaks: dict[str, float] = {}
 
     def energy_so_far_j(self) -> float | str:
         """Return the run's joules until now, those of its earlier processes included, or why they are not known."""
-        ours = self.whole.energy_so_far_j()
+        ours = self.run_window.energy_so_far_j()
         if isinstance(ours, str):
             return ours
         return "lost" if self.energy_before_j is None else self.energy_before_j + ours
@@ -95,7 +95,7 @@ class PhaseMeter:
         self.memory.synchronise()
         new_peak = reset_peak_rss()
         self.memory.reset_peaks()
-        opened = OpenPhase(name, epoch, task, split, steps_on(self.device))
+        opened = OpenPhase(name, epoch, task, split, step_timer(self.device))
         window = self.sampler.open()
         self.thinner.phase = name
         try:
@@ -111,8 +111,8 @@ class PhaseMeter:
 
     def whole_row(self) -> Phase:
         """Return the phase `run`: everything in one window, with the peaks of all phases."""
-        self.sampler.close(self.whole)
-        usage = self._complete(self.whole)
+        self.sampler.close(self.run_window)
+        usage = self._complete(self.run_window)
         allocated, reserved = self._peaks.get("peak_allocated_mib"), self._peaks.get("peak_reserved_mib")
         if allocated is not None:
             usage = replace(usage, peak_allocated_mib=allocated, peak_reserved_mib=reserved)

@@ -30,8 +30,8 @@ class RaplMeter:
 
     def _packages(self) -> list[Path]:
         try:
-            found = sorted(zone for zone in self.folder.glob("intel-rapl:*") if zone.name.count(":") == 1)
-            zones = [zone for zone in found if (zone / "name").read_text().startswith("package")]
+            candidates = sorted(zone for zone in self.folder.glob("intel-rapl:*") if zone.name.count(":") == 1)
+            zones = [zone for zone in candidates if (zone / "name").read_text().startswith("package")]
             for zone in zones:
                 self._range[zone] = int((zone / "max_energy_range_uj").read_text())
                 self._last[zone] = int((zone / "energy_uj").read_text())

@@ -57,7 +57,7 @@ class Sample:
     values: Mapping[str, float]
     missing: Mapping[str, Missing]
 
-    def why(self, name: str) -> Missing:
+    def reason(self, name: str) -> Missing:
         """Return why a field has no value."""
         return self.missing.get(name, "unsupported")
 
@@ -90,6 +90,6 @@ class Meter(Protocol):
         """Give back what it holds."""
 
 
-def nothing(fields: tuple[str, ...], why: Missing) -> Reading:
+def nothing(fields: tuple[str, ...], reason: Missing) -> Reading:
     """Return a reading of a meter that reads nothing."""
-    return Reading({}, dict.fromkeys(fields, why))
+    return Reading({}, dict.fromkeys(fields, reason))

@@ -24,7 +24,7 @@ from peftbench.meters.torch_memory import TorchMemory
 from peftbench.store.rows import MeterSettings, Phase, SampleRow
 
 PERIOD_GPU_MS, PERIOD_CPU_MS = 100, 500
-IDLE_S = 5.0  # 30 for a published figure: MEASURING in docs/measuring.md
+IDLE_S = 5.0  # 30 for a published figure: MEASURING in docs/explanation/measuring.md
 TICK_S = 0.25
 
 
@@ -42,14 +42,14 @@ class MeterSession:
     def __init__(self, device: torch.device, settings: MeterSettings) -> None:
         self.device, self.settings = device, settings
         self._ended: tuple[Phase, dict[str, Any]] | None = None
-        nvml, why = open_nvml()
+        nvml, reason = open_nvml()
         self.card = _find_card(nvml, device, settings)
         memory = TorchMemory(device)
         card_meter: Meter
         if nvml is not None and self.card is not None:
             card_meter = NvmlMeter(nvml, self.card, computes_here=memory.has_work)
         else:
-            card_meter = NoCard(*(("no_driver", why) if nvml is None else ("unsupported", _no_card(device))))
+            card_meter = NoCard(*(("no_driver", reason) if nvml is None else ("unsupported", _no_card(device))))
         if settings.lock_clocks_mhz is not None and (nvml is None or self.card is None):
             raise MissingError(
                 f"--lock-clocks {settings.lock_clocks_mhz}: there is no card to lock: {card_meter.probe().detail}",
@@ -62,11 +62,11 @@ class MeterSession:
         if settings.lock_clocks_mhz is not None:
             assert nvml is not None and self.card is not None
             self.lock = ClockLock(nvml, self.card, settings.lock_clocks_mhz)
-        whole = self.sampler.open()
-        self.sampler.base.used_mib = whole.first.values.get("device_used_mib")
+        run_window = self.sampler.open()
+        self.sampler.base.used_mib = run_window.first.values.get("device_used_mib")
         self.thinner = Thinner(self.sampler.wall_offset_s, lambda: self.meter.energy_so_far_j())
         self.sampler.listeners.append(self.thinner)
-        self.meter = PhaseMeter(device, self.sampler, memory, whole, self.thinner)
+        self.meter = PhaseMeter(device, self.sampler, memory, run_window, self.thinner)
 
     def __enter__(self) -> MeterSession:
         self.sampler.start()
@@ -87,7 +87,7 @@ class MeterSession:
         Args:
             on_tick: is told a few times a second (seconds done, seconds in all), and may raise to end it.
         """
-        can_read = "power_w" in self.meter.whole.first.values
+        can_read = "power_w" in self.meter.run_window.first.values
         seconds = self.settings.idle_s if self.settings.idle_s is not None else IDLE_S if can_read else 0.0
         if not can_read or not seconds:
             return None
@@ -108,7 +108,7 @@ class MeterSession:
         return {
             "gpu": dict(of["nvml"].facts) or None,
             "gpu_computes": self.device.type == "cuda",
-            "meters": {name: _said(capabilities) for name, capabilities in of.items()},
+            "meters": {name: _capabilities_json(capabilities) for name, capabilities in of.items()},
             "meter_settings": asdict(self.settings),
             "device_base_mib": self.sampler.base.used_mib,
             "clock_lock": None if self.lock is None else self.lock.facts(),
@@ -146,6 +146,6 @@ def _no_card(device: torch.device) -> str:
     return "which of NVML's cards the run is on cannot be told; set CUDA_VISIBLE_DEVICES to its UUID"
 
 
-def _said(capabilities: Capabilities) -> dict[str, Any]:
+def _capabilities_json(capabilities: Capabilities) -> dict[str, Any]:
     lacking = {name: status for name, status in capabilities.fields.items() if status != "ok"}
     return {"status": capabilities.status, "detail": capabilities.detail, "missing": lacking}

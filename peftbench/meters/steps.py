@@ -13,7 +13,7 @@ import torch
 DRAIN_EVERY = 256  # steps after which finished events are read, so that they do not pile up
 
 
-class Steps(Protocol):
+class StepTimer(Protocol):
     """Times what is done inside `with`."""
 
     def __enter__(self) -> None: ...
@@ -24,29 +24,29 @@ class Steps(Protocol):
         """Return the time of each step; on a GPU after a synchronise."""
 
 
-class HostSteps:
+class HostStepTimer:
     """By the clock."""
 
     def __init__(self) -> None:
-        self._found: list[float] = []
+        self._seconds: list[float] = []
         self._started = 0.0
 
     def __enter__(self) -> None:
         self._started = time.perf_counter()
 
     def __exit__(self, *error: object) -> None:
-        self._found.append(time.perf_counter() - self._started)
+        self._seconds.append(time.perf_counter() - self._started)
 
     def seconds(self) -> list[float]:
         """Return the time of each step."""
-        return self._found
+        return self._seconds
 
 
-class CudaSteps:
+class CudaStepTimer:
     """By pairs of CUDA events: the device's own time from the step's first kernel to its last."""
 
     def __init__(self) -> None:
-        self._found: list[float] = []
+        self._seconds: list[float] = []
         self._open: list[tuple[Any, Any]] = []
 
     def __enter__(self) -> None:
@@ -63,16 +63,16 @@ class CudaSteps:
             self._drain()
 
     def _drain(self) -> None:
-        done = next((place for place, (_, end) in enumerate(self._open) if not end.query()), len(self._open))
-        self._found += [begin.elapsed_time(end) / 1e3 for begin, end in self._open[:done]]
+        done = next((index for index, (_, end) in enumerate(self._open) if not end.query()), len(self._open))
+        self._seconds += [begin.elapsed_time(end) / 1e3 for begin, end in self._open[:done]]
         del self._open[:done]
 
     def seconds(self) -> list[float]:
         """Return the time of each step; call it after a synchronise."""
         self._drain()
-        return self._found
+        return self._seconds
 
 
-def steps_on(device: torch.device) -> Steps:
+def step_timer(device: torch.device) -> StepTimer:
     """Return what times steps on a device."""
-    return CudaSteps() if device.type == "cuda" else HostSteps()
+    return CudaStepTimer() if device.type == "cuda" else HostStepTimer()

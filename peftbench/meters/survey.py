@@ -45,7 +45,7 @@ class Survey:
     """
 
     opened: bool
-    why: str = ""
+    reason: str = ""
     code: int | None = None
     driver: str | None = None
     cuda: str | None = None
@@ -58,10 +58,12 @@ class Survey:
 
 def survey(reference: str | None = None) -> Survey:
     """Ask NVML about every whole card, or the one that an index or UUID names. Never raises for want of one."""
-    nvml, why = open_nvml()
+    nvml, reason = open_nvml()
     if nvml is None:
         no_card = None if reference is None else f"GPU '{clean(reference, 80)}': there is no NVML to ask"
-        return Survey(False, why, init_code(), no_card=no_card, pci_cards=pci_cards(), module_loaded=_MODULE.exists())
+        return Survey(
+            False, reason, init_code(), no_card=no_card, pci_cards=pci_cards(), module_loaded=_MODULE.exists()
+        )
     try:
         return _survey(nvml, reference)
     finally:
@@ -71,16 +73,16 @@ def survey(reference: str | None = None) -> Survey:
 def _survey(nvml: Nvml, reference: str | None) -> Survey:
     known = list(cards(nvml))
     try:
-        found = [card for card in known if not card.is_mig] if reference is None else [card_of(nvml, reference)]
+        selected = [card for card in known if not card.is_mig] if reference is None else [card_of(nvml, reference)]
         no_card = None
     except MissingError as error:
-        found, no_card = [], f"{error.message}; {error.hint}"
+        selected, no_card = [], f"{error.message}; {error.hint}"
     cuda = nvml.value("nvmlSystemGetCudaDriverVersion_v2")
     return Survey(
         True,
         driver=clean(nvml.value("nvmlSystemGetDriverVersion") or "", 40) or None,
         cuda=None if cuda is None else f"{cuda // 1000}.{cuda % 1000 // 10}",
-        cards=tuple(_surveyed(nvml, card, _slices(known, card)) for card in found),
+        cards=tuple(_surveyed(nvml, card, _slices(known, card)) for card in selected),
         lost=_lost(nvml),
         no_card=no_card,
         pci_cards=pci_cards(),
@@ -90,7 +92,7 @@ def _survey(nvml: Nvml, reference: str | None) -> Survey:
 
 def _slices(known: list[Card], card: Card) -> int:
     """Return into how many MIG slices a card is cut: those that stand behind it."""
-    behind = known[next(place for place, other in enumerate(known) if other.uuid == card.uuid) + 1 :]
+    behind = known[next(index for index, other in enumerate(known) if other.uuid == card.uuid) + 1 :]
     return sum(1 for _ in itertools.takewhile(lambda other: other.is_mig, behind))
 
 
@@ -111,11 +113,11 @@ def _lost(nvml: Nvml) -> dict[int, Missing]:
     """Return the cards that are counted and do not say who they are."""
     lost: dict[int, Missing] = {}
     for index in range(nvml.value("nvmlDeviceGetCount") or 0):
-        handle, why = nvml.ask("nvmlDeviceGetHandleByIndex", index)
-        if why is None:
-            why = nvml.ask("nvmlDeviceGetUUID", handle)[1]
-        if why is not None:
-            lost[index] = why
+        handle, reason = nvml.ask("nvmlDeviceGetHandleByIndex", index)
+        if reason is None:
+            reason = nvml.ask("nvmlDeviceGetUUID", handle)[1]
+        if reason is not None:
+            lost[index] = reason
     return lost
 
 
@@ -146,11 +148,11 @@ def card_count() -> int:
 
 def pci_cards(folder: Path = _PCI) -> int:
     """Return how many NVIDIA display or compute controllers sit on the PCI bus, driver or not."""
-    found = 0
+    count = 0
     for device in folder.glob("*"):
         try:
             vendor, kind = (device / "vendor").read_text().strip(), (device / "class").read_text().strip()
         except OSError:
             continue
-        found += vendor == _NVIDIA and kind.startswith(_DISPLAY)
-    return found
+        count += vendor == _NVIDIA and kind.startswith(_DISPLAY)
+    return count

@@ -68,15 +68,15 @@ class Thinner:
 
         values = {name: max(known(name), default=None) for name in _PEAK}
         for name in _MEAN:
-            found = known(name)
-            values[name] = sum(found) / len(found) if found else None
+            readings = known(name)
+            values[name] = sum(readings) / len(readings) if readings else None
         reasons = [int(bits) for bits in known("event_reasons")]
         every = 0
         for bits in reasons:
             every |= bits
         self._sequence += 1
         last, so_far = samples[-1], self.energy_so_far_j()
-        own, whole = (_percent(before, last, counter) for counter in ("cpu_s", "machine_cpu_s"))
+        own, machine = (_percent(before, last, counter) for counter in ("cpu_s", "machine_cpu_s"))
         return SampleRow(
             sequence=self._sequence,
             at_s=last.at_s + self.wall_offset_s,
@@ -85,7 +85,7 @@ class Thinner:
             power_peak_w=max(known("power_w"), default=None),
             event_reasons=every if reasons else None,
             cpu_pct=own,
-            others_cpu_pct=None if own is None or whole is None else max(0.0, whole - own),
+            others_cpu_pct=None if own is None or machine is None else max(0.0, machine - own),
             **values,
         )
 

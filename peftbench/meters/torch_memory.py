@@ -21,8 +21,8 @@ class TorchMemory:
         """Return whether there is an allocator with books."""
         if self.on_gpu:
             return Capabilities("torch", "ok", str(self.device), dict.fromkeys(TORCH_FIELDS, "ok"))
-        why = "torch keeps no books of memory on the CPU"
-        return Capabilities("torch", "unsupported", why, dict.fromkeys(TORCH_FIELDS, "unsupported"))
+        reason = "torch keeps no books of memory on the CPU"
+        return Capabilities("torch", "unsupported", reason, dict.fromkeys(TORCH_FIELDS, "unsupported"))
 
     def sample(self) -> Reading:
         """Return what is allocated and reserved now."""

@@ -51,8 +51,8 @@ class Integral:
         self.total = 0.0
         self._last: tuple[float, float] | None = None  # (time, value)
         self._missed_since: float | None = None
-        self._why: Missing | None = None  # of a gap too long to bridge
-        self._newest_why: Missing = "unsupported"
+        self._reason: Missing | None = None  # of a gap too long to bridge
+        self._newest_reason: Missing = "unsupported"
         self._start_s = first.at_s
         self.add(first)
 
@@ -61,13 +61,13 @@ class Integral:
         value = sample.values.get(self.name)
         known_until = self._last[0] if self._last else self._start_s
         if value is None:
-            self._newest_why = sample.why(self.name)
+            self._newest_reason = sample.reason(self.name)
             if self._missed_since is None:
                 self._missed_since = known_until
             return None
         bridged = self._missed_since is not None
         if bridged and sample.at_s - known_until > HOLD_S:
-            self._why = self._newest_why
+            self._reason = self._newest_reason
         before = self._last[1] if self._last else value
         part = (sample.at_s - known_until) * (before + value) / 2
         self.total += part
@@ -77,11 +77,11 @@ class Integral:
     def end(self, at_s: float) -> float | Missing:
         """Return the integral until the end of the window, or why there is none."""
         if self._last is None:
-            return self._newest_why
+            return self._newest_reason
         tail = at_s - self._last[0]
         if self._missed_since is not None and tail > HOLD_S:
-            return self._newest_why
-        return self._why or self.total + tail * self._last[1]
+            return self._newest_reason
+        return self._reason or self.total + tail * self._last[1]
 
 
 class Counter:
@@ -92,14 +92,14 @@ class Counter:
         self.total = 0.0
         self.resets = 0
         self._last = first.values.get(name)
-        self._why: Missing | None = None if self._last is not None else first.why(name)
-        self._newest_why: Missing | None = self._why
+        self._reason: Missing | None = None if self._last is not None else first.reason(name)
+        self._newest_reason: Missing | None = self._reason
         self._expected: float | None = 0.0  # growth since the last value, by others
 
     def add(self, sample: Sample, expected: float | None = None) -> None:
         """Take a sample, and what the counter should have grown by since the one before, for the case of a reset."""
         value = sample.values.get(self.name)
-        self._newest_why = None if value is not None else sample.why(self.name)
+        self._newest_reason = None if value is not None else sample.reason(self.name)
         self._expected = None if self._expected is None or expected is None else self._expected + expected
         if value is None:
             return
@@ -108,14 +108,14 @@ class Counter:
             if moved < 0:
                 self.resets += 1
                 if self._expected is None:
-                    self._why = "lost"
+                    self._reason = "lost"
                 moved = self._expected or 0.0
             self.total += moved
         self._last, self._expected = value, 0.0
 
     def end(self) -> float | Missing:
         """Return the growth over the window, or why it is not known: unreadable at the start or at the end."""
-        return self._why or self._newest_why or self.total
+        return self._reason or self._newest_reason or self.total
 
 
 class Window:
@@ -132,7 +132,7 @@ class Window:
         self._temperatures = [first.values["temperature_c"]] if "temperature_c" in first.values else []
         self._reasons: int | None = None
         self._throttled_s = 0.0
-        self._why = dict(first.missing)
+        self._reason = dict(first.missing)
         self._extremes(first)
 
     def add(self, sample: Sample) -> None:
@@ -143,7 +143,7 @@ class Window:
             counter.add(sample, parts["power_w"] if name == "energy_j" else None)
         if int(sample.values.get("event_reasons", 0)) & THROTTLING:
             self._throttled_s += sample.at_s - self.last.at_s
-        self._why.update(sample.missing)
+        self._reason.update(sample.missing)
         self._extremes(sample)
         self.last = sample
 
@@ -165,13 +165,13 @@ class Window:
 
     def usage(self) -> Usage:
         """Return the sums. What has none is None, and `missing` says why."""
-        found: dict[str, float | None] = {}
+        measured: dict[str, float | None] = {}
         missing: dict[str, str] = {}
 
-        def put(name: str, value: float | str | None, why: str = "unsupported") -> None:
-            found[name] = None if isinstance(value, str) else value
-            if found[name] is None:
-                missing[name] = value if isinstance(value, str) else why
+        def put(name: str, value: float | str | None, reason: str = "unsupported") -> None:
+            measured[name] = None if isinstance(value, str) else value
+            if measured[name] is None:
+                missing[name] = value if isinstance(value, str) else reason
 
         for name, integral in self._means.items():
             total = integral.end(self.last.at_s)
@@ -180,28 +180,28 @@ class Window:
             put(name, total if isinstance(total, str) else total / self.window_s if self.window_s else "short")
         grown: dict[str, float | str] = {name: counter.end() for name, counter in self._counters.items()}
         grown["energy_j"] = self._counted()
-        whole, own = grown.pop("machine_cpu_s"), grown["cpu_s"]
-        both = isinstance(whole, float) and isinstance(own, float)
-        put("others_cpu_s", max(0.0, whole - own) if both else whole if isinstance(whole, str) else own)  # type: ignore[operator]
+        machine, own = grown.pop("machine_cpu_s"), grown["cpu_s"]
+        both = isinstance(machine, float) and isinstance(own, float)
+        put("others_cpu_s", max(0.0, machine - own) if both else machine if isinstance(machine, str) else own)  # type: ignore[operator]
         for name, growth in grown.items():
             put(name, growth)
         for name, field in _PEAKS.items():
-            put(name, self._peaks.get(field), self._why.get(field, "unsupported"))
+            put(name, self._peaks.get(field), self._reason.get(field, "unsupported"))
         self._put_device_delta(put)
         for name, temperature in (("temperature_start_c", 0), ("temperature_end_c", -1)):
             known = self._temperatures
-            put(name, known[temperature] if known else None, self._why.get("temperature_c", "unsupported"))
-        put("event_reasons", self._reasons, self._why.get("event_reasons", "unsupported"))
+            put(name, known[temperature] if known else None, self._reason.get("temperature_c", "unsupported"))
+        put("event_reasons", self._reasons, self._reason.get("event_reasons", "unsupported"))
         put("throttled_s", None if self._reasons is None else self._throttled_s, missing.get("event_reasons", ""))
         if self.window_s < SHORTEST_ENERGY_S:
             for name in _ENERGIES:
-                put(name, "short" if found[name] is not None else missing[name])
-        return _usage(self, found, missing)
+                put(name, "short" if measured[name] is not None else missing[name])
+        return _usage(self, measured, missing)
 
     def _put_device_delta(self, put: Any) -> None:
         peak, base = self._peaks.get("device_used_mib"), self.base.used_mib
         if peak is None or base is None:
-            put("device_delta_mib", None, self._why.get("device_used_mib", "unsupported"))
+            put("device_delta_mib", None, self._reason.get("device_used_mib", "unsupported"))
         else:
             put("device_delta_mib", "shared" if self.base.was_undercut else max(0.0, peak - base))
 
@@ -215,10 +215,10 @@ class Window:
             self._reasons = (self._reasons or 0) | int(sample.values["event_reasons"])
 
 
-def _usage(window: Window, found: dict[str, Any], missing: dict[str, str]) -> Usage:
+def _usage(window: Window, measured: dict[str, Any], missing: dict[str, str]) -> Usage:
     integers = ("foreign_processes", "event_reasons")
     values = {
-        name: None if value is None else int(value) if name in integers else value for name, value in found.items()
+        name: None if value is None else int(value) if name in integers else value for name, value in measured.items()
     }
     return Usage(
         started_s=window.started_s,

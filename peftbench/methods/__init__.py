@@ -1,1 +1,1 @@
-"""How an encoder is made trainable. One file a family; `registry` knows them all."""
+"""PEFT methods: how an encoder is made trainable. One file per family; `registry` lists them all."""

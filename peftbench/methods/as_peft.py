@@ -1,12 +1,12 @@
-"""A task's adapter in HF PEFT's terms: the configuration and the weights that `PeftModel.from_pretrained` loads.
+"""Export of a task's adapter to HF PEFT: the configuration and weights that `PeftModel.from_pretrained` loads.
 
 | ours | PEFT's |
 | --- | --- |
 | lora, loraplus | LORA: A is `lora_A`, B is `lora_B`, s = alpha / r |
 | dora | LORA with `use_dora`: m is `lora_magnitude_vector` |
-| delta-lora | LORA of twice the rank: W(t) - W0 = lambda s (B A - B(K) A(K)) is of low rank too |
-| pissa, olora (through PEFT) | LORA of twice the rank: s (B A - B0 A0), to go on the pretrained W |
-| all else through PEFT | as it is there |
+| delta-lora | LORA of twice the rank: W(t) - W0 = lambda s (B A - B(K) A(K)) is low-rank too |
+| pissa, olora (through PEFT) | LORA of twice the rank: s (B A - B0 A0), on top of the pretrained W |
+| all others through PEFT | unchanged |
 """
 
 from __future__ import annotations
@@ -21,27 +21,28 @@ import torch
 from torch import Tensor, nn
 
 from peftbench.errors import DataError, UsageError
+from peftbench.methods.adapted import AdaptedLinear, LowRank
 from peftbench.methods.base import Method
 from peftbench.methods.delta_lora import DeltaLoraAdapter
 from peftbench.methods.dora import DoraAdapter
-from peftbench.methods.lora import AdaptedLinear, LoraAdapter, LowRank
+from peftbench.methods.lora import LoraAdapter
 from peftbench.methods.options import LoraOptions, layer_numbers
+from peftbench.methods.peft_tuners import PeftTuner, peft_package, takes_from_base
 from peftbench.methods.targets import spelt
-from peftbench.methods.through_peft import ThroughPeft, peft_package, takes_from_base
 from peftbench.text import clean
 
 _PREFIX = "base_model.model."
 _A, _B, _M = "lora_A.weight", "lora_B.weight", "lora_magnitude_vector"
 _SAME = ("peft_type", "r", "lora_alpha", "use_dora", "use_rslora", "rank_pattern", "alpha_pattern", "fan_in_fan_out")
-_OTHERWISE = "use --format merged: plain weights, which transformers loads by itself"
+_OTHERWISE = "use --format merged: plain weights, which transformers loads without PEFT"
 
 
 @dataclass(frozen=True, slots=True)
 class PeftAdapter:
-    """One task's adapter as PEFT keeps it in a folder.
+    """One task's adapter as PEFT stores it in a folder.
 
-    `weights` are by PEFT's names in a file. `converted` says how, where they are not the method's own one to one:
-    the function is the same, but the method cannot take them back.
+    `weights` are by the names in PEFT's file. `converted` describes a conversion where they do not map one to one to
+    the method's own: the function is the same, but the method cannot load them back.
     """
 
     config: Any  # a peft.PeftConfig
@@ -50,33 +51,33 @@ class PeftAdapter:
 
 
 class AsPeft:
-    """Says a method's adapters in PEFT's terms.
+    """Converts a method's adapters to PEFT's format.
 
-    To be made before trained weights are loaded: what PiSSA started from is known only then.
+    Must be created before trained weights are loaded, since PiSSA's initial weights are known only then.
 
     Raises:
-        UsageError: PEFT's format cannot hold the method's adapters.
+        UsageError: PEFT's format cannot represent the method's adapters.
         MissingError: PEFT is not installed.
     """
 
     def __init__(self, method: Method[Any], encoder: nn.Module, tasks: Sequence[str]) -> None:
         self.peft = peft_package("--format peft")
         self.method, self.encoder = method, encoder
-        if reason := _why_not(method):
+        if reason := _refusal(method):
             raise UsageError(f"method {method.options.name}: {reason}", _OTHERWISE)
         self._starts: dict[str, dict[str, Tensor]] = {}
-        if isinstance(method, ThroughPeft) and any(map(takes_from_base, method.model.peft_config.values())):
-            for task in tasks:  # all share the start of the first
+        if isinstance(method, PeftTuner) and any(map(takes_from_base, method.model.peft_config.values())):
+            for task in tasks:  # all start from the weights of the first
                 self._starts[task] = {key: weight.clone() for key, weight in self._theirs(task).items()}
 
     def adapter(self, task: str) -> PeftAdapter:
-        """Return a task's adapter with the weights that the model has now."""
-        if not isinstance(self.method, ThroughPeft):
+        """Return a task's adapter with the model's current weights."""
+        if not isinstance(self.method, PeftTuner):
             return self._ours(task)
         config = copy.deepcopy(self.method.model.peft_config[self.method.names[task]])
         config.inference_mode = True
         weights = self._theirs(task)
-        if hasattr(config, "save_projection"):  # VeRA's: else drawn anew, from a generator that may have changed
+        if hasattr(config, "save_projection"):  # VeRA: else drawn again, from a generator that may change
             config.save_projection = True
             tuner = self.method.model.base_model
             for key in ("vera_A", "vera_B"):
@@ -86,31 +87,31 @@ class AsPeft:
 
     @torch.no_grad()
     def take(self, task: str, config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
-        """Put an adapter of PEFT's format into the model, in place of the task's own.
+        """Load an adapter in PEFT's format into the model, replacing the task's own.
 
         Args:
-            task: whose.
-            config: what its adapter_config.json holds.
-            weights: what its adapter_model.safetensors holds.
+            task: the adapter's task.
+            config: content of its adapter_config.json.
+            weights: content of its adapter_model.safetensors.
 
         Raises:
-            UsageError: the method's adapters are exported converted, and cannot be taken back.
-            DataError: it is another adapter than the method has: another kind, rank, scale, place or shape.
+            UsageError: the method's adapters are converted on export, and cannot be loaded back.
+            DataError: the adapter differs from the method's in type, rank, scale, targets or shape.
         """
         ours = self.adapter(task)
         if ours.converted:
             raise UsageError(
-                f"method {self.method.options.name}: its adapters leave as {ours.converted}, and do not come back",
+                f"method {self.method.options.name} exports its adapters as {ours.converted} and cannot load them back",
                 "load them with PEFT, or the run from a bundle: peftbench export RUN --format bundle",
             )
         for key in _SAME:
             here, there = getattr(ours.config, key, None), config.get(key)
             if (here or None) != (there or None):
-                raise DataError(f"adapter_config.json: {key} is {clean(there, 60)}, and the run has {clean(here, 60)}")
+                raise DataError(f"adapter_config.json: {key} is {clean(there, 60)}, but the run has {clean(here, 60)}")
         shapes = {key: tuple(weight.shape) for key, weight in weights.items()}
         if shapes != {key: tuple(weight.shape) for key, weight in ours.weights.items()}:
-            raise DataError("adapter_model.safetensors: its weights are not those that the run's adapters have")
-        if isinstance(self.method, ThroughPeft):
+            raise DataError("adapter_model.safetensors: its weights differ from the run's in names or shapes")
+        if isinstance(self.method, PeftTuner):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 name = self.method.names[task]
@@ -120,13 +121,13 @@ class AsPeft:
                 weight.copy_(weights[key])
 
     def _theirs(self, task: str) -> dict[str, Tensor]:
-        """Return the weights of an adapter that PEFT has itself."""
-        assert isinstance(self.method, ThroughPeft)
+        """Return the weights of an adapter of PEFT's own."""
+        assert isinstance(self.method, PeftTuner)
         model, name = self.method.model, self.method.names[task]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found = self.peft.get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False)
-        return {key: weight.detach() for key, weight in found.items()}
+            state = self.peft.get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False)
+        return {key: weight.detach() for key, weight in state.items()}
 
     def _ours(self, task: str) -> PeftAdapter:
         options: LoraOptions = self.method.options
@@ -145,7 +146,7 @@ class AsPeft:
         return PeftAdapter(config, weights, f"LoRA of rank {2 * options.rank}" if doubles else None)
 
     def _set_targets(self, config: Any, names: Sequence[str]) -> None:
-        """Say where adapters are as shortly as PEFT understands it; by full names where it would understand others."""
+        """Set the target modules as briefly as PEFT allows; by full names where the brief form matches others."""
         from peft.tuners.tuners_utils import check_target_module_exists
 
         options: LoraOptions = self.method.options
@@ -156,16 +157,16 @@ class AsPeft:
             config.target_modules, config.layers_to_transform = set(names), None
 
 
-def _why_not(method: Method[Any]) -> str | None:
-    """Say why PEFT's format cannot hold a method's adapters; None where it can."""
-    if isinstance(method, ThroughPeft):
+def _refusal(method: Method[Any]) -> str | None:
+    """Return why PEFT's format cannot represent a method's adapters; None where it can."""
+    if isinstance(method, PeftTuner):
         return None
     if not isinstance(method, LowRank):
-        return "it has no adapters that HF PEFT's format could hold"
+        return "it has no adapters that HF PEFT's format can represent"
     if method.adapter not in (LoraAdapter, DoraAdapter, DeltaLoraAdapter):
-        return f"HF PEFT knows no {method.adapter.__name__}"
+        return f"HF PEFT has no {method.adapter.__name__}"
     if method.adapter is DoraAdapter and method.options.norm_axis != "output":
-        return f"norm_axis = '{method.options.norm_axis}', and PEFT's DoRA has the norm per output feature only"
+        return f"norm_axis = '{method.options.norm_axis}', but PEFT's DoRA supports the norm per output feature only"
     return None
 
 
@@ -176,13 +177,13 @@ def _adapters(encoder: nn.Module, task: str) -> Iterator[tuple[str, LoraAdapter]
 
 
 def _plain_modules(encoder: nn.Module) -> list[str]:
-    """Return the names of the modules that the encoder has without adapters."""
+    """Return the names of the modules that the encoder has without its adapters."""
     adapted = tuple(f"{name}." for name, module in encoder.named_modules() if isinstance(module, AdaptedLinear))
     return [name for name, _ in encoder.named_modules() if not name.startswith(adapted)]
 
 
 def _weights(adapter: LoraAdapter) -> Iterator[tuple[str, Tensor]]:
-    """Yield an adapter's weights by PEFT's names; those that are not converted are the adapter's own tensors."""
+    """Yield an adapter's weights by PEFT's names; unless converted, they are the adapter's own tensors."""
     if isinstance(adapter, DeltaLoraAdapter):
         moved = float(adapter.moving) * adapter.ratio
         yield _A, torch.cat([adapter.A.detach(), adapter.A_K])
@@ -195,20 +196,20 @@ def _weights(adapter: LoraAdapter) -> Iterator[tuple[str, Tensor]]:
 
 
 def _doubled(config: Any, weights: Mapping[str, Tensor], start: Mapping[str, Tensor]) -> PeftAdapter:
-    """Return s (B A - B0 A0) as one adapter: the change of the pretrained W, where training changed W - s B0 A0."""
+    """Return s (B A - B0 A0) as one adapter on the pretrained W; training had changed W - s B0 A0."""
     if config.rank_pattern or config.alpha_pattern:
         raise UsageError("method.config: rank_pattern and alpha_pattern cannot be exported with this start", _OTHERWISE)
-    found = dict(weights)
+    doubled = dict(weights)
     for key, weight in weights.items():
         if key.endswith(_A):
-            found[key] = torch.cat([weight, -start[key]])
+            doubled[key] = torch.cat([weight, -start[key]])
         elif key.endswith(_B):
-            found[key] = torch.cat([weight, start[key]], dim=1)
+            doubled[key] = torch.cat([weight, start[key]], dim=1)
     config.lora_alpha = _plain(config.lora_alpha * (2**0.5 if config.use_rslora else 2))
     config.r, config.init_lora_weights = 2 * config.r, True
-    return PeftAdapter(config, found, f"LoRA of rank {config.r}")
+    return PeftAdapter(config, doubled, f"LoRA of rank {config.r}")
 
 
 def _plain(number: float) -> float:
-    """Return a whole number as an int, as PEFT's own files have it."""
+    """Return a whole number as an int, as in PEFT's own files."""
     return int(number) if number == int(number) else number

@@ -1,4 +1,4 @@
-"""What a method is: how the encoder is made trainable, how its task is switched, and what it adds to training."""
+"""Interface of a method: makes an encoder trainable, switches its task, and takes part in training."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ ParameterGroup = dict[str, Any]  # as torch's optimisers take it: "params", "lr"
 class Method(ABC, Generic[Options]):
     """One way to make an encoder trainable. An instance serves one encoder.
 
-    Only the first two functions must be given. The others let a method take part in training: `plan` is called
-    once before it, `penalty` and `after_step` at every step of the task they name. A method that remembers something
-    between steps gives `state` and `load_state`, or its runs cannot be resumed to the bit.
+    Only the first two methods must be implemented. The others let a method take part in training: `plan` is called
+    once before it, `penalty` and `after_step` at every step of the given task. A method with state between steps must
+    implement `state` and `load_state`, or its runs cannot be resumed bit-identically.
     """
 
     def __init__(self, options: Options) -> None:
@@ -27,21 +27,21 @@ class Method(ABC, Generic[Options]):
 
     @abstractmethod
     def attach(self, encoder: nn.Module, tasks: Sequence[str], seed: int) -> None:
-        """Change the encoder in place: freeze what stays, add what is trained, initialised from `seed`.
+        """Change the encoder in place: freeze what is not trained, add what is, initialised from `seed`.
 
-        After it, exactly the weights to train have `requires_grad`. A task's own weights (and buffers to save)
+        Afterwards exactly the weights to train have `requires_grad`. A task's own weights (and buffers to save)
         have `mark(task)` in their name.
         """
 
     @abstractmethod
     def switch_mode(self, task: str) -> None:
-        """Make a task's adapters the active ones. Called before every batch of another task; allocates nothing."""
+        """Activate a task's adapters. Called before every batch of another task; allocates nothing."""
 
     def merge(self, encoder: nn.Module, task: str) -> None:
-        """Fold a task's adapters into the encoder's weights, for good: afterwards it is a plain one, of that task."""
+        """Merge a task's adapters into the encoder's weights, irreversibly: it becomes a plain encoder of that task."""
 
     def mark(self, task: str) -> str:
-        """Return what the names of a task's own weights contain: it lies below a module dictionary `adapters`."""
+        """Return a substring of the names of a task's own weights: by default below a module dict `adapters`."""
         return f".adapters.{task}."
 
     def parameter_groups(self, weights: Mapping[str, nn.Parameter], lr: float) -> list[ParameterGroup]:
@@ -49,33 +49,33 @@ class Method(ABC, Generic[Options]):
         return [{"params": list(weights.values()), "lr": lr}]
 
     def plan(self, steps: Mapping[str, int]) -> None:
-        """Take the number of steps that each task will be trained for."""
+        """Receive the number of steps that each task will be trained for."""
 
     def penalty(self, task: str) -> Tensor | None:
-        """Return what is added to the loss of a step, a scalar, or None."""
+        """Return a scalar to add to the loss of a step, or None."""
         return None
 
     def after_step(self, task: str) -> None:
-        """Take note of an optimiser step; the gradients are still there."""
+        """Called after an optimiser step, while the gradients still exist."""
 
     @property
-    def hears_steps(self) -> bool:
-        """Whether `after_step` does anything. In fp16 that costs a wait for the device at each step."""
+    def needs_after_step(self) -> bool:
+        """Whether `after_step` does anything. In fp16 that costs a device synchronisation at each step."""
         return type(self).after_step is not Method.after_step
 
     def state(self) -> dict[str, Any]:
-        """Return what a next step depends on beside trained weights, the buffers that `mark` names, and the optimiser.
+        """Return what the next step depends on besides trained weights, buffers named by `mark`, and the optimiser.
 
-        Tensors and plain containers (dict, list, str, numbers) alone: it is part of a run's snapshots.
+        Only tensors and plain containers (dict, list, str, numbers), as it is part of a run's checkpoints.
         """
         return {}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state` returned; called once, after `plan`."""
+        """Restore from what `state` returned; called once, after `plan`."""
 
 
 def freeze(module: nn.Module) -> None:
-    """Take every weight of the module out of training."""
+    """Freeze every weight of the module."""
     for weight in module.parameters():
         weight.requires_grad_(False)
 

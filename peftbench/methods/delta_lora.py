@@ -1,9 +1,9 @@
-"""Delta-LoRA: the frozen weight moves too, by the change of the low-rank product (Zi et al. 2023, arXiv 2309.02411).
+"""Delta-LoRA: the frozen weight changes too, by the change of the low-rank product (Zi et al. 2023, arXiv 2309.02411).
 
     W(t+1) = W(t) + lambda s (B(t+1) A(t+1) - B(t) A(t))      for t >= K,    h = W(t) x + s B A x
 
 W gets no gradient of its own. The sum telescopes: W(t) = W0 + lambda s (B(t) A(t) - B(K) A(K)). So each task has
-its own W at the price of one more pair, B(K) and A(K), and W0 stays what it was.
+its own W at the cost of one more pair, B(K) and A(K), and W0 is unchanged.
 """
 
 from __future__ import annotations
@@ -16,12 +16,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from peftbench.kernels.linear import FrozenWeight
-from peftbench.methods.lora import LoraAdapter, LowRank
+from peftbench.methods.adapted import LowRank
+from peftbench.methods.lora import LoraAdapter
 from peftbench.methods.options import DeltaLoraOptions
 
 
 class DeltaLoraAdapter(LoraAdapter):
     """One task's adapter on one linear layer. `A_K` and `B_K` are buffers: saved with it, not trained."""
+
+    is_fast = True
 
     A_K: Tensor
     B_K: Tensor
@@ -32,14 +35,14 @@ class DeltaLoraAdapter(LoraAdapter):
         self.ratio = options.ratio
         self.register_buffer("A_K", torch.zeros_like(self.A.detach()))
         self.register_buffer("B_K", torch.zeros_like(self.B.detach()))
-        self.register_buffer("moving", torch.zeros(()))  # 1 from step K on: a tensor, so that it is saved
+        self.register_buffer("moving", torch.zeros(()))  # 1 from step K on; a tensor, so that it is saved
 
     def forward(self, x: Tensor, base: nn.Linear) -> Tensor:
         """Return W(t) x + b + s B A x, `[..., out]`, for x, `[..., in]`."""
         return base(x) + self.low_rank(x) + self.moved(x)
 
     def moved(self, x: Tensor) -> Tensor:
-        """Return (W(t) - W0) x: a gradient for x alone."""
+        """Return (W(t) - W0) x, with a gradient for x only."""
         A, B = torch.cat([self.A.detach(), self.A_K]), torch.cat([self.B.detach(), -self.B_K], dim=1)
         return self.moving * self.ratio * self.scale * F.linear(F.linear(x, A), B)
 
@@ -49,17 +52,17 @@ class DeltaLoraAdapter(LoraAdapter):
         return base.weight + self.scale * (product + self.moving * self.ratio * (product - self.B_K @ self.A_K))
 
     def fast(self, x: Tensor, base: FrozenWeight) -> Tensor:
-        """Return what `forward` does, for x, `[n, in]`."""
+        """Return the same as `forward`, for x, `[n, in]`."""
         return super().fast(x, base) + self.moved(x)
 
-    def finish_(self, u: Tensor, x: Tensor, base: FrozenWeight) -> None:
-        """Turn u = W0 x into what `forward` returns, in place and without a graph."""
-        super().finish_(u, x, base)
+    def apply_inplace_(self, u: Tensor, x: Tensor, base: FrozenWeight) -> None:
+        """Turn u = W0 x into the result of `forward`, in place and without autograd."""
+        super().apply_inplace_(u, x, base)
         u.add_(self.moved(x))
 
     @torch.no_grad()
     def start(self) -> None:
-        """Let W move from now on."""
+        """Start changing W, from this step on."""
         self.A_K.copy_(self.A)
         self.B_K.copy_(self.B)
         self.moving.fill_(1)
@@ -71,7 +74,7 @@ class DeltaLora(LowRank[DeltaLoraOptions]):
     adapter = DeltaLoraAdapter
 
     def attach(self, encoder: nn.Module, tasks: Sequence[str], seed: int) -> None:
-        """Freeze the encoder and wrap its targets; with `start = 0`, W moves from the first step."""
+        """Freeze the encoder and wrap its targets; with `start = 0`, W changes from the first step."""
         super().attach(encoder, tasks, seed)
         self.steps = dict.fromkeys(tasks, 0)
         if self.options.start == 0:
@@ -79,17 +82,17 @@ class DeltaLora(LowRank[DeltaLoraOptions]):
                 self._start(task)
 
     def after_step(self, task: str) -> None:
-        """Let a task's W move from its step K on."""
+        """Start changing a task's W after its step K."""
         self.steps[task] += 1
         if self.steps[task] == self.options.start:
             self._start(task)
 
     def state(self) -> dict[str, Any]:
-        """Return how many steps each task has had; A_K, B_K and whether W moves are buffers."""
+        """Return the number of steps of each task; A_K, B_K and `moving` are buffers."""
         return {"steps": dict(self.steps)}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from such a state."""
+        """Restore such a state."""
         self.steps = dict(state["steps"])
 
     def _start(self, task: str) -> None:

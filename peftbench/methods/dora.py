@@ -6,8 +6,8 @@ m starts at ||W0||, so that training starts from the pretrained function. The no
 backward (section 4.3). It is taken per output feature (dim 1 of torch's [out, in] weight) as the authors'
 code and HF PEFT do; `norm_axis = "input"` takes it per input feature, the literal reading of "column".
 
-With the norm a constant, W' x needs no W': a row scale leaves through the output, a column scale enters
-through the input. That is what `forward` computes; `weight` is the equation itself.
+With the norm a constant, W' x can be computed without W': a row scale is applied to the output, a column scale to
+the input. That is what `forward` computes; `weight` is the equation itself.
 """
 
 from __future__ import annotations
@@ -19,16 +19,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import Function
 
+from peftbench.kernels.device import all_above, on_cpu
 from peftbench.kernels.linear import FrozenWeight
-from peftbench.kernels.place import all_above, on_cpu
-from peftbench.methods.lora import LoraAdapter, LowRank, low_rank_gradients
+from peftbench.methods.adapted import LowRank
+from peftbench.methods.lora import LoraAdapter, low_rank_gradients
 from peftbench.methods.options import DoraOptions
 
-SMALLEST_FACTOR = 1e-2  # of m / ||W0 + s B A||, to find u from h by dividing
+SMALLEST_FACTOR = 1e-2  # least m / ||W0 + s B A|| for which u is recovered from h by division
 
 
 class DoraAdapter(LoraAdapter):
     """One task's adapter on one linear layer: LoRA's weights and a magnitude m, `[out]` or `[in]`."""
+
+    is_fast = True
+    needs_norms = True  # used by `fast_norm`
 
     def __init__(self, base: nn.Linear, options: DoraOptions, rng: torch.Generator) -> None:
         super().__init__(base, options, rng)
@@ -38,7 +42,7 @@ class DoraAdapter(LoraAdapter):
     def forward(self, x: Tensor, base: nn.Linear) -> Tensor:
         """Return W' x + b, `[..., out]`, for x, `[..., in]`.
 
-        With dropout, only the low-rank part's input is dropped. (HF PEFT drops it for the change of W0 x too.)
+        With dropout, only the low-rank part's input is dropped. (HF PEFT drops it for the change of W0 x, too.)
         """
         factor = self.m / self.norm(base)
         if self.dim == 1:
@@ -53,17 +57,17 @@ class DoraAdapter(LoraAdapter):
         return torch.linalg.vector_norm(base.weight + self.scale * (self.B @ self.A), dim=self.dim)
 
     def weight(self, base: nn.Linear) -> Tensor:
-        """Return W', `[out, in]`: equation 5 as it stands, for tests and merging."""
+        """Return W', `[out, in]`: equation 5 directly, for tests and merging."""
         factor = (self.m / self.norm(base)).unsqueeze(self.dim)
         return factor * (base.weight + self.scale * (self.B @ self.A))
 
     @property
     def needs_backward(self) -> bool:  # type: ignore[override]
-        """The norm per input feature takes B^T W0."""
+        """Whether `base.backward` is needed: the norm per input feature takes B^T W0."""
         return self.dim == 0
 
     def fast(self, x: Tensor, base: FrozenWeight) -> Tensor:
-        """Return what `forward` does, for x, `[n, in]`, without ever forming W0 + s B A."""
+        """Return the same as `forward`, for x, `[n, in]`, without forming W0 + s B A."""
         norm = self.fast_norm(base)
         if self.dim == 1 and not (self.dropout and self.training):
             out: Tensor = _Dora.apply(x, self.A, self.B, self.m, norm, self.scale, base)
@@ -74,10 +78,10 @@ class DoraAdapter(LoraAdapter):
         h = factor * (base(x, bias=False) + self.low_rank(x))
         return h if base.bias is None else h + base.bias
 
-    def finish_(self, u: Tensor, x: Tensor, base: FrozenWeight) -> None:
-        """Turn u = W0 x into what `forward` returns, in place and without a graph."""
+    def apply_inplace_(self, u: Tensor, x: Tensor, base: FrozenWeight) -> None:
+        """Turn u = W0 x into the result of `forward`, in place and without autograd."""
         factor = self.m / self.fast_norm(base)
-        if self.dim == 0:  # the factor belongs before W0: u is of no use
+        if self.dim == 0:  # the factor scales the input of W0, so u cannot be used
             x = factor * x
             u.copy_(base.forward(x, bias=False))
             factor = torch.ones_like(factor[:1])
@@ -105,9 +109,9 @@ class DoraAdapter(LoraAdapter):
 class _Dora(Function):
     """h = m / n * (W0 x + s B A x) + b, with the norm n a constant.
 
-    The magnitude's gradient needs u = W0 x + s B A x. It is (h - b) n / m, so h alone is kept, which attention
-    keeps as well; where some m is too small to divide by, u is kept instead. A GPU keeps u always: to look
-    at m there would be to wait for it.
+    The magnitude's gradient needs u = W0 x + s B A x. It is (h - b) n / m, so only h is saved, which attention
+    saves anyway; where some m is too small to divide by, u is saved instead. A GPU always saves u: checking m there
+    would synchronise.
     """
 
     @staticmethod

@@ -9,8 +9,8 @@ training starts from the pretrained function. Each task has its own A and B on e
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar, cast
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,19 +18,18 @@ from torch import Tensor, nn
 from torch.autograd import Function
 
 from peftbench.kernels.linear import FrozenWeight
-from peftbench.methods.base import Method, ParameterGroup, faster_b, freeze
+from peftbench.methods.adapted import Adapter, LowRank
+from peftbench.methods.base import ParameterGroup, faster_b
 from peftbench.methods.options import LoraOptions, LoraPlusOptions
-from peftbench.methods.targets import target_names
-from peftbench.seeds import generator
-
-_FAST = ("fast", "finish_")
 
 
-class LoraAdapter(nn.Module):
+class LoraAdapter(Adapter):
     """One task's adapter on one linear layer: `rank * (in + out)` weights."""
 
+    is_fast = True
+
     def __init__(self, base: nn.Linear, options: LoraOptions, rng: torch.Generator) -> None:
-        super().__init__()
+        super().__init__(base, options, rng)
         self.A = nn.Parameter(torch.empty(options.rank, base.in_features))
         nn.init.kaiming_uniform_(self.A, a=math.sqrt(5), generator=rng)
         self.B = nn.Parameter(torch.zeros(base.out_features, options.rank))
@@ -50,14 +49,6 @@ class LoraAdapter(nn.Module):
         """Return W0 + s B A, `[out, in]`: for tests and merging."""
         return base.weight + self.scale * (self.B @ self.A)
 
-    needs_backward = False  # of W0, whatever the input's graph
-
-    @classmethod
-    def is_fast(cls) -> bool:
-        """Tell whether `fast` and `finish_` belong to this `forward`: a subclass that gives only that one is plain."""
-        places = [next(i for i, c in enumerate(cls.__mro__) if name in vars(c)) for name in _FAST]
-        return max(places) <= next(i for i, c in enumerate(cls.__mro__) if "forward" in vars(c))
-
     def fast(self, x: Tensor, base: FrozenWeight) -> Tensor:
         """Return what `forward` does, for x, `[n, in]`; beside x, A x and the weights nothing is saved."""
         if self.dropout and self.training:
@@ -65,7 +56,7 @@ class LoraAdapter(nn.Module):
         out: Tensor = _Lora.apply(x, self.A, self.B, self.scale, base)
         return out
 
-    def finish_(self, u: Tensor, x: Tensor, base: FrozenWeight) -> None:
+    def apply_inplace_(self, u: Tensor, x: Tensor, base: FrozenWeight) -> None:
         """Turn u = W0 x into what `forward` returns, in place and without a graph: for some rows of a larger batch."""
         u.addmm_(x @ self.A.t(), self.B.t(), alpha=self.scale)
         if base.bias is not None:
@@ -102,94 +93,6 @@ def low_rank_gradients(g: Tensor, x: Tensor, xa: Tensor, B: Tensor, scale: float
     """
     g_xa = (g @ B).mul_(scale)
     return g_xa, g_xa.t() @ x, (g.t() @ xa).mul_(scale)
-
-
-class AdaptedLinear(nn.Module):
-    """A frozen linear layer with one adapter a task; `active` points at the one in use."""
-
-    active: LoraAdapter
-
-    def __init__(self, base: nn.Linear) -> None:
-        super().__init__()
-        self.base = base
-        self.adapters = nn.ModuleDict()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the adapted layer's output for the active task."""
-        return cast("Tensor", self.active(x, self.base))
-
-    def mixed(self, x: Tensor, rows: Sequence[tuple[str, int]], base: FrozenWeight | None) -> Tensor:
-        """Return `[n, out]` for rows of several tasks, one task's after another's, without a graph.
-
-        Args:
-            x: `[n, in]`.
-            rows: (task, how many) in their order; together n.
-            base: the packed W0, multiplied by once; None: each task's rows go through its plain adapter.
-        """
-        parts = x.split([count for _, count in rows])
-        adapters = [cast("LoraAdapter", self.adapters[task]) for task, _ in rows]
-        if base is None:
-            return torch.cat([adapter(part, self.base) for adapter, part in zip(adapters, parts, strict=True)])
-        u = base.forward(x, bias=False)
-        for adapter, part, out in zip(adapters, parts, u.split([count for _, count in rows]), strict=True):
-            adapter.finish_(out, part, base)
-        return u
-
-    def each(self) -> list[LoraAdapter]:
-        """Return the adapters of all tasks."""
-        return [cast("LoraAdapter", adapter) for adapter in self.adapters.values()]
-
-    def switch_mode(self, task: str) -> None:
-        """Point at the task's adapter, without registering it as a second child."""
-        object.__setattr__(self, "active", self.adapters[task])
-
-
-def replace(encoder: nn.Module, name: str, module: nn.Module) -> None:
-    """Put a module in the place of the one of that name."""
-    parent, _, attribute = name.rpartition(".")
-    setattr(encoder.get_submodule(parent), attribute, module)
-
-
-LoraLike = TypeVar("LoraLike", bound=LoraOptions)
-
-
-class LowRank(Method[LoraLike]):
-    """Puts one adapter a task on every target; what the adapter computes is the subclass's."""
-
-    adapter: type[LoraAdapter]
-
-    def attach(self, encoder: nn.Module, tasks: Sequence[str], seed: int) -> None:
-        """Freeze the encoder and wrap its targets.
-
-        Raises:
-            UsageError: a target names no linear layer of this encoder.
-        """
-        names = target_names(encoder, self.options.targets, self.options.layers)
-        freeze(encoder)
-        self.layers: list[AdaptedLinear] = []
-        for name in names:
-            layer = AdaptedLinear(cast("nn.Linear", encoder.get_submodule(name)))
-            for task in tasks:
-                rng = generator(seed, "adapter", task, name)
-                layer.adapters[task] = self.adapter(layer.base, self.options, rng)
-            replace(encoder, name, layer)
-            self.layers.append(layer)
-        self.switch_mode(tasks[0])
-
-    def switch_mode(self, task: str) -> None:
-        """One pointer a layer."""
-        for layer in self.layers:
-            layer.switch_mode(task)
-
-    @torch.no_grad()
-    def merge(self, encoder: nn.Module, task: str) -> None:
-        """Put W' in the place of each target."""
-        for name, module in list(encoder.named_modules()):
-            if isinstance(module, AdaptedLinear):
-                adapter = cast("LoraAdapter", module.adapters[task])
-                module.base.weight = nn.Parameter(adapter.weight(module.base), requires_grad=False)
-                replace(encoder, name, module.base)
-        self.layers = []
 
 
 class Lora(LowRank[LoraOptions]):

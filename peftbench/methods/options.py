@@ -1,4 +1,4 @@
-"""The options of each method, as a spec's `[method]` table states them. Light: no torch here."""
+"""The options of each method, as in a spec's `[method]` table. Light: imports no torch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LAYERS = re.compile(r"\s*(\d{1,4})(?:-(\d{1,4}))?\s*")
 
 
 class MethodOptions(Part):
-    """Options every method has: its registered name. A plug-in's options derive from this."""
+    """Options of every method: its registered name. A plug-in's options derive from this."""
 
     name: str
 
@@ -27,13 +27,13 @@ class FullOptions(MethodOptions):
 
 
 class TargetedOptions(MethodOptions):
-    """What adapters go on."""
+    """The layers that adapters are applied to."""
 
     targets: tuple[str, ...] = Field(
         ("query", "key", "value"),
         strict=False,
         min_length=1,
-        description="query, key, value (found in any known architecture) or literal module names",
+        description="query, key, value (mapped in all known architectures) or literal module names",
     )
     layers: str | None = Field(
         None, description="only these layers, counted from 0: '6-11', '0,2,4'; None: all", examples=["6-11"]
@@ -53,18 +53,18 @@ class TargetedOptions(MethodOptions):
 
 
 def layer_numbers(layers: str) -> frozenset[int]:
-    """Return the layers that a text such as '6-11' or '0,2,4-5' names.
+    """Return the layers denoted by a text such as '6-11' or '0,2,4-5'.
 
     Raises:
-        ValueError: it names none, or is no such text.
+        ValueError: the text is malformed.
     """
-    found: set[int] = set()
+    numbers: set[int] = set()
     for part in layers.split(","):
         match = _LAYERS.fullmatch(part)
         if match is None or (match[2] and int(match[1]) > int(match[2])):
             raise ValueError("expected layer numbers such as '6-11' or '0,2,4'")
-        found |= set(range(int(match[1]), int(match[2] or match[1]) + 1))
-    return frozenset(found)
+        numbers |= set(range(int(match[1]), int(match[2] or match[1]) + 1))
+    return frozenset(numbers)
 
 
 class LowRankOptions(TargetedOptions):
@@ -81,35 +81,35 @@ class LowRankOptions(TargetedOptions):
             rank = data.get("rank")
             if isinstance(rank, int) and 0 < rank <= 4096:
                 return {**data, "alpha": float(rank)}
-            return {**data, "alpha": 1.0}  # rank is wrong, and the only error to show
+            return {**data, "alpha": 1.0}  # rank is invalid, which should be the only error reported
         return data
 
 
 class LoraOptions(LowRankOptions):
-    """`lora`: `h = W0 x + (alpha / rank) B A x` on each target, one adapter set a task (Hu et al. 2021, eq. 3)."""
+    """`lora`: `h = W0 x + (alpha / rank) B A x` on each target, one adapter set per task (Hu et al. 2021, eq. 3)."""
 
 
 class DoraOptions(LoraOptions):
-    """`dora`: magnitude and direction apart (Liu et al. 2024, eq. 5), the norm detached (section 4.3)."""
+    """`dora`: magnitude and direction separated (Liu et al. 2024, eq. 5), the norm detached (section 4.3)."""
 
     norm_axis: Literal["output", "input"] = Field(
         "output",
-        description="norm per output feature, as the authors' code and HF PEFT; 'input' is the text's literal reading",
+        description="norm of each row of W (an output feature), as the authors' code and PEFT; 'input': of each column",
     )
 
 
 class LoraPlusOptions(LoraOptions):
-    """`loraplus`: LoRA whose B learns faster than its A (Hayou et al. 2024, arXiv 2402.12354)."""
+    """`loraplus`: LoRA with a higher learning rate for B than for A (Hayou et al. 2024, arXiv 2402.12354)."""
 
     lr_ratio: float = Field(16.0, ge=1, description="learning rate of B over that of A, which is train.lr")
 
 
 class DeltaLoraOptions(LoraOptions):
-    """`delta-lora`: W too moves, by the change of B A (Zi et al. 2023, arXiv 2309.02411); one W a task."""
+    """`delta-lora`: W changes too, by the change of B A (Zi et al. 2023, arXiv 2309.02411); one W per task."""
 
-    ratio: float = Field(2.0, gt=0, description="how far W moves for a change of s B A of 1 (the paper's lambda)")
-    start: int = Field(100, ge=0, description="steps of a task before W starts to move (the paper's K)")
-    dropout: float = Field(0.0, ge=0, le=0, description="none: the gradients of A, B and W would no longer agree")
+    ratio: float = Field(2.0, gt=0, description="change of W for a change of s B A of 1 (the paper's lambda)")
+    start: int = Field(100, ge=0, description="steps of a task before W starts to change (the paper's K)")
+    dropout: float = Field(0.0, ge=0, le=0, description="must be 0, else the gradients of A, B and W would disagree")
 
 
 class RsLoraOptions(LowRankOptions):
@@ -123,11 +123,11 @@ class PissaOptions(LowRankOptions):
 
 
 class AdaLoraOptions(LowRankOptions):
-    """`adalora`: ranks shift to where they matter (Zhang et al. 2023, arXiv 2303.10512). `rank` is the first one."""
+    """`adalora`: ranks shift to important layers (Zhang et al. 2023, arXiv 2303.10512). `rank` is the initial one."""
 
     target_rank: int = Field(8, ge=1, description="mean rank at the end")
-    start: float = Field(0.1, ge=0, lt=1, description="part of a task's steps before ranks are taken away")
-    final: float = Field(0.4, gt=0, lt=1, description="part of a task's steps at the end, with the ranks fixed")
+    start: float = Field(0.1, ge=0, lt=1, description="fraction of a task's steps before ranks are reduced")
+    final: float = Field(0.4, gt=0, lt=1, description="fraction of a task's steps at the end, with fixed ranks")
     every: int = Field(10, ge=1, description="steps between two allocations")
     orthogonal: float = Field(0.5, ge=0, description="weight of the penalty that keeps P and Q orthogonal")
 
@@ -144,16 +144,16 @@ class VeraOptions(TargetedOptions):
     """`vera`: one frozen random pair A, B for all layers, only two scaling vectors trained (Kopiczko et al. 2023)."""
 
     rank: int = Field(256, ge=1, le=4096)
-    initial: float = Field(0.1, gt=0, description="first value of the vector d")
+    initial: float = Field(0.1, gt=0, description="initial value of the vector d")
     dropout: float = Field(0.0, ge=0, lt=1)
 
 
 class Ia3Options(TargetedOptions):
-    """`ia3`: learned vectors scale keys, values and the feed-forward's inner states (Liu et al. 2022)."""
+    """`ia3`: learned vectors scale keys, values and the feed-forward's hidden states (Liu et al. 2022)."""
 
     targets: tuple[str, ...] = Field(("key", "value", "intermediate.dense"), strict=False, min_length=1)
     inputs: tuple[str, ...] = Field(
-        (), strict=False, description="those of the targets whose input is scaled instead of their output"
+        (), strict=False, description="the targets whose input is scaled instead of their output"
     )
 
     @model_validator(mode="after")
@@ -179,11 +179,11 @@ class BoftOptions(TargetedOptions):
 
 
 class LnTuningOptions(MethodOptions):
-    """`ln-tuning`: only the layer norms (Zhao et al. 2023, arXiv 2312.11420), a set a task."""
+    """`ln-tuning`: only the layer norms (Zhao et al. 2023, arXiv 2312.11420), one set per task."""
 
 
 class PeftOptions(MethodOptions):
-    """`peft`: any other tuner of HF PEFT, its configuration given as PEFT spells it."""
+    """`peft`: any other tuner of HF PEFT, with PEFT's own configuration keys."""
 
     peft_type: str = Field(description="one of peft.PeftType, such as LOHA")
     config: dict[str, Any] = Field(default_factory=dict, description="the keys of its configuration class")

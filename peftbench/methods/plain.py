@@ -1,4 +1,4 @@
-"""The two methods without adapters: only the heads, and everything."""
+"""The two methods without adapters: heads only, and full fine-tuning."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from peftbench.methods.options import FullOptions, LastLayerOptions
 
 
 class LastLayer(Method[LastLayerOptions]):
-    """The encoder frozen; the heads, which the model owns, are all that is trained."""
+    """The encoder frozen; only the heads, which the model owns, are trained."""
 
     def attach(self, encoder: nn.Module, tasks: Sequence[str], seed: int) -> None:
         """Freeze the encoder."""
@@ -25,7 +25,7 @@ class Full(Method[FullOptions]):
     """Every weight of the encoder trained, shared by all tasks."""
 
     def attach(self, encoder: nn.Module, tasks: Sequence[str], seed: int) -> None:
-        """Leave every weight trainable."""
+        """Make every weight trainable."""
         for weight in encoder.parameters():
             weight.requires_grad_(True)
 

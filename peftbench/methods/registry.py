@@ -1,6 +1,6 @@
-"""Which methods there are. Light: an implementation is imported only when a run needs it.
+"""Registry of methods. Light: an implementation is imported only when a run needs it.
 
-A plug-in joins through the entry-point group `peftbench.methods`: each entry point is a `MethodInfo`.
+Plug-ins register through the entry-point group `peftbench.methods`: each entry point is a `MethodInfo`.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from peftbench.methods.base import Method
 
 ENTRY_POINT_GROUP = "peftbench.methods"
-_THROUGH_PEFT = "peftbench.methods.through_peft:ThroughPeft"
+_THROUGH_PEFT = "peftbench.methods.peft_tuners:PeftTuner"
 
 
 @dataclass(frozen=True, slots=True)
 class MethodInfo:
-    """A method's name, its options and where it is implemented (`"module:Class"`, a `Method`).
+    """A method's name, its options and its implementation (`"module:Class"`, a `Method`).
 
-    `independent_tasks` says that no trainable weight is shared by two tasks, so that the best epoch
-    may be chosen for each task by itself. `peft` is the folder of HF PEFT's tuner, where there is one; then the
-    method runs through PEFT too, or, without an `implementation` of ours, only there.
+    `independent_tasks`: no trainable weight is shared by two tasks, so that the best epoch may be chosen for each task
+    separately. `peft`: the folder of HF PEFT's tuner, where there is one; the method then runs through PEFT too, or,
+    without an `implementation` of peftbench's own, only there.
     """
 
     name: str
@@ -40,20 +40,20 @@ class MethodInfo:
 
     @property
     def runtimes(self) -> tuple[str, ...]:
-        """The spec's `runtime`s that this method has, the preferred one first."""
+        """The `runtime` values that this method supports, the preferred one first."""
         return (("native", "transformers") if self.implementation else ()) + (("peft",) if self.peft else ())
 
     def load(self, runtime: str = "native") -> type[Method]:
         """Import and return the implementing class."""
-        place = _THROUGH_PEFT if runtime == "peft" else self.implementation
-        if place is None:
+        entry_point = _THROUGH_PEFT if runtime == "peft" else self.implementation
+        if entry_point is None:
             raise UsageError(f"method {self.name} has no runtime '{runtime}': {', '.join(self.runtimes)}")
-        module, _, attribute = place.partition(":")
-        found: type[Method] = getattr(import_module(module), attribute)
-        return found
+        module, _, attribute = entry_point.partition(":")
+        method_class: type[Method] = getattr(import_module(module), attribute)
+        return method_class
 
     def is_installed(self) -> bool:
-        """Tell whether the method can run here: false where it needs a PEFT that has it. Imports nothing."""
+        """Tell whether the method can run here: False where it needs a PEFT version that has it. Imports nothing."""
         if self.implementation is not None:
             return True
         package = find_spec("peft")
@@ -64,7 +64,7 @@ class MethodInfo:
 _BUILT_IN = (
     MethodInfo(
         "last-layer",
-        "the encoder frozen, one head a task trained",
+        "the encoder frozen, one head per task trained",
         options.LastLayerOptions,
         "peftbench.methods.plain:LastLayer",
         independent_tasks=True,
@@ -78,7 +78,7 @@ _BUILT_IN = (
     ),
     MethodInfo(
         "lora",
-        "low-rank adapters, one set a task (Hu et al. 2021)",
+        "low-rank adapters, one set per task (Hu et al. 2021)",
         options.LoraOptions,
         "peftbench.methods.lora:Lora",
         independent_tasks=True,
@@ -86,7 +86,7 @@ _BUILT_IN = (
     ),
     MethodInfo(
         "dora",
-        "weight-decomposed low-rank adapters, one set a task (Liu et al. 2024)",
+        "weight-decomposed low-rank adapters, one set per task (Liu et al. 2024)",
         options.DoraOptions,
         "peftbench.methods.dora:Dora",
         independent_tasks=True,
@@ -94,7 +94,7 @@ _BUILT_IN = (
     ),
     MethodInfo(
         "loraplus",
-        "LoRA whose B learns faster than its A (Hayou et al. 2024)",
+        "LoRA with a higher learning rate for B than for A (Hayou et al. 2024)",
         options.LoraPlusOptions,
         "peftbench.methods.lora:LoraPlus",
         independent_tasks=True,
@@ -102,7 +102,7 @@ _BUILT_IN = (
     ),
     MethodInfo(
         "delta-lora",
-        "LoRA whose frozen weight moves by the change of B A (Zi et al. 2023)",
+        "LoRA whose frozen weight changes by the change of B A (Zi et al. 2023)",
         options.DeltaLoraOptions,
         "peftbench.methods.delta_lora:DeltaLora",
         independent_tasks=True,
@@ -112,7 +112,7 @@ _BUILT_IN = (
         for name, summary, chosen, folder in (
             ("rslora", "LoRA with the scale alpha / sqrt(rank) (Kalajdzievski 2023)", options.RsLoraOptions, "lora"),
             ("pissa", "LoRA from the principal singular vectors (Meng et al. 2024)", options.PissaOptions, "lora"),
-            ("adalora", "ranks move to where they matter (Zhang et al. 2023)", options.AdaLoraOptions, "adalora"),
+            ("adalora", "ranks shift to important layers (Zhang et al. 2023)", options.AdaLoraOptions, "adalora"),
             (
                 "vera",
                 "scaling vectors, shared random matrices (Kopiczko et al. 2023)",
@@ -123,7 +123,7 @@ _BUILT_IN = (
             ("oft", "orthogonal rotations in blocks (Qiu et al. 2023)", options.OftOptions, "oft"),
             ("boft", "orthogonal rotations as butterflies (Liu et al. 2023)", options.BoftOptions, "boft"),
             ("ln-tuning", "only the layer norms (Zhao et al. 2023)", options.LnTuningOptions, "ln_tuning"),
-            ("peft", "any other tuner of HF PEFT, configured as there", options.PeftOptions, "."),
+            ("peft", "any other tuner of HF PEFT, with PEFT's configuration", options.PeftOptions, "."),
         )
     ),
 )
@@ -134,7 +134,7 @@ def registered() -> dict[str, MethodInfo]:
     """Return every method by name: the built-in ones, then those of installed plug-ins.
 
     Raises:
-        UsageError: a plug-in cannot be imported, is no `MethodInfo`, or takes a name already taken.
+        UsageError: a plug-in cannot be imported, is not a `MethodInfo`, or uses a name already taken.
     """
     from importlib.metadata import entry_points
 
@@ -145,21 +145,21 @@ def registered() -> dict[str, MethodInfo]:
         except Exception as error:
             raise UsageError(
                 f"the method plug-in '{point.name}' ({point.value}) cannot be imported: {error}",
-                "mend or uninstall the package that declares it",
+                "fix or uninstall the package that declares it",
             ) from error
         if not isinstance(info, MethodInfo):
             raise UsageError(f"the method plug-in '{point.name}' ({point.value}) is not a MethodInfo")
         if info.name in methods:
-            raise UsageError(f"the method plug-in '{point.value}' takes the name '{info.name}', already taken")
+            raise UsageError(f"the method plug-in '{point.value}' uses the name '{info.name}', which is already taken")
         methods[info.name] = info
     return methods
 
 
 def method_info(name: str) -> MethodInfo:
-    """Return the method of that name; the built-in ones without looking for plug-ins.
+    """Return the method of a name; built-in ones without searching plug-ins.
 
     Raises:
-        UsageError: no such method; the message lists those there are.
+        UsageError: unknown method; the message lists the known ones.
     """
     for info in _BUILT_IN:
         if info.name == name:

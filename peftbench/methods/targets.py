@@ -1,4 +1,4 @@
-"""Which linear layers of an encoder an adapter goes on."""
+"""Resolution of adapter targets to an encoder's linear layers."""
 
 from __future__ import annotations
 
@@ -12,42 +12,45 @@ from peftbench.methods.options import layer_numbers
 
 _LAYER = re.compile(r"(?:^|\.)layers?\.(\d+)\.")
 
-# What each architecture calls the attention's projections. ModernBERT has all three in one matrix, which
-# then takes one adapter: [3 * hidden, hidden] is its weight.
+# Names of the attention projections in each architecture. ModernBERT and DeBERTa v1 have all three in one matrix with
+# weight [3 * hidden, hidden], which takes a single adapter.
 _ROLES: dict[str, dict[str, str]] = {
     "distilbert": {"query": "q_lin", "key": "k_lin", "value": "v_lin"},
+    "mpnet": {"query": "attn.q", "key": "attn.k", "value": "attn.v"},
+    "deberta": {"query": "in_proj", "key": "in_proj", "value": "in_proj"},
+    "deberta-v2": {"query": "query_proj", "key": "key_proj", "value": "value_proj"},
     "modernbert": {"query": "Wqkv", "key": "Wqkv", "value": "Wqkv"},
 }
 
 
 def target_names(encoder: nn.Module, targets: Sequence[str], layers: str | None = None) -> list[str]:
-    """Return the full names of the linear layers that the targets mean, in the encoder's order.
+    """Return the full names of the linear layers matched by the targets, in the encoder's order.
 
-    A target is a role (query, key, value), or the last parts of a module's name. `layers` ('6-11') keeps those of
-    some of the encoder's layers, counted from 0.
+    A target is a role (query, key, value), or a suffix of a module's name. `layers` ('6-11') restricts them to some
+    of the encoder's layers, counted from 0.
 
     Raises:
-        UsageError: a target names no linear layer of this encoder, or it has no such layer.
+        UsageError: a target matches no linear layer of this encoder, or it has no such layer.
     """
     linears = [name for name, module in encoder.named_modules() if isinstance(module, nn.Linear)]
     model_type = _model_type(encoder)
     chosen: set[str] = set()
-    for target, wanted in zip(targets, spelt(encoder, targets), strict=True):
-        found = {name for name in linears if f".{name}".endswith(f".{wanted}")}
-        if not found:
+    for target, suffix in zip(targets, spelt(encoder, targets), strict=True):
+        matches = {name for name in linears if f".{name}".endswith(f".{suffix}")}
+        if not matches:
             kinds = sorted({name.rpartition(".")[2] for name in linears})
             raise UsageError(
-                f"method.targets: '{target}' names no linear layer of this {model_type or 'encoder'}"
+                f"method.targets: '{target}' matches no linear layer of this {model_type or 'encoder'}"
                 f"{did_you_mean(target, kinds)}",
-                f"linear layers there: {', '.join(kinds)}",
+                f"its linear layers: {', '.join(kinds)}",
             )
-        chosen |= found
+        chosen |= matches
     names = [name for name in linears if name in chosen]
     return names if layers is None else _of_layers(names, layers)
 
 
 def spelt(encoder: nn.Module, targets: Sequence[str]) -> list[str]:
-    """Return what this encoder's modules call each target: a role's own name there, or the target as it is."""
+    """Return this encoder's module name of each target: that of a role, or the target itself."""
     roles = _ROLES.get(_model_type(encoder), {})
     return [roles.get(target, target) for target in targets]
 

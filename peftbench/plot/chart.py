@@ -1,4 +1,4 @@
-"""A chart as rows of segments: title, plot with its axes, legend; exactly as many cells as were asked for."""
+"""Render a chart as rows of segments: title, plot with axes, legend, in exactly the requested size."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from peftbench.plot.cells import fit, printable, width
 from peftbench.plot.decimate import known
 from peftbench.plot.dots import Dots
 from peftbench.plot.glyphs import BRAILLE, BRAILLE_CELLS, Glyphs
-from peftbench.plot.layout import Frame, end_places, label_place, lay_out
+from peftbench.plot.layout import Frame, end_labels, label_column, lay_out
 from peftbench.plot.legend import legend_rows, sign
 from peftbench.plot.model import AXIS, BLANK, CURSOR, LABEL, TITLE, Chart, Row, Segment, Series
 from peftbench.plot.trace import marked, trace
@@ -17,17 +17,17 @@ Cell = tuple[str, str]  # a character and its style
 
 
 def draw(chart: Chart, cells_wide: int, cells_high: int, glyphs: Glyphs = BRAILLE) -> list[Row]:
-    """Return a chart's rows, each of exactly that many cells.
+    """Return a chart as `cells_high` rows of exactly `cells_wide` cells.
 
     Raises:
-        ValueError: there is not one cell to draw in.
+        ValueError: the width or height is below one cell.
     """
     frame = lay_out(chart, cells_wide, cells_high, glyphs)
     plot = _plot(chart, frame, glyphs)
     rows: list[Row] = []
     if frame.top:
         rows.append((Segment(fit(printable(chart.title), cells_wide), TITLE),))
-    ends = end_places(chart, frame) if frame.right else {}
+    ends = end_labels(chart, frame) if frame.right else {}
     for number, cells in enumerate(plot):
         row = _plot_row(frame, number, cells, glyphs)
         rows.append((*row, _end(ends[number], frame)) if number in ends else row)
@@ -46,23 +46,23 @@ def _plot(chart: Chart, frame: Frame, glyphs: Glyphs) -> list[list[Cell]]:
             row[column] = (glyphs.cursor, CURSOR)
     layers = [trace(series, frame) for series in chart.series]
     if not any(any(layer.columns) for layer in layers):
-        _say(rows, _nothing(chart))
+        _write_centred(rows, _empty_text(chart))
         return rows
     styles = [series.color for series in chart.series]
-    signs = [sign(series, place, glyphs) for place, series in enumerate(chart.series)]
+    signs = [sign(series, index, glyphs) for index, series in enumerate(chart.series)]
     for (column, row_number), (bits, owner) in _merged(layers, frame).items():
         character = signs[owner] if glyphs.letters else BRAILLE_CELLS[bits]
         rows[row_number][column] = (character, styles[owner])
     if not glyphs.letters:
-        for place, series in enumerate(chart.series):
+        for index, series in enumerate(chart.series):
             if series.marker is not None:
                 for column, row_number in marked(series, frame):
-                    rows[row_number][column] = (signs[place], styles[place])
+                    rows[row_number][column] = (signs[index], styles[index])
     return rows
 
 
 def _merged(layers: list[Dots], frame: Frame) -> dict[tuple[int, int], tuple[int, int]]:
-    """Return the dots of each cell that has any, and whose it is: whoever has most of them; of equals, the last."""
+    """Return the dots and owner of each non-empty cell: the series with the most dots, the last one in case of ties."""
     bits: dict[tuple[int, int], int] = {}
     owners: dict[tuple[int, int], tuple[int, int]] = {}
     for owner, layer in enumerate(layers):
@@ -75,32 +75,32 @@ def _merged(layers: list[Dots], frame: Frame) -> dict[tuple[int, int], tuple[int
 
 
 def _cells(layer: Dots, frame: Frame) -> list[tuple[tuple[int, int], int]]:
-    """Return a layer's cells that have dots, with their bits: the left column's first."""
+    """Return a layer's non-empty cells with their bits, the left column of dots first."""
     high, wide = frame.dots_high, frame.dots_wide
     mask = (1 << high) - 1
-    found = []
+    cells = []
     for column in range(frame.columns):
         pair = layer.columns[column * wide : (column + 1) * wide]
         together = pair[0] | pair[-1]
         while together:
             row = ((together & -together).bit_length() - 1) // high
             shift = row * high
-            own = sum((dots >> shift & mask) << place * high for place, dots in enumerate(pair))
-            found.append(((column, row), own))
+            own = sum((dots >> shift & mask) << index * high for index, dots in enumerate(pair))
+            cells.append(((column, row), own))
             together &= ~(mask << shift)
-    return found
+    return cells
 
 
-def _nothing(chart: Chart) -> str:
+def _empty_text(chart: Chart) -> str:
     any_point = any(known(y) is not None for series in chart.series for y in series.ys)
-    return "nothing in this range" if any_point else chart.empty
+    return "no data in this range" if any_point else chart.empty
 
 
-def _say(rows: list[list[Cell]], text: str) -> None:
-    """Write a text in the middle of the plot."""
+def _write_centred(rows: list[list[Cell]], text: str) -> None:
+    """Write a text in the centre of the plot."""
     row = rows[len(rows) // 2]
     text = fit(printable(text), len(row))
-    if width(text) == len(text):  # a cell a character; another text would need cells of its own
+    if width(text) == len(text):  # only if every character takes one cell
         start = (len(row) - len(text)) // 2
         row[start : start + len(text)] = [(character, LABEL) for character in text]
 
@@ -127,19 +127,19 @@ def _axis(frame: Frame, glyphs: Glyphs) -> Row:
 
 
 def _labels(chart: Chart, frame: Frame) -> Row:
-    """Return the row below the axis: the ticks' labels, and what x is where that has room."""
-    whole = frame.left + frame.columns
-    cells = [" "] * whole
+    """Return the row below the axis: tick labels, and the axis label if there is room."""
+    total = frame.left + frame.columns
+    cells = [" "] * total
     for column, tick in frame.x_ticks.items():
-        place = label_place(frame, column, tick)
-        cells[place : place + len(tick.label)] = tick.label
+        start = label_column(frame, column, tick)
+        cells[start : start + len(tick.label)] = tick.label
     line = "".join(cells)
     name = printable(chart.x_label)
     long = width(name)
     if name and long < len(line) - len(line.lstrip()):
         line = name + line[long:]
-    elif name and long < whole - len(line.rstrip()):
-        line = line[: whole - long] + name
+    elif name and long < total - len(line.rstrip()):
+        line = line[: total - long] + name
     return (Segment(line, LABEL),)
 
 

@@ -1,4 +1,4 @@
-"""Long series made short: of the points in one column of dots, the first, the lowest, the highest and the last."""
+"""Decimation of long series: first, minimum, maximum and last of the points in each column of dots."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from peftbench.plot.model import LONG
 
 
 class Summary(NamedTuple):
-    """What some points come to; None throughout where all are gaps, `first` or `last` where that one is."""
+    """Summary of several points; all None if all are gaps, `first` or `last` None if that point is a gap."""
 
     first: float | None
     low: float | None
@@ -20,12 +20,12 @@ class Summary(NamedTuple):
 
 
 def known(y: float | None) -> float | None:
-    """Return a value, or None where it is a gap (None, NaN, infinite)."""
+    """Return a value, or None if it is a gap (None, NaN, infinite)."""
     return y if y is not None and math.isfinite(y) else None
 
 
 def summaries(ys: Sequence[float | None], bounds: Sequence[int]) -> list[Summary]:
-    """Return the summary of each stretch of ys: from a bound to the next one, none of them empty."""
+    """Return the summary of each slice of ys between consecutive bounds; no slice may be empty."""
     if bounds[-1] - bounds[0] >= LONG:
         return _by_numpy(ys, bounds)
     return [_summary(ys[begin:end]) for begin, end in pairwise(bounds)]
@@ -33,13 +33,13 @@ def summaries(ys: Sequence[float | None], bounds: Sequence[int]) -> list[Summary
 
 def _summary(part: Sequence[float | None]) -> Summary:
     try:
-        whole = math.isfinite(sum(part))  # type: ignore[arg-type]
+        finite = math.isfinite(sum(part))  # type: ignore[arg-type]
     except TypeError:
-        whole = False
-    found = part if whole else [y for y in part if known(y) is not None]
-    if not len(found):
+        finite = False
+    values = part if finite else [y for y in part if known(y) is not None]
+    if not len(values):
         return Summary(None, None, None, None)
-    return Summary(known(part[0]), min(found), max(found), known(part[-1]))  # type: ignore[type-var]
+    return Summary(known(part[0]), min(values), max(values), known(part[-1]))  # type: ignore[type-var]
 
 
 def _by_numpy(ys: Sequence[float | None], bounds: Sequence[int]) -> list[Summary]:

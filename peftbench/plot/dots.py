@@ -1,17 +1,17 @@
-"""A grid of dots and lines on it: clipped, connected, dashed by length."""
+"""A grid of dots and line drawing on it: clipping, solid and dashed lines."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
 
-DASH = 8  # dots of a dash and the gap behind it
+DASH = 8  # period in dots: a dash and its gap
 _ON = 4
 Point = tuple[float, float]  # in dots, from the left and from the top
 
 
 class Dots:
-    """A grid of dots: a whole number for each column, bit y of it the dot in row y, counted from the top."""
+    """A grid of dots: an integer per column, whose bit y is the dot in row y, counted from the top."""
 
     __slots__ = ("columns", "height", "width")
 
@@ -20,13 +20,13 @@ class Dots:
         self.columns = [0] * width
 
     def has(self, x: int, y: int) -> bool:
-        """Whether a dot is set."""
+        """Return whether a dot is set."""
         return bool(self.columns[x] >> y & 1)
 
     def segment(self, start: Point, end: Point, phase: int | None = None) -> int:
-        """Set the dots of a straight line, as far as it lies on the grid, and return the dots it is long.
+        """Draw a straight line, clipped to the grid, and return its length in dots.
 
-        With a phase the line is dashed: the phase tells how far into a dash it begins.
+        With a phase the line is dashed: the phase is the position within a dash at which it starts.
         """
         seen = clip(start, end, self.width - 1, self.height - 1)
         if seen is None:
@@ -40,7 +40,7 @@ class Dots:
         return max(abs(a[0] - b[0]), abs(a[1] - b[1]))
 
     def upright(self, column: int, top: float, bottom: float) -> None:
-        """Set a column's dots from the top one to the bottom one, as far as they lie on the grid."""
+        """Draw a vertical line from top to bottom, clipped to the grid."""
         if bottom >= 0 and top <= self.height - 1:
             first, last = round(max(top, 0)), round(min(bottom, self.height - 1))
             self.columns[column] |= ((1 << last - first + 1) - 1) << first
@@ -61,16 +61,16 @@ class Dots:
 
 @cache
 def _stripes(height: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the dots of a dashed line that goes down, for each phase it can begin with; and of one that goes up."""
+    """Return the dots of downward and of upward dashed lines, for each starting phase."""
     down = [sum(1 << bit for bit in range(height) if (phase + bit) % DASH < _ON) for phase in range(DASH)]
     up = [sum(1 << bit for bit in range(height) if (phase - bit) % DASH < _ON) for phase in range(DASH)]
     return tuple(down), tuple(up)
 
 
 def runs(start: tuple[int, int], end: tuple[int, int]) -> Iterator[tuple[int, int, int]]:
-    """Yield a line's dots column by column: (x, first y, last y), in the line's direction.
+    """Yield a line's dots by column: (x, first y, last y), in the line's direction.
 
-    The dots are those next to the ideal line along its longer side (Bresenham's); neighbours touch.
+    The dots are those nearest to the ideal line along its longer side (Bresenham's algorithm); adjacent dots touch.
     """
     (x0, y0), (x1, y1) = start, end
     wide, high = abs(x1 - x0), abs(y1 - y0)
@@ -88,7 +88,7 @@ def runs(start: tuple[int, int], end: tuple[int, int]) -> Iterator[tuple[int, in
 
 
 def clip(start: Point, end: Point, right: float, bottom: float) -> tuple[Point, Point] | None:
-    """Return the part of a line within 0..right and 0..bottom (Liang and Barsky); None where there is none."""
+    """Clip a line to 0..right and 0..bottom (Liang-Barsky); None if it is outside."""
     (x0, y0), (x1, y1) = start, end
     if 0 <= x0 <= right and 0 <= x1 <= right and 0 <= y0 <= bottom and 0 <= y1 <= bottom:
         return start, end

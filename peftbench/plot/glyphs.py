@@ -1,19 +1,19 @@
-"""The characters that a chart is drawn with: braille and lines, or ASCII where a terminal cannot show those."""
+"""Character sets of charts: braille and box drawing, or ASCII for terminals that cannot show those."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from string import ascii_lowercase, ascii_uppercase
 
-# Bits of a braille cell, column by column, from the top down (Unicode's dots 1-2-3-7 and 4-5-6-8).
+# Bits of a braille cell by column, from top to bottom (Unicode's dots 1-2-3-7 and 4-5-6-8).
 _BITS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
 
 
 @dataclass(frozen=True, slots=True)
 class Glyphs:
-    """A set of characters, each one cell wide, and the dots that a cell has.
+    """A set of characters, each one cell wide, and the number of dots per cell.
 
-    `letters`: a series is drawn with its marker, which is a letter, not with dots.
+    `letters`: series are drawn with their marker, a letter, instead of dots.
     """
 
     dots_wide: int
@@ -30,10 +30,10 @@ class Glyphs:
     solid: str
     dashed: str
 
-    def marker(self, place: int, dashed: bool) -> str:
-        """Return the marker at a place; the sets begin anew at their end."""
+    def marker(self, index: int, dashed: bool) -> str:
+        """Return the marker of an index; markers repeat cyclically."""
         markers = self.dashed_markers if dashed else self.markers
-        return markers[place % len(markers)]
+        return markers[index % len(markers)]
 
 
 BRAILLE = Glyphs(2, 4, False, "●▲■◆▼", "○△□◇▽", "│", "┤", "└", "─", "┬", "╎", "━", "╍")
@@ -41,16 +41,16 @@ ASCII = Glyphs(1, 1, True, ascii_uppercase, ascii_lowercase, "|", "+", "+", "-",
 
 
 def glyphs_for(encoding: str | None, term: str | None, ascii_only: bool = False) -> Glyphs:
-    """Return what a terminal can show, told from its encoding and the TERM variable."""
+    """Return the character set for a terminal, from its encoding and the TERM variable."""
     name = (encoding or "").lower().replace("-", "").replace("_", "")
-    can = name.startswith("utf") and term not in ("dumb", "linux")  # Linux's console has no font with braille
+    can = name.startswith("utf") and term not in ("dumb", "linux")  # the Linux console font lacks braille
     return BRAILLE if can and not ascii_only else ASCII
 
 
 def _braille(left: int, right: int) -> str:
     halves = ((left, _BITS[0]), (right, _BITS[1]))
-    return chr(0x2800 + sum(bit for dots, bits in halves for place, bit in enumerate(bits) if dots >> place & 1))
+    return chr(0x2800 + sum(bit for dots, bits in halves for index, bit in enumerate(bits) if dots >> index & 1))
 
 
-# The character of a cell, by its dots: four bits of the left column, then four of the right one.
+# The braille character by the dots of a cell: four bits of the left column, then four of the right one.
 BRAILLE_CELLS = tuple(_braille(dots & 15, dots >> 4) for dots in range(256))

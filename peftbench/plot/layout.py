@@ -1,4 +1,4 @@
-"""Where the parts of a chart go: labels, axes, the plot's own cells; and from values to dots."""
+"""Layout of a chart: labels, axes, plot area, and the mapping from values to dots."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from peftbench.plot.legend import legend_rows
 from peftbench.plot.model import Chart, Range, Series
 from peftbench.plot.ticks import Tick, ticks
 
-_LOWEST_PLOT = 3  # rows that the plot has before an axis, a legend or a title gets one
+_LOWEST_PLOT = 3  # minimum rows of the plot before axis, legend or title get any
 _NARROWEST_PLOT = 8
-_LARGEST = 8e307  # a range from minus this to this is still a finite one
+_LARGEST = 8e307  # the range from -_LARGEST to _LARGEST is still finite
 _AIR = 0.05
-_FAR = 1e9  # heights of the plot; from farther away a line is as good as straight up
+_FAR = 1e9  # in plot heights; lines from farther away are practically vertical
 _ROWS_A_TICK = 3
-_WIDE_ENOUGH = 48  # cells of a plot that still has so many beside what stands at the ends of curves
+_WIDE_ENOUGH = 48  # minimum plot width in cells to show labels at the ends of curves
 _LONGEST_END = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """The plot's cells within a chart, its ranges, and its ticks by row and by column of the plot.
+    """The plot area of a chart, its ranges, and its ticks by row and column of the plot.
 
-    `left` cells hold the labels and the axis of y (none where the chart is too narrow), `right` ones what stands at the
-    ends of curves, `top` rows the title; `axis_rows` (0 or 2) and `legend_rows` lie below the plot.
+    `left`: cells for y labels and axis (0 if the chart is too narrow). `right`: cells for the labels at the ends of
+    curves. `top`: rows for the title. `axis_rows` (0 or 2) and `legend_rows` are below the plot.
     """
 
     left: int
@@ -46,15 +46,15 @@ class Frame:
     x_ticks: dict[int, Tick]
 
     def across(self, x: float) -> float:
-        """Return where an x lies, in dots from the left of the plot."""
+        """Return the horizontal position of x, in dots from the left of the plot."""
         return _near((x - self.x.low) / (self.x.high - self.x.low)) * (self.columns * self.dots_wide - 1)
 
     def down(self, y: float) -> float:
-        """Return where a y lies, in dots from the top of the plot."""
+        """Return the vertical position of y, in dots from the top of the plot."""
         return _near((self.y.high - y) / (self.y.high - self.y.low)) * (self.rows * self.dots_high - 1)
 
     def dot(self, x: float, y: float) -> tuple[int, int]:
-        """Return the dot of a point within the ranges."""
+        """Return the dot (column, row) of a point within the ranges."""
         return round(self.across(x)), round(self.down(y))
 
     def cell(self, x: float, y: float) -> tuple[int, int]:
@@ -64,13 +64,13 @@ class Frame:
 
 
 def lay_out(chart: Chart, cells_wide: int, cells_high: int, glyphs: Glyphs) -> Frame:
-    """Return the frame of a chart of so many cells.
+    """Return the layout of a chart of the given size.
 
     Raises:
-        ValueError: there is not one cell to draw in.
+        ValueError: the width or height is below one cell.
     """
     if cells_wide < 1 or cells_high < 1:
-        raise ValueError(f"a chart needs a cell at least, not {cells_wide} x {cells_high}")
+        raise ValueError(f"a chart needs at least one cell, not {cells_wide} x {cells_high}")
     title, axis, legend = _rows_of_parts(chart, cells_wide, cells_high, glyphs)
     rows = cells_high - title - axis - legend
     x = chart.x or x_range(chart.series)
@@ -89,34 +89,34 @@ def lay_out(chart: Chart, cells_wide: int, cells_high: int, glyphs: Glyphs) -> F
 
 
 def x_range(series: tuple[Series, ...]) -> Range:
-    """Return the range of all xs; that of one value begins with it."""
-    ends = [x for one in series if len(one.xs) for x in (one.xs[0], one.xs[-1])]
+    """Return the range of all xs; the range of a single value starts at it."""
+    ends = [x for curve in series if len(curve.xs) for x in (curve.xs[0], curve.xs[-1])]
     low, high = (_bounded(min(ends)), _bounded(max(ends))) if ends else (0.0, 1.0)
     return Range(low, high) if low < high else Range(low, low + (abs(low) * 0.1 if abs(low) > 10 else 1.0))
 
 
 def y_range(series: tuple[Series, ...], x: Range) -> Range:
-    """Return the range of the ys within a range of x, with a little air; that of one value has it in the middle."""
-    found: list[float] = []
-    for one in series:
-        begin, end = visible(one, x)
+    """Return the range of the ys within a range of x, with a margin; a single value is centred."""
+    values: list[float] = []
+    for curve in series:
+        begin, end = visible(curve, x)
         if begin < end:
-            (all_of_it,) = summaries(one.ys, (begin, end))
-            found += [y for y in (all_of_it.low, all_of_it.high) if y is not None]
-    if not found:
+            (all_of_it,) = summaries(curve.ys, (begin, end))
+            values += [y for y in (all_of_it.low, all_of_it.high) if y is not None]
+    if not values:
         return Range(0.0, 1.0)
-    low, high = _bounded(min(found)), _bounded(max(found))
+    low, high = _bounded(min(values)), _bounded(max(values))
     air = (high - low) * _AIR if low < high else abs(low) * 0.1 or 1.0
     return Range(_bounded(low - air), _bounded(high + air))
 
 
 def visible(series: Series, x: Range) -> tuple[int, int]:
-    """Return the places of the points within a range of x: from the first to behind the last."""
+    """Return the index range [begin, end) of the points within a range of x."""
     return bisect_left(series.xs, x.low), bisect_right(series.xs, x.high)
 
 
 def _rows_of_parts(chart: Chart, cells_wide: int, height: int, glyphs: Glyphs) -> tuple[int, int, int]:
-    """Return the rows of title, x axis (0 or 2) and legend: each as far as the plot keeps its own."""
+    """Return the rows of title, x axis (0 or 2) and legend that fit beside the minimum plot height."""
     spare = max(height - _LOWEST_PLOT, 0)
     axis = 2 if spare >= 2 else 0
     spare -= axis
@@ -126,46 +126,46 @@ def _rows_of_parts(chart: Chart, cells_wide: int, height: int, glyphs: Glyphs) -
 
 
 def _right(chart: Chart, room: int) -> int:
-    """Return the cells to the right of the plot: for the longest text at an end of a curve, and a blank before it."""
-    longest = max((min(width(printable(one.end)), _LONGEST_END) for one in chart.series if one.end), default=0)
+    """Return the cells to the right of the plot: the longest label at a curve's end plus a space."""
+    longest = max((min(width(printable(curve.end)), _LONGEST_END) for curve in chart.series if curve.end), default=0)
     return longest + 1 if longest and room - longest - 1 >= _WIDE_ENOUGH else 0
 
 
-def _x_ticks(frame: Frame, whole: bool) -> dict[int, Tick]:
-    """Return as many ticks as have room for their labels, by column."""
+def _x_ticks(frame: Frame, integers: bool) -> dict[int, Tick]:
+    """Return as many x ticks as their labels allow, by column."""
     for most in range(max(frame.columns // 6, 2), 0, -1):
-        found = {frame.cell(tick.value, frame.y.low)[0]: tick for tick in ticks(frame.x, most, whole)}
-        places = [label_place(frame, column, tick) for column, tick in found.items()]
-        ends = [place + len(tick.label) for place, tick in zip(places, found.values(), strict=True)]
-        if all(end < place for end, place in zip(ends, places[1:], strict=False)) and max(ends, default=0) <= (
+        by_column = {frame.cell(tick.value, frame.y.low)[0]: tick for tick in ticks(frame.x, most, integers)}
+        starts = [label_column(frame, column, tick) for column, tick in by_column.items()]
+        ends = [start + len(tick.label) for start, tick in zip(starts, by_column.values(), strict=True)]
+        if all(end < start for end, start in zip(ends, starts[1:], strict=False)) and max(ends, default=0) <= (
             frame.left + frame.columns
         ):
-            return found
+            return by_column
     return {}
 
 
-def label_place(frame: Frame, column: int, tick: Tick) -> int:
-    """Return the cell, from the chart's left edge, at which the label of an x tick begins."""
+def label_column(frame: Frame, column: int, tick: Tick) -> int:
+    """Return the column, from the chart's left edge, at which the label of an x tick starts."""
     middle = frame.left + column - (len(tick.label) - 1) // 2
     return max(0, min(middle, frame.left + frame.columns - len(tick.label)))
 
 
-def end_places(chart: Chart, frame: Frame) -> dict[int, Series]:
-    """Return which series' end stands in which row: that of its last visible point, or the nearest that is free."""
+def end_labels(chart: Chart, frame: Frame) -> dict[int, Series]:
+    """Return the series by the row of its end label: the row of its last visible point, or the nearest free one."""
     wanted: list[tuple[int, Series]] = []
-    for one in chart.series:
-        begin, end = visible(one, frame.x)
-        last = next((place for place in range(end - 1, begin - 1, -1) if known(one.ys[place]) is not None), None)
-        if one.end and last is not None and frame.y.low <= (one.ys[last] or 0.0) <= frame.y.high:
-            wanted.append((frame.cell(one.xs[last], one.ys[last] or 0.0)[1], one))
-    found: dict[int, Series] = {}
-    for row, one in sorted(wanted, key=lambda each: each[0]):
+    for curve in chart.series:
+        begin, end = visible(curve, frame.x)
+        last = next((index for index in range(end - 1, begin - 1, -1) if known(curve.ys[index]) is not None), None)
+        if curve.end and last is not None and frame.y.low <= (curve.ys[last] or 0.0) <= frame.y.high:
+            wanted.append((frame.cell(curve.xs[last], curve.ys[last] or 0.0)[1], curve))
+    by_row: dict[int, Series] = {}
+    for row, curve in sorted(wanted, key=lambda each: each[0]):
         free = min(
-            (r for r in range(frame.rows) if r not in found), key=lambda r: (abs(r - row), r < row), default=None
+            (r for r in range(frame.rows) if r not in by_row), key=lambda r: (abs(r - row), r < row), default=None
         )
         if free is not None:
-            found[free] = one
-    return found
+            by_row[free] = curve
+    return by_row
 
 
 def _near(share: float) -> float:

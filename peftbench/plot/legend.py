@@ -1,4 +1,4 @@
-"""The legend: each named series' marker, name and note, in as many rows as there are for it."""
+"""The legend: marker, name and note of each named series, in a limited number of rows."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from peftbench.plot.cells import fit, printable, width
 from peftbench.plot.glyphs import Glyphs
 from peftbench.plot.model import BLANK, LABEL, Row, Segment, Series
 
-_GAP = 2  # blanks between two series
+_GAP = 2  # spaces between two entries
 
 
 def legend_rows(series: Iterable[Series], cells: int, most: int, glyphs: Glyphs) -> list[Row]:
-    """Return at most so many rows, each at most so many cells wide; what has no room is counted at the end: +2."""
-    items = [_item(one, sign(one, place, glyphs), cells) for place, one in enumerate(series) if one.name]
+    """Return at most `most` rows of at most `cells` cells; omitted entries are counted at the end (`+2`)."""
+    items = [_item(curve, sign(curve, index, glyphs), cells) for index, curve in enumerate(series) if curve.name]
     rows = _flow(items, cells)
     if len(rows) <= most:
         return [_row(row) for row in rows]
@@ -27,11 +27,11 @@ def legend_rows(series: Iterable[Series], cells: int, most: int, glyphs: Glyphs)
         kept[-1] = kept[-1][:-1]
 
 
-def sign(series: Series, place: int, glyphs: Glyphs) -> str:
-    """Return the character that stands for a series: its marker, or a piece of its line."""
+def sign(series: Series, index: int, glyphs: Glyphs) -> str:
+    """Return the legend symbol of a series: its marker, or its line style."""
     if series.marker is None and not glyphs.letters:
         return glyphs.dashed if series.dashed else glyphs.solid
-    return glyphs.marker(place if series.marker is None else series.marker, series.dashed)
+    return glyphs.marker(index if series.marker is None else series.marker, series.dashed)
 
 
 def _item(series: Series, character: str, cells: int) -> Row:

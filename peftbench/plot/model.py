@@ -1,4 +1,4 @@
-"""What is drawn (series, ranges, a chart) and what comes of it (segments, rows)."""
+"""Input of charts (series, ranges, chart) and output (segments, rows)."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from itertools import islice
 from operator import le
 from typing import NamedTuple
 
-LONG = 20_000  # points from which on a series is worth numpy's import
+LONG = 20_000  # number of points from which numpy is used, despite its import time
 
-# Styles of what is no series; a series has its colour for a style.
+# Styles of chart elements; the style of a series is its colour.
 AXIS, LABEL, TITLE, CURSOR, BLANK = "chart.axis", "chart.label", "chart.title", "chart.cursor", ""
 
 
 class Segment(NamedTuple):
-    """A stretch of a row in one style: a series' colour, or one of the chart's own styles."""
+    """A part of a row in one style: a series colour, or a style of a chart element."""
 
     text: str
     style: str
@@ -27,10 +27,10 @@ Row = tuple[Segment, ...]
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """A stretch of an axis, both ends in it.
+    """A closed interval on an axis.
 
     Raises:
-        ValueError: an end is not finite, or they are not apart.
+        ValueError: an end is not finite, or `low` is not below `high`.
     """
 
     low: float
@@ -38,19 +38,19 @@ class Range:
 
     def __post_init__(self) -> None:
         if not (self.low < self.high and math.isfinite(self.high - self.low)):
-            raise ValueError(f"a range needs finite ends, the lower one first, not {self.low} and {self.high}")
+            raise ValueError(f"a range needs finite ends with low < high, not {self.low} and {self.high}")
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """A curve. A y that is None, NaN or infinite is a gap; its neighbours are not joined over it.
+    """A curve. A y that is None, NaN or infinite is a gap, across which no line is drawn.
 
-    `marker` is a place in the glyphs' sets of markers, drawn on the points (as far apart as they need to be told);
-    two series of one thing, one of them dashed, share it. `note` stands behind the name in the legend; a series
-    without a name is not in it. `end` stands beside its last visible point where the chart is wide enough.
+    `marker` is an index into the marker set, drawn on points with a minimum distance; related series, one of them
+    dashed, share it. `note` follows the name in the legend; a series without a name is not in the legend. `end` is a
+    label beside the last visible point, shown if the chart is wide enough.
 
     Raises:
-        ValueError: xs and ys are not as many, or the xs are not finite and ascending.
+        ValueError: xs and ys differ in length, or the xs are not finite and ascending.
     """
 
     name: str
@@ -71,9 +71,9 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """Series on common axes, the last one on top. A range that is None comes of the points.
+    """Series on common axes, the last one on top. A range that is None is computed from the points.
 
-    `whole_x` asks for ticks at whole numbers only (epochs, steps). `cursor_x` draws a vertical line.
+    `whole_x` restricts x ticks to integers (epochs, steps). `cursor_x` draws a vertical line.
     """
 
     series: tuple[Series, ...]
@@ -91,7 +91,7 @@ def _ascending(xs: Sequence[float]) -> bool:
     if not (math.isfinite(xs[0]) and math.isfinite(xs[-1])):
         return False
     if len(xs) < LONG:
-        return all(map(le, xs, islice(xs, 1, None)))  # NaN is neither below nor above
+        return all(map(le, xs, islice(xs, 1, None)))  # comparisons with NaN are false
     import numpy as np
 
     values = np.asarray(xs, dtype=float)

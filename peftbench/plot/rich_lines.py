@@ -1,4 +1,4 @@
-"""A chart's rows as rich's `Text`, a line each."""
+"""Conversion of a chart's rows to rich `Text` lines."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ STYLES = {AXIS: "dim", LABEL: "", TITLE: "bold", CURSOR: "dim"}
 
 
 def rich_lines(rows: Iterable[Row], styles: Mapping[str, str] = STYLES) -> list[Text]:
-    """Return a line for each row; a series' colour is taken for rich's style as it is."""
+    """Return a line for each row; series colours are used as rich styles."""
     return [
         Text.assemble(*((segment.text, styles.get(segment.style, segment.style)) for segment in row), no_wrap=True)
         for row in rows

@@ -1,4 +1,4 @@
-"""Where the ticks of an axis are and what they say: steps of 1, 2 or 5 times a power of ten."""
+"""Tick positions and labels of an axis: steps of 1, 2 or 5 times a power of ten."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from peftbench.plot.model import Range
 
-_WIDE = 6  # characters of a label that reads at a glance without a unit
+_WIDE = 6  # maximum characters of a label without unit prefix or exponent
 _UNITS = {0: "", 3: "k", 6: "M", 9: "G"}
 
 
@@ -20,13 +20,13 @@ class Tick:
     label: str
 
 
-def ticks(span: Range, most: int, whole: bool = False) -> tuple[Tick, ...]:
-    """Return at most so many ticks inside a range, ascending, no two labelled alike.
+def ticks(span: Range, most: int, integers: bool = False) -> tuple[Tick, ...]:
+    """Return at most `most` ticks inside a range, ascending, with distinct labels.
 
-    With `whole` they are whole numbers, which a short range may have none of.
+    With `integers` ticks are integers only, of which a short range may have none.
     """
     best: list[Decimal] = []
-    for step in _steps(span, whole):
+    for step in _steps(span, integers):
         values = _multiples(span, step, most + 1)
         if len(values) > most:
             return _labelled(best or values[len(values) // 2 :][:1])
@@ -34,30 +34,30 @@ def ticks(span: Range, most: int, whole: bool = False) -> tuple[Tick, ...]:
     return _labelled(best)
 
 
-def _steps(span: Range, whole: bool) -> list[Decimal]:
-    """Return steps from one that is too long for the range down to one that is too short for any axis."""
+def _steps(span: Range, integers: bool) -> list[Decimal]:
+    """Return candidate steps, descending: from one longer than the range to one too short for any axis."""
     exponent = math.floor(math.log10(span.high - span.low)) + 1
-    found = [Decimal((0, (digit,), power)) for power in range(exponent, exponent - 6, -1) for digit in (5, 2, 1)]
-    return [step for step in found if step >= 1] if whole else found
+    steps = [Decimal((0, (digit,), power)) for power in range(exponent, exponent - 6, -1) for digit in (5, 2, 1)]
+    return [step for step in steps if step >= 1] if integers else steps
 
 
 def _multiples(span: Range, step: Decimal, enough: int) -> list[Decimal]:
-    """Return the multiples of a step inside a range, told as floats; no more of them than enough."""
+    """Return the multiples of a step inside a range, compared as floats; at most `enough`."""
     low, high = Decimal(span.low), Decimal(span.high)
     count = (low / step).to_integral_value("ROUND_FLOOR")
-    found: list[Decimal] = []
-    while len(found) < enough and count * step <= high + step:
+    multiples: list[Decimal] = []
+    while len(multiples) < enough and count * step <= high + step:
         value = count * step
-        if span.low <= float(value) <= span.high and (not found or float(value) > float(found[-1])):
-            found.append(value)
+        if span.low <= float(value) <= span.high and (not multiples or float(value) > float(multiples[-1])):
+            multiples.append(value)
         count += 1
-        if float(value) == float(count * step) and not found:
-            break  # a step that is lost in the numbers' own precision
-    return found
+        if float(value) == float(count * step) and not multiples:
+            break  # the step is below the precision of the values
+    return multiples
 
 
 def _labelled(values: list[Decimal]) -> tuple[Tick, ...]:
-    """Return ticks written exactly: plainly where that is short, else in the shortest way there is."""
+    """Return ticks with exact labels: plain if short, else the shortest of plain, unit prefix and exponent."""
     plain = _plain(values)
     others = [*(_in_units(values, power) for power in (3, 6, 9)), _scientific(values)]
     labels = plain if _longest(plain) <= _WIDE else min((plain, *filter(None, others)), key=_longest)

@@ -1,1 +1,1 @@
-"""What is shown: tables, JSON, and how figures are written."""
+"""Output of results: tables, charts, pages and JSON."""

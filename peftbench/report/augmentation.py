@@ -1,4 +1,4 @@
-"""New training rows on a screen: pairs side by side, and how far they are from their sources. 80 columns."""
+"""Augmented training rows on 80 columns: source and new rows side by side, and quality statistics."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from peftbench.report.layout import plain_table
+from peftbench.report.plain_table import plain_table
 from peftbench.text import clean
 
 if TYPE_CHECKING:
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from peftbench.data.examples import Example
     from peftbench.tasks import TaskSpec
 
-SIDE = 31  # columns of each text
+SIDE = 31  # width of each text in columns
 _REASONS = ("nothing new", "a row that was there", "a sentence of dev or test")
 
 
 def pairs(task: TaskSpec, rows: Sequence[tuple[Example, NewRow]]) -> Table:
-    """Return sources and new rows side by side, words that only one of the two has in bold."""
+    """Return source and new rows side by side; words that differ are bold."""
     lines = []
     for source, new in rows:
         lines.append(
@@ -33,7 +33,7 @@ def pairs(task: TaskSpec, rows: Sequence[tuple[Example, NewRow]]) -> Table:
                 _side(new.texts, source.texts),
             )
         )
-    return plain_table((task.name, "as it was", "new"), lines, left=3)
+    return plain_table((task.name, "source", "new"), lines, left=3)
 
 
 def _side(texts: Sequence[str], others: Sequence[str]) -> Text:
@@ -47,18 +47,18 @@ def _side(texts: Sequence[str], others: Sequence[str]) -> Text:
 
 
 def quality_table(tasks: Mapping[str, Sequence[Quality]]) -> Table:
-    """Return a row for each task and operation: how many rows, how near to their sources, what was left out."""
+    """Return a row per task and operation: number of new rows, similarity to their sources, rows dropped by reason."""
     rows = [
         (
             task,
-            one.operation,
-            f"{one.rows:,}",
-            _share(one.words_in_common),
-            _share(one.similarity),
-            *(f"{one.left_out.get(reason, 0):,}" for reason in _REASONS),
+            quality.operation,
+            f"{quality.rows:,}",
+            _share(quality.words_in_common),
+            _share(quality.similarity),
+            *(f"{quality.left_out.get(reason, 0):,}" for reason in _REASONS),
         )
-        for task, found in tasks.items()
-        for one in found
+        for task, qualities in tasks.items()
+        for quality in qualities
     ]
     headers = (
         *("task", "operation", "new\nrows", "words in\ncommon", "similar-\nity"),

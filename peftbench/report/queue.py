@@ -1,4 +1,4 @@
-"""The queue as a page: what runs and where it stands, what waits and how long it will take."""
+"""The queue as a page: active runs with their progress, queued runs with their predicted time."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from rich.table import Table
 from rich.text import Text
 
-from peftbench.analysis.forecast import Predicted, total
+from peftbench import formatting
+from peftbench.analysis.forecast import RunForecast, total
 from peftbench.jobs.liveness import seconds_since, state_shown
-from peftbench.report import figures
-from peftbench.report.layout import plain_table
+from peftbench.report.plain_table import plain_table
 from peftbench.report.sweep import total_in_words
 from peftbench.report.tables import STATE_STYLE
 from peftbench.store.rows import Progress, Run
@@ -19,24 +19,24 @@ from peftbench.text import clean
 
 
 def queue_page(
-    runs: Sequence[Run], progress: Mapping[str, Progress | None], predicted: Mapping[str, Predicted]
+    runs: Sequence[Run], progress: Mapping[str, Progress | None], predicted: Mapping[str, RunForecast]
 ) -> list[str | Table]:
-    """Return the runs that have not ended, in the order in which they are or will be worked on.
+    """Return the unfinished runs in the order in which they are or will be executed.
 
     Args:
-        runs: those with a worker, then the queue in its order.
-        progress: of each run by id, where there is any.
-        predicted: the time that each queued run will take, by id.
+        runs: active runs, then the queued ones in order.
+        progress: progress of each run by id, if known.
+        predicted: predicted time of each queued run, by id.
     """
     parts: list[str | Table] = [_table(runs, progress, predicted)]
     waiting = Counter(clean(run.sweep, 60) for run in runs if run.sweep and run.id in predicted)
-    parts += [f"{sweep}: {count} {'wait' if count > 1 else 'waits'}" for sweep, count in waiting.items()]
+    parts += [f"{sweep}: {count} queued" for sweep, count in waiting.items()]
     if predicted:
-        parts.append(f"what waits will take: {total_in_words(total(list(predicted.values())))}")
+        parts.append(f"time for queued runs: {total_in_words(total(list(predicted.values())))}")
     return parts
 
 
-def _table(runs: Sequence[Run], progress: Mapping[str, Progress | None], predicted: Mapping[str, Predicted]) -> Table:
+def _table(runs: Sequence[Run], progress: Mapping[str, Progress | None], predicted: Mapping[str, RunForecast]) -> Table:
     rows: list[tuple[str | Text, ...]] = []
     turn = 0
     for run in runs:
@@ -48,19 +48,19 @@ def _table(runs: Sequence[Run], progress: Mapping[str, Progress | None], predict
                 clean(run.name, 24),
                 run.id,
                 Text(state, style=STATE_STYLE.get(state, "")),
-                figures.seconds(seconds_since(run.state_at)),
+                formatting.seconds(seconds_since(run.state_at)),
                 f"{run.epochs_done}/{run.epochs_planned}",
-                _takes(predicted[run.id]) if run.id in predicted else _where(progress.get(run.id)),
+                _predicted_text(predicted[run.id]) if run.id in predicted else _progress_text(progress.get(run.id)),
             )
         )
-    return plain_table(("", "run", "id", "state", "since", "epochs", "at"), rows, left=4)
+    return plain_table(("", "run", "id", "state", "since", "epochs", "progress"), rows, left=4)
 
 
-def _takes(predicted: Predicted) -> str:
-    return "" if predicted.wall_s is None else f"takes about {figures.seconds(predicted.wall_s)}"
+def _predicted_text(predicted: RunForecast) -> str:
+    return "" if predicted.wall_s is None else f"takes about {formatting.seconds(predicted.wall_s)}"
 
 
-def _where(progress: Progress | None) -> str:
+def _progress_text(progress: Progress | None) -> str:
     if progress is None:
         return ""
     its = f" {progress.its:.1f} it/s" if progress.its else ""

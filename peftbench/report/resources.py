@@ -8,10 +8,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from peftbench.analysis.quality import flags, throttled
-from peftbench.analysis.resources import Cost, energy, reach
-from peftbench.report import figures
-from peftbench.report.layout import plain_table
+from peftbench import formatting
+from peftbench.analysis.cost import Cost, energy, reach
+from peftbench.analysis.flags import flags, throttled
+from peftbench.report.plain_table import plain_table
 from peftbench.store.rows import Phase, RunRecord
 from peftbench.text import clean
 
@@ -38,10 +38,10 @@ def resources(records: Sequence[RunRecord], costs: Sequence[Cost]) -> Renderable
         [
             (
                 clean(record.run.name),
-                *(figures.rate(spent.its.get(task)) for task in tasks),
-                figures.seconds(spent.train_s),
-                figures.seconds(spent.run_s),
-                figures.mib(spent.peak_rss_mib),
+                *(formatting.rate(spent.its.get(task)) for task in tasks),
+                formatting.seconds(spent.train_s),
+                formatting.seconds(spent.run_s),
+                formatting.mib(spent.peak_rss_mib),
             )
             for record, spent in zip(records, costs, strict=True)
         ],
@@ -64,20 +64,20 @@ def resources(records: Sequence[RunRecord], costs: Sequence[Cost]) -> Renderable
         [
             (
                 clean(record.run.name),
-                figures.mib(spent.vram_mib),
-                figures.rate(spent.its.get(first)),
-                figures.watts(spent.power_w.get(first)),
-                figures.joules(spent.j_per_step.get(first)),
-                figures.joules(spent.j_per_1k_examples.get(first)),
-                figures.watt_hours(spent.run_wh),
-                figures.watt_hours(spent.net_wh),
+                formatting.mib(spent.vram_mib),
+                formatting.rate(spent.its.get(first)),
+                formatting.watts(spent.power_w.get(first)),
+                formatting.joules(spent.j_per_step.get(first)),
+                formatting.joules(spent.j_per_1k_examples.get(first)),
+                formatting.watt_hours(spent.run_wh),
+                formatting.watt_hours(spent.net_wh),
             )
             for record, spent in zip(records, costs, strict=True)
         ],
     )
-    said = [VRAM_BY[spent.vram_source] for spent in costs if spent.vram_source is not None]
-    said += ["energy: power integrated, no counter" for spent in costs if spent.energy_source == "integrated"]
-    return Group(rates, Text(""), card, *(Text(f"  {line}", style="dim") for line in dict.fromkeys(said)))
+    notes = [VRAM_BY[spent.vram_source] for spent in costs if spent.vram_source is not None]
+    notes += ["energy: power integrated, no counter" for spent in costs if spent.energy_source == "integrated"]
+    return Group(rates, Text(""), card, *(Text(f"  {line}", style="dim") for line in dict.fromkeys(notes)))
 
 
 def flag_lines(record: RunRecord) -> list[Text]:
@@ -88,43 +88,44 @@ def flag_lines(record: RunRecord) -> list[Text]:
 def phases(record: RunRecord) -> Table:
     """Return every phase with what its meters saw. A dash is what could not be read; `--json` has why."""
     heads = ["\nepoch", "\nphase", "\ntask", "\nwall", "\nit/s", "step ms\np5-p95", "VRAM\nMiB", "\nW", "\nJ", "\n°C"]
-    slowed = [", ".join(_SLOWED_BY[why] for why in throttled(p.usage)) if p.usage else "" for p in record.phases]
+    slowed = [", ".join(_SLOWED_BY[reason] for reason in throttled(p.usage)) if p.usage else "" for p in record.phases]
     rows = [_phase(phase) for phase in record.phases]
     if any(slowed):
         heads.append("\nslowed by")
-        rows = [(*row, why) for row, why in zip(rows, slowed, strict=True)]
+        rows = [(*row, reason) for row, reason in zip(rows, slowed, strict=True)]
     return plain_table(heads, rows, left=3)
 
 
 def reached_line(record: RunRecord, target: float, task: str | None) -> Text:
     """Return what it took until dev first had a score."""
     what = f"{clean(task)} {target:g}" if task else f"Dev Avg {target:g}"
-    found = reach(record, target, task)
-    if found is None:
+    reached = reach(record, target, task)
+    if reached is None:
         return Text(f"{what}: not reached in {record.run.epochs_done} epochs")
     spent = (
-        f"{figures.joules(found.energy_j)} J of GPU energy" if found.energy_j is not None else "GPU energy not known"
+        f"{formatting.joules(reached.energy_j)} J of GPU energy"
+        if reached.energy_j is not None
+        else "GPU energy not known"
     )
-    return Text(
-        f"{what}: epoch {found.epoch} ({figures.score(found.value)}), after {figures.seconds(found.seconds)}, {spent}"
-    )
+    after = formatting.seconds(reached.seconds)
+    return Text(f"{what}: epoch {reached.epoch} ({formatting.score(reached.value)}), after {after}, {spent}")
 
 
 def _phase(phase: Phase) -> tuple[str, ...]:
     usage = phase.usage
     rate = phase.steps / phase.wall_s if phase.steps and phase.wall_s else None
     steps = [phase.step_ms_p5, phase.step_ms_p95]
-    found = energy(usage) if usage else None
+    reading = energy(usage) if usage else None
     vram = (usage.process_vram_mib, usage.device_delta_mib) if usage else ()
     return (
         "" if phase.epoch is None else str(phase.epoch),
         f"{phase.phase} {clean(phase.split, 12)}" if phase.split and not phase.steps else phase.phase,
         clean(phase.task or "", 12),
-        figures.seconds(phase.wall_s),
-        figures.rate(rate) if phase.steps else "",
-        "-".join(figures.milliseconds(ms) for ms in steps) if phase.steps else "",
-        figures.mib(next((mib for mib in vram if mib is not None), None)),
-        figures.watts(usage.power_w if usage else None),
-        figures.joules(found[0] if found else None),
-        figures.mib(usage.temperature_end_c if usage else None),
+        formatting.seconds(phase.wall_s),
+        formatting.rate(rate) if phase.steps else "",
+        "-".join(formatting.milliseconds(ms) for ms in steps) if phase.steps else "",
+        formatting.mib(next((mib for mib in vram if mib is not None), None)),
+        formatting.watts(usage.power_w if usage else None),
+        formatting.joules(reading[0] if reading else None),
+        formatting.mib(usage.temperature_end_c if usage else None),
     )

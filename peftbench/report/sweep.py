@@ -1,4 +1,4 @@
-"""A planned sweep as text and as JSON: its rows, what is left out, the order, and the time it will take."""
+"""A planned sweep as text and as JSON: rows, skipped runs, order and predicted time."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 from rich.table import Table
 
-from peftbench.analysis.forecast import NOTHING_YET, Predicted, Total, Wanted, total
-from peftbench.report import figures
-from peftbench.report.layout import plain_table
+from peftbench import formatting
+from peftbench.analysis.forecast import NOTHING_YET, PlannedRun, RunForecast, Total, total
+from peftbench.report.plain_table import plain_table
 from peftbench.spec.model import RunSpec
 from peftbench.spec.sweep import SweepPlan
 from peftbench.text import clean
@@ -18,8 +18,8 @@ from peftbench.text import clean
 _MOST_STARTS = 6
 
 
-def plan_page(plan: SweepPlan, predicted: Sequence[Predicted]) -> list[str | Table]:
-    """Return what a dry run prints; `predicted` has an entry a run, in the plan's order."""
+def plan_page(plan: SweepPlan, predicted: Sequence[RunForecast]) -> list[str | Table]:
+    """Return the output of a dry run; `predicted` has one entry per run, in the plan's order."""
     labels = {run.label for run in plan.runs}
     title = f"sweep {plan.sweep.name} on workload {plan.workload}: {_count(len(plan.runs), 'run')}"
     return [
@@ -35,35 +35,35 @@ def plan_page(plan: SweepPlan, predicted: Sequence[Predicted]) -> list[str | Tab
 
 
 def notes(plan: SweepPlan) -> list[str]:
-    """Say what conditions leave out and which combinations are the same run."""
-    found = []
+    """Return lines on the runs skipped by conditions and the combinations that are the same run."""
+    lines = []
     if plan.left_out:
-        left = Counter(one.label for one in plan.left_out)
-        found.append(f"left out by [[skip]]: {_count(len(plan.left_out), 'run')} ({_some(left)})")
+        left = Counter(run.label for run in plan.left_out)
+        lines.append(f"skipped by [[skip]]: {_count(len(plan.left_out), 'run')} ({_some(left)})")
     if plan.repeated:
-        pairs = dict.fromkeys(f"{one.label} is {one.same_as}" for one in plan.repeated)
-        found.append(f"the same spec twice, run once: {_count(len(plan.repeated), 'run')} ({_some(pairs)})")
-    return found
+        pairs = dict.fromkeys(f"{run.label} is {run.same_as}" for run in plan.repeated)
+        lines.append(f"the same spec twice, run once: {_count(len(plan.repeated), 'run')} ({_some(pairs)})")
+    return lines
 
 
-def wanted(spec: RunSpec) -> Wanted:
-    """Return a planned run, as far as its time depends on it."""
-    return Wanted(spec.group_hash(), spec.workload, spec.method.name, spec.train.epochs, spec.augmented_by)
+def wanted(spec: RunSpec) -> PlannedRun:
+    """Return the properties of a planned run that its time depends on."""
+    return PlannedRun(spec.group_hash(), spec.workload, spec.method.name, spec.train.epochs, spec.augmented_by)
 
 
-def total_in_words(found: Total) -> str:
-    """Say how long the runs take one after another, as far as that can be judged."""
-    if not found.known:
+def total_in_words(total: Total) -> str:
+    """Return the predicted time of the runs one after another, as text."""
+    if not total.known:
         return f"unknown: {NOTHING_YET}"
-    if found.unknown:
-        unknown = f"{found.unknown} of {_count(found.runs, 'run')} cannot be judged"
-        return f"at least {figures.seconds(found.wall_s)}, one run after another ({unknown})"
-    return f"about {figures.seconds(found.wall_s)}, one run after another"
+    if total.unknown:
+        unknown = f"{total.unknown} of {_count(total.runs, 'run')} cannot be predicted"
+        return f"at least {formatting.seconds(total.wall_s)}, one run after another ({unknown})"
+    return f"about {formatting.seconds(total.wall_s)}, one run after another"
 
 
-def plan_json(plan: SweepPlan, predicted: Sequence[Predicted]) -> dict[str, Any]:
-    """Return a plan as JSON, the runs in their order."""
-    whole = total(predicted)
+def plan_json(plan: SweepPlan, predicted: Sequence[RunForecast]) -> dict[str, Any]:
+    """Return a plan as JSON-compatible values, with the runs in order."""
+    overall = total(predicted)
     return {
         "sweep": plan.sweep.name,
         "description": plan.sweep.description,
@@ -78,41 +78,41 @@ def plan_json(plan: SweepPlan, predicted: Sequence[Predicted]) -> dict[str, Any]
                 "values": run.values,
                 "spec_hash": run.resolved.spec.hash(),
                 "group_hash": run.resolved.spec.group_hash(),
-                "predicted_s": _rounded(one.wall_s),
-                "predicted_from": one.basis,
+                "predicted_s": _rounded(prediction.wall_s),
+                "predicted_from": prediction.basis,
             }
-            for run, one in zip(plan.runs, predicted, strict=True)
+            for run, prediction in zip(plan.runs, predicted, strict=True)
         ],
-        "left_out": [{"label": one.label, "seed": one.seed, "skip": one.skip} for one in plan.left_out],
-        "repeated": [{"label": one.label, "seed": one.seed, "same_as": one.same_as} for one in plan.repeated],
-        "predicted_s": _rounded(whole.wall_s if whole.known else None),
-        "predicted_unknown": whole.unknown,
+        "left_out": [{"label": item.label, "seed": item.seed, "skip": item.skip} for item in plan.left_out],
+        "repeated": [{"label": item.label, "seed": item.seed, "same_as": item.same_as} for item in plan.repeated],
+        "predicted_s": _rounded(overall.wall_s if overall.known else None),
+        "predicted_unknown": overall.unknown,
     }
 
 
-def _rows(plan: SweepPlan, predicted: Sequence[Predicted]) -> Table:
+def _rows(plan: SweepPlan, predicted: Sequence[RunForecast]) -> Table:
     seeds: dict[str, list[int]] = {}
-    judged: dict[str, Predicted] = {}
-    for run, one in zip(plan.runs, predicted, strict=True):
+    predictions: dict[str, RunForecast] = {}
+    for run, prediction in zip(plan.runs, predicted, strict=True):
         seeds.setdefault(run.label, []).append(run.seed)
-        judged[run.label] = one
+        predictions[run.label] = prediction
     rows = [
-        (label, judged[label].basis, _ranges(mine), figures.seconds(judged[label].wall_s))
-        for label, mine in seeds.items()
+        (label, predictions[label].basis, _ranges(row_seeds), formatting.seconds(predictions[label].wall_s))
+        for label, row_seeds in seeds.items()
     ]
-    return plain_table(("row", "predicted", "seeds", "a run"), rows, left=2)
+    return plain_table(("row", "predicted", "seeds", "per run"), rows, left=2)
 
 
 def _order(plan: SweepPlan) -> str:
-    """Say how the runs take turns: which row each seed begins with."""
+    """Return the order of the runs: the row that each seed starts with."""
     starts: dict[int, str] = {}
     for run in plan.runs:
         starts.setdefault(run.seed, run.label)
     if len(starts) == 1:
-        return "the rows as they stand"
-    said = [f"seed {seed} from {label}" for seed, label in starts.items()]
-    more = ["…"] if len(said) > _MOST_STARTS else []
-    return f"all rows with one seed, then with the next: {', '.join(said[:_MOST_STARTS] + more)}"
+        return "the rows in file order"
+    parts = [f"seed {seed} from {label}" for seed, label in starts.items()]
+    more = ["…"] if len(parts) > _MOST_STARTS else []
+    return f"all rows with one seed, then with the next: {', '.join(parts[:_MOST_STARTS] + more)}"
 
 
 def _seeds_in_words(seeds: Sequence[int]) -> str:
@@ -120,14 +120,14 @@ def _seeds_in_words(seeds: Sequence[int]) -> str:
 
 
 def _ranges(seeds: Iterable[int]) -> str:
-    """Return numbers with runs of them drawn together: 0-2, 7."""
-    found: list[list[int]] = []
+    """Return numbers with consecutive ones as ranges: 0-2, 7."""
+    ranges: list[list[int]] = []
     for seed in sorted(seeds):
-        if found and seed == found[-1][1] + 1:
-            found[-1][1] = seed
+        if ranges and seed == ranges[-1][1] + 1:
+            ranges[-1][1] = seed
         else:
-            found.append([seed, seed])
-    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in found)
+            ranges.append([seed, seed])
+    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges)
 
 
 def _some(texts: Iterable[str], most: int = 4) -> str:

@@ -1,4 +1,4 @@
-"""Runs as rich tables. They fit 80 columns; text from outside is cleaned, never markup."""
+"""Runs as rich tables of at most 80 columns; external text is cleaned and never interpreted as markup."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from peftbench.analysis.resources import Cost, cost
+from peftbench import formatting
+from peftbench.analysis.cost import Cost, cost
+from peftbench.analysis.scores import has_leaderboard
 from peftbench.jobs.liveness import state_shown
-from peftbench.report import figures
-from peftbench.report.anatomy import memory_line
-from peftbench.report.layout import plain_table
+from peftbench.report.memory import memory_line
+from peftbench.report.plain_table import plain_table
 from peftbench.report.resources import TASKS_A_TABLE, flag_lines, resources
-from peftbench.store.rows import Run, RunRecord
+from peftbench.store.listing import Listed
+from peftbench.store.rows import Run, RunRecord, UnreadableRun
 from peftbench.text import clean
 
 STATE_STYLE = {
@@ -29,28 +31,40 @@ STATE_STYLE = {
 }
 
 
-def run_list(runs: Sequence[Run]) -> Table:
-    """Return the runs, the newest first."""
+def run_list(runs: Sequence[Listed]) -> Table:
+    """Return a table of the runs; unreadable rows show what is known of them."""
     return plain_table(
         ("run", "id", "workload", "state", "epoch", "dev avg", "started"),
-        [
-            (
-                clean(run.name, 24),
-                run.id,
-                clean(run.workload, 14),
-                Text(state := state_shown(run), style=STATE_STYLE.get(state, "")),
-                f"{run.epochs_done}/{run.epochs_planned}",
-                figures.score(run.dev_avg),
-                figures.moment(run.created_at)[5:],
-            )
-            for run in runs
-        ],
+        [_listed_cells(run) for run in runs],
         left=4,
     )
 
 
+def _listed_cells(run: Listed) -> tuple[str | Text, ...]:
+    if isinstance(run, UnreadableRun):
+        state = Text("unreadable", style="bold red")
+        return (clean(run.name, 24), clean(run.id, 8), formatting.NOTHING, state, *[formatting.NOTHING] * 3)
+    shown = state_shown(run)
+    return (
+        clean(run.name, 24),
+        run.id,
+        clean(run.workload, 14),
+        Text(shown, style=STATE_STYLE.get(shown, "")),
+        f"{run.epochs_done}/{run.epochs_planned}",
+        formatting.score(run.dev_avg),
+        formatting.moment(run.created_at)[5:],
+    )
+
+
+def listed_title(run: Listed) -> Text:
+    """Return a run's title, readable or not."""
+    if isinstance(run, UnreadableRun):
+        return Text.assemble((clean(run.name), "bold"), f" ({clean(run.id)}): unreadable: {clean(run.reason)}")
+    return run_title(run)
+
+
 def run_title(run: Run) -> Text:
-    """Return the header that every view of a run carries: what, on what, with which seed."""
+    """Return the title of a run in every view: name, id, preset, workload, encoder, seed."""
     return Text.assemble(
         (clean(run.name), "bold"),
         f" ({run.id}): preset {clean(run.preset)} on workload {clean(run.workload)}"
@@ -59,7 +73,7 @@ def run_title(run: Run) -> Text:
 
 
 def run_page(record: RunRecord) -> Group:
-    """Return all of one run: state, scores of every epoch, cost, conditions, events."""
+    """Return the page of one run: state, scores by epoch, cost, conditions, events."""
     run, spent = record.run, cost(record)
     state = state_shown(run)
     parts: list[RenderableType] = [
@@ -81,7 +95,7 @@ def run_page(record: RunRecord) -> Group:
 
 
 def spec_table(values: Iterable[tuple[str, Any]], origins: dict[str, str]) -> Table:
-    """Return every value of a spec and where it came from."""
+    """Return a table of all values of a spec and their origins."""
     return plain_table(
         ("key", "value", "from"),
         [(clean(key), clean(value), clean(origins.get(key, ""))) for key, value in values],
@@ -90,7 +104,7 @@ def spec_table(values: Iterable[tuple[str, Any]], origins: dict[str, str]) -> Ta
 
 
 def _epochs(record: RunRecord) -> list[Table]:
-    """Return the scores of every epoch: a table for each three tasks, so that none is wider than 80 columns."""
+    """Return the scores by epoch, a table per three tasks, so that none is wider than 80 columns."""
     groups = [record.tasks[at : at + TASKS_A_TABLE] for at in range(0, len(record.tasks), TASKS_A_TABLE)]
     return [_epochs_of(record, tasks) for tasks in groups]
 
@@ -101,58 +115,62 @@ def _epochs_of(record: RunRecord, tasks: Sequence[str]) -> Table:
         cells = [str(epoch.epoch)]
         for task in tasks:
             values = [record.score(task, split, epoch.epoch) for split in ("train", "dev")]
-            cells += [figures.score(score.value if score else None) for score in values]
+            cells += [formatting.score(score.value if score else None) for score in values]
         mark = " *" if epoch.epoch == record.run.best_epoch else "  "
-        rows.append((*cells, figures.score(epoch.dev_avg) + mark, figures.score(epoch.leaderboard)))
+        board = (formatting.score(epoch.leaderboard),) if has_leaderboard(record.tasks) else ()
+        rows.append((*cells, formatting.score(epoch.dev_avg) + mark, *board))
     headers = [label for task in tasks for label in (f"{clean(task, 10)}\ntrain", "\ndev")]
-    return plain_table(("\nepoch", *headers, "\nDev Avg  ", "\nleaderboard"), rows)
+    heads = ("\nepoch", *headers, "\nDev Avg  ", "\nleaderboard")
+    return plain_table(heads if has_leaderboard(record.tasks) else heads[:-1], rows)
 
 
 def _best_lines(record: RunRecord) -> list[Text]:
     best = f"* best epoch by dev average: {record.run.best_epoch}"
-    lines = [Text(best if record.run.dev_avg is not None else "no epoch has a dev average; the first one is kept")]
+    lines = [
+        Text(best if record.run.dev_avg is not None else "no epoch has a dev average; the first epoch counts as best")
+    ]
     if record.task_bests:
-        bests = [f"{clean(best.task)} {best.epoch} ({figures.score(best.value)})" for best in record.task_bests]
-        lines.append(Text(f"  best epoch of each task by itself: {', '.join(bests)}"))
+        bests = [f"{clean(best.task)} {best.epoch} ({formatting.score(best.value)})" for best in record.task_bests]
+        lines.append(Text(f"  best epoch of each task: {', '.join(bests)}"))
     for score in record.scores:
         if score.value is None:
-            place = f"epoch {score.epoch}, {clean(score.task)} {score.split}"
-            lines.append(Text(f"  {place}: no {score.metric}: {clean(score.reason)}"))
+            label = f"epoch {score.epoch}, {clean(score.task)} {score.split}"
+            lines.append(Text(f"  {label}: no {score.metric}: {clean(score.reason)}"))
     return lines
 
 
 def _facts(run: Run, spent: Cost) -> Table:
     conditions = run.conditions
-    adapters = {figures.count(value) for value in run.adapter_weights.values() if value}
+    adapters = {formatting.count(value) for value in run.adapter_weights.values() if value}
     rows = [
         (
             "weights",
-            f"{figures.count(run.weights_trainable)} trained of {figures.count(run.weights_total)}"
-            + (f"; adapters {', '.join(sorted(adapters))} a task" if adapters else ""),
+            f"{formatting.count(run.weights_trainable)} trained of {formatting.count(run.weights_total)}"
+            + (f"; adapters {', '.join(sorted(adapters))} per task" if adapters else ""),
         ),
         (
             "time",
-            f"load {figures.seconds(spent.load_s)}, "
-            + (f"frozen layers once {figures.seconds(spent.prefix_s)}, " if spent.prefix_s is not None else "")
-            + f"train {figures.seconds(spent.train_s)}, "
-            f"eval {figures.seconds(spent.eval_s)}, whole run {figures.seconds(spent.run_s)}",
+            f"load {formatting.seconds(spent.load_s)}, "
+            + (f"frozen layers (once) {formatting.seconds(spent.prefix_s)}, " if spent.prefix_s is not None else "")
+            + f"train {formatting.seconds(spent.train_s)}, "
+            f"eval {formatting.seconds(spent.eval_s)}, whole run {formatting.seconds(spent.run_s)}",
         ),
-        ("computed by", clean(conditions.get("path", figures.NOTHING))),
-        ("peak memory", f"{figures.mib(spent.peak_rss_mib)} MiB of the process"),
+        ("computed by", clean(conditions.get("path", formatting.NOTHING))),
+        ("peak memory", f"{formatting.mib(spent.peak_rss_mib)} MiB RSS of the process, in training and evaluation"),
         ("step memory", memory_line(run)),
         (
             "measured on",
             "{}, {} threads, torch {}".format(
-                *(clean(conditions.get(key, figures.NOTHING)) for key in ("device", "threads", "torch"))
+                *(clean(conditions.get(key, formatting.NOTHING)) for key in ("device", "threads", "torch"))
             )
             if conditions
-            else figures.NOTHING,
+            else formatting.NOTHING,
         ),
         (
             "spec",
-            f"{run.spec_hash[:12]} (group {run.group_hash[:12]}, data {(run.data_hash or figures.NOTHING)[:12]})",
+            f"{run.spec_hash[:12]} (group {run.group_hash[:12]}, data {(run.data_hash or formatting.NOTHING)[:12]})",
         ),
-        ("created", figures.moment(run.created_at)),
+        ("created", formatting.moment(run.created_at)),
     ]
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1))
     table.add_column(style="dim", no_wrap=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from peftbench import formatting
 from peftbench.analysis.comparison import Against, Comparison
-from peftbench.analysis.difference import MetricDifference
-from peftbench.analysis.interval import ALPHA
-from peftbench.analysis.samples import DEV_AVG
-from peftbench.analysis.spending import CostDifference
-from peftbench.report import figures
+from peftbench.analysis.cost_comparison import CostDifference
+from peftbench.analysis.stats.bootstrap import DEV_AVG
+from peftbench.analysis.stats.difference import MetricDifference
+from peftbench.analysis.stats.interval import ALPHA
 from peftbench.text import clean
 
 SAME = 0.02  # a cost that differs by less is called the same
@@ -17,60 +17,100 @@ MUCH = 0.25
 UNREPEATED = 0.1  # what a time or energy that was measured once may be off by
 _MEMORY = (("vram_mib", "memory"), ("peak_rss_mib", "memory (RSS)"))
 _SPENT = (("run_wh", "energy"), ("j_per_1k_examples", "energy"), ("run_s", "time"), ("train_s", "training time"))
+_HEADLINES = (_MEMORY, _SPENT)
 
 
 def verdict(result: Comparison, against: Against) -> str:
     """Return the sentence that answers: is it better than the baseline, and at which cost?"""
     parts = [metric_words(row) for row in against.metrics]
-    parts += [f"{metric_name(name)} not compared: {why}" for name, why in against.left_out]
+    parts += [f"{metric_name(name)} not compared: {reason}" for name, reason in against.left_out]
     parts.append(cost_words(against.costs))
     return f"{clean(against.group.label)} against {clean(result.groups[0].label)}: {'; '.join(parts)}"
 
 
 def metric_words(row: MetricDifference) -> str:
     """Say a difference with its interval, the verdict, and where there is none what would be needed for one."""
-    said = f"{metric_name(row.name)} {amount(row, row.difference)} [{edge(row, row.low)}, {edge(row, row.high)}]"
+    text = f"{metric_name(row.name)} {amount(row, row.difference)} [{edge(row, row.low)}, {edge(row, row.high)}]"
     if row.verdict != "no detectable difference":
-        return f"{said} {row.verdict}{' (one seed each: others may differ)' if row.one_each else ''}"
-    return f"{said} no detectable difference ({could_have(row)})"
+        return f"{text} {row.verdict}{f' ({_single(row)}: others may differ)' if row.of_these_runs else ''}"
+    return f"{text} no detectable difference ({could_have(row)})"
 
 
 def could_have(row: MetricDifference) -> str:
     """Say what these runs could have shown, and what would settle it."""
     if row.outlook is None:
-        return f"p = {figures.p_value(row.p_holm)}"
-    shown = size(row, row.outlook.detectable)
-    if row.one_each:
-        return f"{_doubt(row)}one seed each: {row.examples} examples could have shown {shown}"
+        return f"p = {formatting.p_value(row.p_holm)}"
+    shown = _shown(row, row.outlook.detectable)
+    if row.of_these_runs:
+        return f"{_doubt(row)}{_single(row)}: {examples(row)} {shown}"
     a, b = row.runs
-    seeds = f"{a} seeds" if a == b else f"{a} and {b} seeds"
-    could = f"{_doubt(row)}{seeds} could have shown {shown}"
+    could = f"{_doubt(row)}{a if a == b else f'{a} and {b}'} seeds {shown}"
     if row.outlook.unsettled == "too few examples":
-        return f"{could}; no number of seeds would settle it on these {row.examples} examples"
+        return f"{could}; no number of seeds would settle it on these {examples(row)}"
     if row.outlook.seeds_needed is None:
         return could
     return f"{could}; about {row.outlook.seeds_needed} would settle it"
+
+
+def _shown(row: MetricDifference, detectable: float | None) -> str:
+    if detectable is None:  # the rule of three: of n examples none, where a share of 3/n would show one (95 %)
+        hidden = (
+            f"; up to {size(row, min(3 / (row.clusters or row.examples), 1.0))} may be hidden"
+            if row.metric == "accuracy"
+            else ""
+        )
+        return f"tell the sides apart nowhere{hidden}"
+    if is_undetectable(row, detectable):
+        return "could have shown no difference at all"
+    return f"could have shown {size(row, detectable)}"
+
+
+def is_undetectable(row: MetricDifference, detectable: float) -> bool:
+    """Return whether a difference is larger than any that the metric can have."""
+    return detectable > (1.0 if row.metric == "accuracy" else 2.0)
+
+
+def examples(row: MetricDifference) -> str:
+    """Say how many examples a metric has, and in how many clusters they come."""
+    return f"{row.examples} examples{f' in {row.clusters} clusters' if row.clusters else ''}"
+
+
+def _single(row: MetricDifference) -> str:
+    """Say that a side is a single run, whose spread between seeds is unknown."""
+    return "one seed each" if row.one_each else f"one seed against {max(row.runs)}"
 
 
 def _doubt(row: MetricDifference) -> str:
     """Say by which p-value a difference is not told whose interval leaves out zero."""
     if row.low <= 0 <= row.high:
         return ""
-    alone = f"p = {figures.p_value(row.p)}"
-    return f"{alone}; " if row.p > ALPHA else f"{alone}, but {figures.p_value(row.p_holm)} for so many metrics; "
+    alone = f"p = {formatting.p_value(row.p)}"
+    return f"{alone}; " if row.p > ALPHA else f"{alone}, but {formatting.p_value(row.p_holm)} for so many metrics; "
+
+
+def headline_costs(costs: Sequence[CostDifference]) -> dict[str, CostDifference]:
+    """Return memory, and energy (or time, where energy was not measured), by label; what was not measured is absent."""
+    by_figure = {cost.figure: cost for cost in costs}
+    chosen = [next(((label, by_figure[key]) for key, label in among if key in by_figure), None) for among in _HEADLINES]
+    return dict(each for each in chosen if each is not None)
 
 
 def cost_words(costs: Sequence[CostDifference]) -> str:
-    """Say memory and energy (or time, where energy was not measured) against the baseline, and sum both up."""
-    by_figure = {cost.figure: cost for cost in costs}
-    found = [
-        next(((by_figure[key], label) for key, label in among if key in by_figure), None) for among in (_MEMORY, _SPENT)
-    ]
-    known = [each for each in found if each is not None]
+    """Say memory and energy (or time) against the baseline, and sum both up."""
+    known = headline_costs(costs)
     if not known:
         return "cost was not measured"
-    said = ", ".join(f"{label} {figures.share(cost.ratio)}{_noise(cost)}" for cost, label in known)
-    return f"{said}: {_sum_up([_sort(cost) for cost, _ in known])}"
+    text = ", ".join(f"{label} {formatting.share(cost.ratio)}{_noise(cost)}" for label, cost in known.items())
+    return f"{text}: {_sum_up([_sort(cost) for cost in known.values()])}"
+
+
+def cost_word(cost: CostDifference) -> str:
+    """Return how a cost compares with the baseline's, in a word or two."""
+    if abs(cost.ratio) < SAME:
+        return "the same"
+    if cost.within_noise:
+        return "within noise"
+    return "one run" if _too_little(cost) else _sort(cost)
 
 
 def metric_name(name: str) -> str:
@@ -80,12 +120,12 @@ def metric_name(name: str) -> str:
 
 def amount(row: MetricDifference, value: float) -> str:
     """A difference: accuracy in points, others as they are."""
-    return f"{figures.points(value)} pt" if row.metric == "accuracy" else figures.signed(value)
+    return f"{formatting.points(value)} pt" if row.metric == "accuracy" else formatting.signed(value)
 
 
 def edge(row: MetricDifference, value: float) -> str:
     """An interval's end, without its unit."""
-    return figures.points(value) if row.metric == "accuracy" else figures.signed(value)
+    return formatting.points(value) if row.metric == "accuracy" else formatting.signed(value)
 
 
 def size(row: MetricDifference, value: float) -> str:

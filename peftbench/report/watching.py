@@ -1,4 +1,4 @@
-"""A run as one picture for a terminal of a given size: curves, progress, meters, notes, other runs."""
+"""View of one run for a terminal of a given size: curves, progress, meters, notes, other runs."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from rich.cells import set_cell_size
 from rich.console import Console, Group
 from rich.text import Text
 
-from peftbench.analysis.quality import flags
+from peftbench import formatting
+from peftbench.analysis.flags import flags
+from peftbench.analysis.machine_load import Others
 from peftbench.jobs.liveness import state_shown
 from peftbench.plot import BRAILLE, Chart, Glyphs, Range, Series, draw
 from peftbench.plot.colors import terminal_color
 from peftbench.plot.rich_lines import rich_lines
-from peftbench.report import figures
 from peftbench.report.tables import run_title
 from peftbench.report.watching_lines import meter_line, progress_line, state_line
 from peftbench.store.rows import Progress, Run, RunRecord, SampleRow
@@ -32,23 +33,27 @@ def watch_view(
     height: int,
     *,
     sample: SampleRow | None = None,
+    busy: Others | None = None,
     others: Sequence[Run] = (),
     glyphs: Glyphs = BRAILLE,
     now_s: float | None = None,
 ) -> Group:
-    """Return a run's picture, at most so many cells wide and exactly so many rows high (more than a chart needs).
+    """Return the view of a run, at most `width` cells wide and exactly `height` rows high (if a chart fits).
 
     Args:
         record: the run with its epochs.
-        progress: where it stands; None where nothing is known or it has ended.
-        sample: the latest second of its meters.
-        others: other runs to name below it.
-        glyphs: `ASCII` makes all of the picture ASCII, names included.
-        now_s: Unix time, for what has passed since; None leaves that out.
+        progress: its progress; None if unknown or the run has ended.
+        width: width of the terminal in cells.
+        height: height in rows.
+        sample: the latest sample of its meters.
+        busy: load of the machine by other processes.
+        others: other runs to list below it.
+        glyphs: `ASCII` makes the whole view ASCII, names included.
+        now_s: Unix time, for elapsed times; None leaves them out.
     """
     above = _title(record.run, width, 2 if height >= 16 else 1)
     above += state_line(record, width, now_s)
-    below = [*progress_line(record, progress, width, now_s, glyphs), *meter_line(sample, width)]
+    below = [*progress_line(record, progress, width, now_s, glyphs), *meter_line(sample, width, busy)]
     room = height - len(above) - len(below) - max(_LOWEST_CHART, height // 2)
     notes = _notes(record)[-max(min(_NOTES, room), 0) :] if room > 0 else []
     named = watch_table(others, width, min(_OTHERS, room - len(notes) - 1))
@@ -63,7 +68,7 @@ def watch_view(
 
 
 def watch_table(runs: Sequence[Run], width: int = 80, most: int = _OTHERS) -> list[Text]:
-    """Return a line on each of at most so many other runs, below a heading that counts those left out; or nothing."""
+    """Return a heading and a line for each of at most `most` other runs; the heading counts the rest. May be empty."""
     if not runs or most < 1:
         return []
     left_out = len(runs) - most
@@ -71,14 +76,14 @@ def watch_table(runs: Sequence[Run], width: int = 80, most: int = _OTHERS) -> li
     lines = []
     for run in runs[:most]:
         name = set_cell_size(clean(run.name), min(26, max(width - 36, 8)))
-        score = f"  dev avg {figures.score(run.dev_avg)}" if run.dev_avg is not None else ""
+        score = f"  dev avg {formatting.score(run.dev_avg)}" if run.dev_avg is not None else ""
         lines.append(Text(f"{name} {state_shown(run):<9} epoch {run.epochs_done}/{run.epochs_planned}{score}"))
     return [heading, *lines]
 
 
 def curves(record: RunRecord, glyphs: Glyphs = BRAILLE) -> Chart:
-    """Return the chart of every task's metric by epoch: dev solid, train dashed, a colour and a marker a task."""
-    series = [_series(record, task, place) for place, task in enumerate(record.tasks)]
+    """Return the chart of every task's metric by epoch: dev solid, train dashed, a colour and marker per task."""
+    series = [_series(record, task, index) for index, task in enumerate(record.tasks)]
     train, dev = [pair[0] for pair in series], [pair[1] for pair in series]
     planned = max(record.run.epochs_planned, record.run.epochs_done, 1)
     dashed, solid = ("small", "capital") if glyphs.letters else (glyphs.dashed, glyphs.solid)
@@ -89,25 +94,25 @@ def curves(record: RunRecord, glyphs: Glyphs = BRAILLE) -> Chart:
         x_label="epoch",
         whole_x=True,
         legend_rows=2,
-        empty="no epoch has ended yet",
+        empty="no epoch has finished yet",
     )
 
 
-def _series(record: RunRecord, task: str, place: int) -> tuple[Series, Series]:
-    """Return a task's train and dev curve; the legend has the dev one, with both splits' latest values."""
-    found: dict[str, tuple[list[int], list[float | None]]] = {}
+def _series(record: RunRecord, task: str, index: int) -> tuple[Series, Series]:
+    """Return a task's train and dev curves; the legend entry of dev has the latest values of both."""
+    points: dict[str, tuple[list[int], list[float | None]]] = {}
     for split in ("train", "dev"):
         scores = sorted((s for s in record.scores if s.task == task and s.split == split), key=lambda s: s.epoch)
-        found[split] = [s.epoch for s in scores], [s.value for s in scores]
-    latest = [figures.score(ys[-1]) if ys else figures.NOTHING for _, ys in (found["dev"], found["train"])]
-    color = terminal_color(place)
-    dev = Series(task, *found["dev"], color, marker=place, note="/".join(latest))
-    return Series("", *found["train"], color, dashed=True, marker=place), dev
+        points[split] = [s.epoch for s in scores], [s.value for s in scores]
+    latest = [formatting.score(ys[-1]) if ys else formatting.NOTHING for _, ys in (points["dev"], points["train"])]
+    color = terminal_color(index)
+    dev = Series(task, *points["dev"], color, marker=index, note="/".join(latest))
+    return Series("", *points["train"], color, dashed=True, marker=index), dev
 
 
 def _metrics(record: RunRecord) -> str:
-    """Return what the curves show: accuracy, or accuracy and the tasks that have another metric."""
-    of_task = {score.task: figures.metric(score.metric) for score in record.scores}
+    """Return the metric of the curves, with the tasks that have a different metric."""
+    of_task = {score.task: formatting.metric(score.metric) for score in record.scores}
     tasks: dict[str, list[str]] = {}
     for task in record.tasks:
         if task in of_task:
@@ -124,19 +129,19 @@ def _title(run: Run, width: int, most: int) -> list[Text]:
 
 
 def _notes(record: RunRecord) -> list[Text]:
-    """Return what a reader should know, the most pressing last: remarks, missing metrics, doubts about figures."""
-    told = [Text(f"{clean(event.kind)}: {clean(event.message)}") for event in record.events if event.kind != "state"]
-    told += [
+    """Return notes by increasing importance: events, missing metrics, doubts about measurements."""
+    lines = [Text(f"{clean(event.kind)}: {clean(event.message)}") for event in record.events if event.kind != "state"]
+    lines += [
         Text(f"epoch {score.epoch}, {clean(score.task)} {clean(score.split)}: no {score.metric}: {clean(score.reason)}")
         for score in record.scores
         if score.value is None and score.epoch == record.run.epochs_done
     ]
     doubts = ", ".join(flag.name for flag in flags(record))
-    return [*told, Text(f"measured under: {doubts}", style="yellow")] if doubts else told
+    return [*lines, Text(f"measured under: {doubts}", style="yellow")] if doubts else lines
 
 
 def as_ascii(text: str) -> str:
-    """Return a text in ASCII, a character for each; one that has no likeness becomes a question mark."""
+    """Transliterate a text to ASCII one character at a time; unknown characters become question marks."""
     return "".join(c if c.isascii() else _IN_ASCII.get(c, "?") for c in text)
 
 

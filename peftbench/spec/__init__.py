@@ -1,4 +1,4 @@
-"""The spec: all that determines a run, read from presets, workloads and overrides."""
+"""The run specification: everything that determines a run, read from presets, workloads and overrides."""
 
 from peftbench.spec.files import RecipeFile, read_recipe, shipped
 from peftbench.spec.model import EncoderSpec, RunSpec, TrainSpec, flatten

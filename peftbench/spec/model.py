@@ -1,8 +1,7 @@
-"""RunSpec: all that determines a run. Frozen; unknown keys refused; one canonical form and hash."""
+"""RunSpec: everything that determines a run. Frozen, rejects unknown keys, with one canonical JSON form and hash."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
@@ -13,36 +12,28 @@ from peftbench.errors import did_you_mean
 from peftbench.methods.options import MethodOptions
 from peftbench.methods.registry import method_info
 from peftbench.spec.augment import AugmentSpec
-from peftbench.tasks import KNOWN_TASKS, FilesSource, Part, TaskSpec
+from peftbench.spec.hashing import canonical_json, determinants, hash_of
+from peftbench.tasks import KNOWN_TASKS, Part, TaskSpec
 from peftbench.text import clean
-
-# Keys that came when runs had been stored already: without one, a spec keeps its hash, weights and group.
-_YOUNGER_THAN_HASHES = {
-    "train": (
-        *("schedule", "warmup_ratio", "clip_norm", "accumulation_steps", "max_steps", "patience", "limit_examples"),
-        "gradient_checkpointing",
-    ),
-    "head": ("kind", "layers", "width", "tasks"),
-}
 
 
 class EncoderSpec(Part):
-    """The pretrained encoder and how a sentence becomes one vector."""
+    """The pretrained encoder, its pooling and its input format."""
 
-    name: str = Field(description="all-MiniLM-L6-v2 (embedded), a local folder, or a model of the hub")
+    name: str = Field(description="all-MiniLM-L6-v2 (embedded), a local folder, or a model on the hub")
     revision: str | None = Field(None, description="branch, tag or commit on the hub")
     pooling: Literal["pooler", "cls", "mean"] = "pooler"
     pair_encoding: Literal["joint", "separate"] = "joint"
-    token_types: bool = Field(True, description="mark the second text of a joint pair, where the encoder has types")
-    max_length: int = Field(512, ge=8, le=8192, description="longest input in tokens; longer ones are cut")
-    dropout: float | None = Field(None, ge=0, lt=1, description="hidden and attention; None: the model's own")
+    token_types: bool = Field(True, description="mark the second text of a joint pair, if the encoder has types")
+    max_length: int = Field(512, ge=8, le=8192, description="maximum input length in tokens (truncation)")
+    dropout: float | None = Field(None, ge=0, lt=1, description="hidden and attention dropout; None: the model's own")
 
 
 HeadKind = Literal["linear", "mlp"]
 
 
 class HeadChange(Part):
-    """What the head of one task has of its own; None: as the others."""
+    """Per-task overrides of the head; None: as in `HeadSpec`."""
 
     dropout: float | None = Field(None, ge=0, lt=1)
     kind: HeadKind | None = None
@@ -51,13 +42,13 @@ class HeadChange(Part):
 
 
 class HeadSpec(Part):
-    """The head of each task: dropout, then one linear layer; with hidden layers between, where it is an mlp."""
+    """The head of each task: dropout and a linear layer, preceded by hidden layers for an MLP."""
 
     dropout: float = Field(0.2, ge=0, lt=1, description="before every linear layer")
     kind: HeadKind = "linear"
     layers: int = Field(1, ge=1, le=8, description="hidden layers of an mlp")
-    width: int | None = Field(None, ge=1, le=65536, description="of the hidden layers; None: that of the text's vector")
-    tasks: dict[str, HeadChange] = Field({}, description="what one task's head has of its own")
+    width: int | None = Field(None, ge=1, le=65536, description="hidden width; None: that of the text embedding")
+    tasks: dict[str, HeadChange] = Field({}, description="overrides for the head of one task")
 
     @model_validator(mode="after")
     def _width_belongs_to_an_mlp(self) -> HeadSpec:
@@ -72,40 +63,40 @@ class HeadSpec(Part):
         return self
 
     def of(self, task: str) -> HeadSpec:
-        """Return the head of a task, its own changes in it."""
+        """Return the head of a task, with its overrides applied."""
         own = self.tasks.get(task)
         given = {} if own is None else own.model_dump(exclude_none=True)
         return self.model_copy(update={**given, "tasks": {}})
 
 
 class TrainSpec(Part):
-    """Training: the study's settings are the defaults; the learning rate is the preset's to give."""
+    """Training settings. The defaults are the study's; the learning rate has none and comes from the preset."""
 
     epochs: int = Field(10, ge=1, le=10_000)
     batch_size: int = Field(8, ge=1, le=4096)
     batching: Literal["random", "bucketed"] = Field(
-        "random", description="'bucketed': batches of similar length, the order still random from the seed"
+        "random", description="'bucketed': batches of similar length, in an order still drawn from the seed"
     )
     prefix_cache: bool = Field(
-        True, description="keep what lies below the first trained layer, where the encoder's dropout is off"
+        True, description="cache activations below the first trained layer, where the encoder's dropout is off"
     )
     lr: float = Field(gt=0, le=10)
     betas: tuple[float, float] = Field((0.9, 0.999), strict=False)
     eps: float = Field(1e-6, gt=0)
     weight_decay: float = Field(0.0, ge=0)
     schedule: Literal["constant", "linear", "cosine"] = Field(
-        "constant", description="of the learning rate, over each task's own steps; linear and cosine fall to 0"
+        "constant", description="learning-rate schedule over each task's own steps; linear and cosine decay to 0"
     )
-    warmup_ratio: float = Field(0.0, ge=0, lt=1, description="part of a task's steps in which its rate rises from 0")
-    clip_norm: float | None = Field(None, gt=0, description="largest norm of a step's gradients together; None: any")
-    accumulation_steps: int = Field(1, ge=1, le=4096, description="batches whose gradients make one optimiser step")
-    max_steps: int | None = Field(None, ge=1, description="most optimiser steps of each task over the whole run")
-    patience: int | None = Field(None, ge=1, description="end after so many epochs without a better dev average")
+    warmup_ratio: float = Field(0.0, ge=0, lt=1, description="fraction of a task's steps with linear warm-up from 0")
+    clip_norm: float | None = Field(None, gt=0, description="maximum global gradient norm of a step; None: no clipping")
+    accumulation_steps: int = Field(1, ge=1, le=4096, description="batches accumulated per optimiser step")
+    max_steps: int | None = Field(None, ge=1, description="maximum optimiser steps of each task over the whole run")
+    patience: int | None = Field(None, ge=1, description="early stopping: epochs without a better dev average")
     limit_examples: int | None = Field(
-        None, ge=1, description="training examples of each task, a fixed random choice; None: all"
+        None, ge=1, description="training examples per task, a fixed random sample; None: all"
     )
     gradient_checkpointing: bool = Field(
-        False, description="compute each layer anew in backward instead of keeping its activations"
+        False, description="recompute each layer's activations in the backward pass instead of storing them"
     )
 
     @field_validator("betas")
@@ -117,34 +108,34 @@ class TrainSpec(Part):
 
 
 class EvalSpec(Part):
-    """Evaluation after each epoch: the whole dev split, and a fixed part of the training split."""
+    """Evaluation after each epoch: the whole dev split and a fixed sample of the training split."""
 
     batch_size: int = Field(64, ge=1, le=4096)
     train_examples: int = Field(
-        1000, ge=2, description="training examples scored for the train curve: the same ones every epoch"
+        1000, ge=2, description="training examples evaluated for the train curve, the same ones every epoch"
     )
 
 
 class RunSpec(Part):
-    """Preset + workload + overrides + seed, validated. `preset` and `workload` are names only."""
+    """Preset, workload, overrides and seed, validated. `preset` and `workload` are labels only."""
 
     preset: str
     workload: str
     method: SerializeAsAny[MethodOptions]
     runtime: Literal["native", "transformers", "peft"] = Field(
-        "native", description="our path without padding; transformers' forward; HF PEFT's layers in it"
+        "native", description="'native': no padding; 'transformers': its own forward; 'peft': that with PEFT's layers"
     )
     precision: Literal["fp32", "bf16", "autocast", "fp16"] = Field(
         "fp32",
-        description="'bf16': the frozen base in bf16; 'autocast': every large multiplication in bf16; "
-        "'fp16': in fp16, the loss scaled (needs a GPU)",
+        description="'bf16': frozen base weights in bf16; 'autocast': bf16 matrix multiplications; "
+        "'fp16': fp16 with loss scaling (needs a GPU)",
     )
     encoder: EncoderSpec
     head: HeadSpec = HeadSpec()
     tasks: tuple[TaskSpec, ...] = Field(min_length=1)
     train: TrainSpec
     eval: EvalSpec = EvalSpec()
-    augment: AugmentSpec | None = Field(None, description="new training rows; None: those of the data alone")
+    augment: AugmentSpec | None = Field(None, description="augmented training rows; None: no augmentation")
     seed: int = Field(0, ge=0, lt=2**63)
 
     @field_validator("method", mode="before")
@@ -198,62 +189,50 @@ class RunSpec(Part):
         names = [task.name for task in self.tasks]
         strange = [name for name in self.augment.tasks if name not in names and name not in KNOWN_TASKS]
         if strange or not set(self.augment.tasks) & set(names):
-            said = strange[0] if strange else ", ".join(self.augment.tasks)
+            shown = strange[0] if strange else ", ".join(self.augment.tasks)
             raise ValueError(
-                f"`augment.tasks` names '{clean(said, 60)}', and the workload's tasks are {', '.join(names)}"
-                f"{did_you_mean(said, names)}"
+                f"`augment.tasks` names '{clean(shown, 60)}', and the workload's tasks are {', '.join(names)}"
+                f"{did_you_mean(shown, names)}"
             )
         return self
 
     @property
     def augmented_by(self) -> str | None:
-        """How training rows are augmented; None where they are not."""
+        """The augmentation method; None without augmentation."""
         return self.augment.method if self.augment is not None else None
 
     def augments(self, task: str) -> bool:
-        """Tell whether a task of the spec gets new training rows."""
+        """Return whether a task's training rows are augmented."""
         return self.augment is not None and task in self.augment.tasks
 
     def task(self, name: str) -> TaskSpec | None:
-        """Return the task of that name, or None."""
+        """Return a task by name, or None."""
         return next((task for task in self.tasks if task.name == name), None)
 
     def canonical_json(self) -> str:
-        """Return the spec as JSON with sorted keys and no spaces: what is stored, and read back unchanged."""
-        return _canonical(self.model_dump(mode="json"))
+        """Return the spec as JSON with sorted keys and no spaces: the stored form, which round-trips unchanged."""
+        return canonical_json(self.model_dump(mode="json"))
 
     def hash(self) -> str:
-        """Return the SHA-256 (hex) of all that determines the run: a repeat has the same one.
+        """Return the SHA-256 (hex) of everything that determines the run: a repeated run has the same hash.
 
-        The names of preset and workload and the folders of the data are labels, not determinants:
-        the content of the data is fingerprinted apart, when it is read. Nor is the file to hand predictions in of.
+        The names of preset and workload and the data folders are labels, not determinants: the data's content
+        is fingerprinted separately, when it is read. Also excluded: the test file used for predictions, and the
+        group column, which only affects how scores are analysed.
         """
-        return _sha256(self._determinants())
+        return hash_of(determinants(self))
 
     def group_hash(self) -> str:
         """Return the hash without the seed: the same for all runs of a group."""
-        determinants = self._determinants()
-        del determinants["seed"]
-        return _sha256(determinants)
+        return hash_of({key: value for key, value in determinants(self).items() if key != "seed"})
 
-    def _determinants(self) -> dict[str, Any]:
-        dump = self.model_dump(mode="json")
-        del dump["preset"], dump["workload"]
-        for task, task_dump in zip(self.tasks, dump["tasks"], strict=True):
-            if isinstance(task.source, FilesSource):
-                del task_dump["source"]["root"], task_dump["source"]["test"]
-        if dump["augment"] is None:
-            del dump["augment"]
-        for part, keys in _YOUNGER_THAN_HASHES.items():
-            fields = type(getattr(self, part)).model_fields
-            for key in keys:
-                if dump[part][key] == fields[key].default:
-                    del dump[part][key]
-        return dump
+    def determinants(self) -> dict[str, Any]:
+        """Return everything that determines the run: the input of `hash`."""
+        return determinants(self)
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield every leaf of a nested table as (dotted key, value); a list of tasks goes by their names."""
+    """Yield every leaf of a nested table as (dotted key, value); tasks are keyed by name."""
     for key, value in tree.items():
         dotted = f"{prefix}{key}"
         if dotted == "tasks" and isinstance(value, list | tuple):
@@ -262,11 +241,3 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield from flatten(value, f"{dotted}.")
         else:
             yield dotted, value
-
-
-def _canonical(tree: Any) -> str:
-    return json.dumps(tree, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-
-
-def _sha256(tree: Any) -> str:
-    return hashlib.sha256(_canonical(tree).encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,8 +1,8 @@
-"""From preset, workload and overrides to a RunSpec, with the origin of every value.
+"""Merge preset, workload and overrides into a RunSpec, recording the origin of every value.
 
-The layers, each stronger than the one before: built-in defaults < what a known task brings < preset <
-workload < the workload's adjustments for the preset's method (but for keys the preset pins) < `--data`
-< a sweep's values < `--set` < `--seed`.
+Precedence, lowest first: built-in defaults < a known task's defaults < preset < workload < the workload's
+adjustments for the preset's method (except keys that the preset pins) < `--data` < a sweep's values < `--set`
+< `--seed`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from pydantic import BaseModel, ValidationError
 from peftbench.errors import UsageError, did_you_mean
 from peftbench.methods.registry import method_info
 from peftbench.spec.files import RecipeFile, read_recipe
+from peftbench.spec.folders import is_folder, make_absolute
+from peftbench.spec.keys import UnknownKey, place_of
 from peftbench.spec.model import RunSpec, flatten
 from peftbench.tasks import KNOWN_TASKS, FilesSource, HubSource, QuickstartSource, TaskSpec
 from peftbench.text import clean
@@ -34,7 +36,7 @@ _SOURCES: dict[object, type[BaseModel]] = {
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """A validated spec and where each of its values came from, by dotted key."""
+    """A validated spec and the origin of each of its values, by dotted key."""
 
     spec: RunSpec
     origins: dict[str, str]
@@ -42,7 +44,7 @@ class Resolved:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Values by dotted key that a file sets above preset and workload, such as a sweep's; `origin` names who."""
+    """Values by dotted key that override preset and workload, such as a sweep's; `origin` names their source."""
 
     origin: str
     values: Mapping[str, Any]
@@ -50,7 +52,7 @@ class Settings:
 
 
 class _Layers:
-    """Nested tables laid over one another, with the last origin of every leaf."""
+    """Nested tables merged layer by layer, with the latest origin of every leaf."""
 
     def __init__(self) -> None:
         self.tree: dict[str, Any] = {}
@@ -60,18 +62,30 @@ class _Layers:
         *parents, leaf = dotted.split(".")
         table = self.tree
         for depth, parent in enumerate(parents):
-            if table.get(parent) is None:  # absent, or a table that a stored spec has not
+            if table.get(parent) is None:  # absent, or null in a stored spec
                 table[parent] = {}
             table = table[parent]
             if not isinstance(table, dict):
-                place = ".".join(parents[: depth + 1])
-                raise UsageError(f"{origin}: '{place}' is a value, not a table, so '{dotted}' cannot be set")
+                key = ".".join(parents[: depth + 1])
+                raise UsageError(f"{origin}: '{key}' is a value, not a table, so '{dotted}' cannot be set")
         if isinstance(table.get(leaf), dict) and value == {}:
-            return  # a table's header, with nothing under it
+            return  # an empty table sets nothing
         if isinstance(table.get(leaf), dict) and table[leaf]:
             raise UsageError(f"{origin}: '{dotted}' is a table; set one of its keys: {', '.join(table[leaf])}")
         table[leaf] = value
         self.origins[dotted] = origin
+
+    def unset(self, dotted: str, origin: str) -> None:
+        """Set an optional key to None, dropping a table with all of its keys."""
+        for key in [key for key in self.origins if key.startswith(f"{dotted}.")]:
+            del self.origins[key]
+        *parents, leaf = dotted.split(".")
+        table = self.tree
+        for parent in parents:
+            table = table.get(parent) or {}
+        if isinstance(table.get(leaf), dict):
+            del table[leaf]
+        self.put(dotted, None, origin)
 
     def put_all(self, tables: Mapping[str, Any], origin: str) -> None:
         for dotted, value in flatten(tables):
@@ -87,14 +101,15 @@ def resolve(
     overrides: Sequence[str] = (),
     seed: int | None = None,
 ) -> Resolved:
-    """Lay the layers over one another and validate the result.
+    """Merge the layers and validate the result.
 
     Args:
-        preset: a shipped preset's name or a file's path.
+        preset: the name of a shipped preset, or the path of a file.
         workload: likewise.
-        data: folders for the workload's files: `"DIR"` for every task, `"TASK=DIR"` for one.
-        settings: values of a file beside them, the later ones stronger.
-        overrides: `"key=value"`, the value as TOML, or as plain text where it is no TOML.
+        data: folders of the workload's files: `"DIR"` for every task, `"TASK=DIR"` for one.
+        settings: values from another file, such as a sweep; later ones take precedence.
+        overrides: `"key=value"`, the value as TOML, or a plain string if it is not valid TOML; unquoted `none`
+            sets an optional key to None.
         seed: the run's seed.
 
     Raises:
@@ -103,17 +118,18 @@ def resolve(
     recipe, setting = read_recipe("preset", preset), read_recipe("workload", workload)
     layers = _Layers()
     for name in setting.tables.get("tasks", {}):
-        layers.tree.setdefault("tasks", {})[name] = {}  # a place for each, so that they keep the workload's order
+        layers.tree.setdefault("tasks", {})[name] = {}  # inserted first, so that the tasks keep the workload's order
         layers.put_all({"tasks": {name: KNOWN_TASKS.get(name, {})}}, f"task {name}")
     layers.put_all(recipe.tables, f"preset {recipe.name}")
     layers.put_all(setting.tables, f"workload {setting.name}")
     _adjust(layers, recipe, setting)
-    for item in sorted(data, key=lambda item: _task_of(item, layers) is not None):  # a task's own folder wins
-        _put_data(layers, item, setting)
+    for item in sorted(data, key=lambda item: _task_of(item, layers) is not None):  # "TASK=DIR" last: it wins
+        _put_data_folder(layers, item, setting)
     files = {f"preset {recipe.name}": recipe.path, f"workload {setting.name}": setting.path}
     for given in settings:
         _put_settings(layers, given, files)
     _put_overrides(layers, overrides, seed)
+    make_absolute(layers.tree, layers.origins)
     _drop_known_classes(layers)
     layers.tree |= {"preset": recipe.name, "workload": setting.name}
     spec = _validate(layers, files)
@@ -124,8 +140,8 @@ def changed(spec_json: str, origins: Mapping[str, str], overrides: Sequence[str]
     """Return a stored spec with some of its values changed.
 
     Args:
-        spec_json: as `RunSpec.canonical_json` gave it, of this version or an earlier one.
-        origins: where its values came from.
+        spec_json: the output of `RunSpec.canonical_json`, of this version or an earlier one.
+        origins: the origins of its values.
         overrides: `"key=value"`, as `resolve` takes them.
         seed: another seed.
 
@@ -136,6 +152,7 @@ def changed(spec_json: str, origins: Mapping[str, str], overrides: Sequence[str]
     layers.put_all(json.loads(spec_json), "")
     layers.origins = dict(origins)
     _put_overrides(layers, overrides, seed)
+    make_absolute(layers.tree, layers.origins)
     spec = _validate(layers, {})
     return Resolved(spec, _origins(spec, layers))
 
@@ -144,7 +161,10 @@ def _put_overrides(layers: _Layers, overrides: Sequence[str], seed: int | None) 
     for item in overrides:
         key, value = _parse_override(item)
         _check_task(f"--set {clean(item)}", key, layers)
-        layers.put(key, value, "--set")
+        if _is_bare_none(item) and _is_optional(key, layers):
+            layers.unset(key, "--set")
+        else:
+            layers.put(key, value, "--set")
     if seed is not None:
         layers.put("seed", seed, "--seed")
 
@@ -161,16 +181,16 @@ def _put_settings(layers: _Layers, given: Settings, files: dict[str, Path]) -> N
     if given.path is not None:
         files[given.origin.split(",")[0]] = given.path
     for key, value in given.values.items():
-        _check_task(f"{_said_where(given.origin, files)}: '{clean(key)}'", key, layers)
+        _check_task(f"{_origin_with_path(given.origin, files)}: '{clean(key)}'", key, layers)
         layers.put(key, value, given.origin)
 
 
 def _drop_known_classes(layers: _Layers) -> None:
-    """Take back a known task's number of classes where the user made it a task of another kind."""
+    """Drop a known task's default number of classes where the user changed the task's kind."""
     for name, table in layers.tree.get("tasks", {}).items():
-        place = f"tasks.{name}.classes"
-        if layers.origins.get(place) == f"task {name}" and table.get("kind") != "classes":
-            del table["classes"], layers.origins[place]
+        key = f"tasks.{name}.classes"
+        if layers.origins.get(key) == f"task {name}" and table.get("kind") != "classes":
+            del table["classes"], layers.origins[key]
 
 
 def _adjust(layers: _Layers, recipe: RecipeFile, setting: RecipeFile) -> None:
@@ -185,29 +205,22 @@ def _task_of(item: str, layers: _Layers) -> str | None:
     return name if separator and name in layers.tree.get("tasks", {}) else None
 
 
-def _is_folder(name: str) -> bool:
-    try:
-        return bool(name) and Path(name).expanduser().is_dir()
-    except (OSError, RuntimeError):  # too long a name, no such user's home
-        return False
-
-
 def _reads_files(table: Any) -> bool:
     source = table.get("source") if isinstance(table, dict) else None
     return isinstance(source, dict) and source.get("type") == "files"
 
 
-def _put_data(layers: _Layers, item: str, setting: RecipeFile) -> None:
+def _put_data_folder(layers: _Layers, item: str, setting: RecipeFile) -> None:
     tasks: dict[str, Any] = layers.tree.get("tasks", {})
     name, separator, folder = item.partition("=")
     if not separator or name not in tasks:
-        if separator and not _is_folder(item):
+        if separator and not is_folder(item):
             raise UsageError(
                 f"--data {clean(item)}: no task '{clean(name)}'{did_you_mean(name, tasks)}",
                 f"tasks of workload {setting.name}: {', '.join(tasks)}",
             )
         name, folder = "", item
-    if not _is_folder(folder):
+    if not is_folder(folder):
         raise UsageError(f"--data {clean(item)}: '{clean(folder)}' is not a folder")
     root = Path(folder).expanduser()
     readers = [task for task, table in tasks.items() if _reads_files(table)]
@@ -221,21 +234,21 @@ def _put_data(layers: _Layers, item: str, setting: RecipeFile) -> None:
         layers.put(f"tasks.{task}.source.root", str(root.resolve()), "--data")
 
 
-def _check_task(said: str, key: str, layers: _Layers) -> None:
-    """See that a key below `tasks` is of a task that the workload has: a new one needs a workload file.
+def _check_task(origin: str, key: str, layers: _Layers) -> None:
+    """Check that a key below `tasks` names a task of the workload: a new task needs a workload file.
 
-    `said` is where it was set, and what, for the error.
+    `origin` says where the key was set, for the error message.
     """
     tasks = layers.tree.get("tasks", {})
     top, _, rest = key.partition(".")
     name, _, below = rest.partition(".")
     if top == "tasks" and rest and name not in tasks:
         raise UsageError(
-            f"{said}: no task '{clean(name)}' in 'tasks.{clean(name)}'{did_you_mean(name, tasks)}",
+            f"{origin}: no task '{clean(name)}' in 'tasks.{clean(name)}'{did_you_mean(name, tasks)}",
             f"tasks of the workload: {', '.join(tasks)}; a task of your own needs a workload file",
         )
     if top == "tasks" and below == "name":
-        raise UsageError(f"{said}: '{clean(key)}' cannot be set: the table's name is the task's")
+        raise UsageError(f"{origin}: '{clean(key)}' cannot be set: the name of a task is the name of its table")
 
 
 def _parse_override(item: str) -> tuple[str, object]:
@@ -247,20 +260,35 @@ def _parse_override(item: str) -> tuple[str, object]:
         raise UsageError(f"--set {clean(item)}: use --{key.split('.')[0]}")
     try:
         value: object = tomllib.loads(f"value = {text}")["value"]
-    except (ValueError, RecursionError):  # not TOML, or beyond what Python reads
+    except (ValueError, RecursionError):  # not TOML, or nested too deeply for the parser
         value = text.strip()
     if isinstance(value, dict):
-        raise UsageError(f"--set {clean(item)}: a table cannot be set whole; set its keys one by one")
+        raise UsageError(f"--set {clean(item)}: cannot set a whole table; set its keys one by one")
     return key, value
+
+
+def _is_bare_none(item: str) -> bool:
+    """Return whether the value is the unquoted word `none`; quoted, it is a string."""
+    return item.partition("=")[2].strip() == "none"
+
+
+def _is_optional(key: str, layers: _Layers) -> bool:
+    """Return whether a key may be None, given the method chosen so far."""
+    name = (layers.tree.get("method") or {}).get("name")
+    try:
+        node = place_of(key, method_info(name).options if isinstance(name, str) else None)
+    except (UnknownKey, UsageError):
+        return False  # reported when the spec is validated
+    return node.optional and not node.takes_none
 
 
 def _validate(layers: _Layers, files: Mapping[str, Path]) -> RunSpec:
     method = layers.tree.get("method")
     if not isinstance(method, dict) or not isinstance(method.get("name"), str):
-        raise UsageError('the preset names no method: it needs [method] with name = "..."')
+        raise UsageError('the preset names no method: add a [method] table with name = "..."')
     options = method_info(method["name"]).options
     problems: list[str] = []
-    tree = {"encoder": {}, "train": {}} | layers.tree  # so that what they lack is told by its own name
+    tree = {"encoder": {}, "train": {}} | layers.tree  # so that missing keys are reported by their full name
     try:
         tree["method"] = options.model_validate(method)
     except ValidationError as error:
@@ -286,53 +314,63 @@ def _problems(
     files: Mapping[str, Path],
     model: type[BaseModel],
 ) -> list[str]:
-    """Say each validation error as: where it was set, key, value, what is allowed."""
+    """Format each validation error as key, value, origin and what is allowed."""
     task_names = list(layers.tree.get("tasks", {}))
-    found = []
+    problems = []
     for item in error.errors(include_url=False):
-        place = _readable_place(item["loc"], task_names)
-        dotted = ".".join((*prefix, *place))
+        path = _readable_path(item["loc"], task_names)
+        dotted = ".".join((*prefix, *path))
+        if not dotted:
+            problems.append(_whole_spec_problem(str(item["msg"]).removeprefix("Value error, "), layers.origins, files))
+            continue
         if dotted == "tasks" and item["type"] == "too_short" and task_names:
-            continue  # no task is left because each has a mistake, told apart
+            continue  # every task failed validation, each with an error of its own
         origin = _origin(dotted, layers.origins)
-        where = f" ({_said_where(origin, files)})" if origin else ""
+        where = f" ({_origin_with_path(origin, files)})" if origin else ""
         if item["type"] == "extra_forbidden":
-            allowed = _fields_at(model, place[:-1])
-            found.append(
-                f"unknown key '{clean(dotted)}'{where}{did_you_mean(place[-1], allowed)}; allowed: {', '.join(allowed)}"
+            allowed = _fields_at(model, path[:-1])
+            problems.append(
+                f"unknown key '{clean(dotted)}'{where}{did_you_mean(path[-1], allowed)}; allowed: {', '.join(allowed)}"
             )
-        elif item["type"] == "missing" and not place[-1].isdigit():
-            found.append(f"'{dotted}' is needed and no preset, workload or --set gives it")
+        elif item["type"] == "missing" and not path[-1].isdigit():
+            problems.append(f"'{dotted}' is required, and no preset, workload or --set provides it")
         else:
             message = str(item["msg"]).removeprefix("Value error, ")
             message = message[0].lower() + message[1:]
             value = item["input"]
             shown = "" if isinstance(value, dict | list | tuple) else f" = {clean(repr(value), 80)}"
-            found.append(f"'{dotted}'{shown}{where}: {message}")
-    return found
+            problems.append(f"'{dotted}'{shown}{where}: {message}")
+    return problems
+
+
+def _whole_spec_problem(message: str, origins: Mapping[str, str], files: Mapping[str, Path]) -> str:
+    """Format an error about a combination of keys, with the origin of the key that the message begins with."""
+    key = message[1:].partition("`")[0] if message.startswith("`") else ""
+    origin = _origin(key, origins) if key else ""
+    return f"{message} ({_origin_with_path(origin, files)})" if origin else message
 
 
 def _origin(dotted: str, origins: Mapping[str, str]) -> str:
-    """Return who set a key, one below it, or the list that it is an item of."""
-    below = (said for key, said in origins.items() if f"{key}.".startswith(f"{dotted}."))
-    above = (said for key, said in origins.items() if dotted.startswith(f"{key}."))
+    """Return the origin of a key, of a key below it, or of the list that contains it."""
+    below = (origin for key, origin in origins.items() if f"{key}.".startswith(f"{dotted}."))
+    above = (origin for key, origin in origins.items() if dotted.startswith(f"{key}."))
     return next(chain(below, above), "")
 
 
-def _readable_place(location: Iterable[int | str], task_names: Sequence[str]) -> list[str]:
-    """Turn ('tasks', 0, 'source', 'files', 'train') into the key a user writes: tasks.sst.source.train."""
-    place: list[str] = []
+def _readable_path(location: Iterable[int | str], task_names: Sequence[str]) -> list[str]:
+    """Turn ('tasks', 0, 'source', 'files', 'train') into the key that users write: tasks.sst.source.train."""
+    path: list[str] = []
     for step in location:
         if isinstance(step, int):
-            place.append(task_names[step] if place == ["tasks"] and step < len(task_names) else str(step))
-        elif not (place and place[-1] == "source" and step in _SOURCES):
-            place.append(step)
-    return place
+            path.append(task_names[step] if path == ["tasks"] and step < len(task_names) else str(step))
+        elif not (path and path[-1] == "source" and step in _SOURCES):
+            path.append(step)
+    return path
 
 
-def _fields_at(model: type[BaseModel], place: Sequence[str]) -> list[str]:
-    """Return the keys allowed in the table at `place` below `model`."""
-    for depth, step in enumerate(place):
+def _fields_at(model: type[BaseModel], path: Sequence[str]) -> list[str]:
+    """Return the keys allowed in the table at `path` in `model`."""
+    for depth, step in enumerate(path):
         if depth == 0 and step == "tasks":
             model = TaskSpec
         elif step == "source":
@@ -340,12 +378,12 @@ def _fields_at(model: type[BaseModel], place: Sequence[str]) -> list[str]:
             return sorted(fields)
         elif step in model.model_fields:
             annotation = model.model_fields[step].annotation
-            for one in get_args(annotation) or (annotation,):  # a table, or a table that may be absent
-                if isinstance(one, type) and issubclass(one, BaseModel):
-                    model = one
+            for member in get_args(annotation) or (annotation,):  # a table, or an optional table
+                if isinstance(member, type) and issubclass(member, BaseModel):
+                    model = member
     return [name for name in model.model_fields if name not in ("preset", "workload")]
 
 
-def _said_where(origin: str, files: Mapping[str, Path]) -> str:
+def _origin_with_path(origin: str, files: Mapping[str, Path]) -> str:
     base = origin.split(",")[0]
     return f"{origin}, {files[base]}" if base in files else origin

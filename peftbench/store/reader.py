@@ -1,63 +1,66 @@
-"""Reading the store, on the standard library's sqlite3 alone: the path every listing and screen takes."""
+"""Reading the store with the standard library's sqlite3 only, as used by all listings and screens."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Collection
 from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from peftbench.errors import MissingError, UsageError, did_you_mean
-from peftbench.store.connection import open_for_reading
+from peftbench.errors import DataError, MissingError
+from peftbench.store.connection import FrozenConnection, open_for_reading
+from peftbench.store.listing import Listed, Listing
 from peftbench.store.rows import (
     ACTIVE_STATES,
     WORKING_STATES,
     Epoch,
     Event,
-    MeterSettings,
     Phase,
     Prediction,
     Progress,
     QueueSettings,
     Run,
     RunRecord,
-    RunSettings,
     SampleRow,
     Score,
     TaskBest,
     Usage,
-    Worker,
 )
 from peftbench.text import clean
 
+JUDGED_BY = 20  # finished runs whose median a forecast takes
 
-class Reader:
-    """Reads runs; holds no transaction open between calls. An absent database reads as an empty one.
 
-    `empty`: there was none, or nothing in it, when it was opened; what comes to be later needs another reader.
+class Reader(Listing):
+    """Reads runs; holds no transaction open between calls. A missing database reads as an empty one.
+
+    `empty`: it was missing or empty when opened; a database created later needs a new reader.
+    `frozen`: the file cannot be written from here; changes by others are visible to new readers only.
 
     Raises:
-        MissingError: the file is there but cannot be read as ours.
+        MissingError: the file exists but cannot be read as a database of peftbench.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._connection = open_for_reading(path) or sqlite3.connect(":memory:")
+        self.frozen = isinstance(self._connection, FrozenConnection)
         self.empty = not self._connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
         self._connection.row_factory = sqlite3.Row
 
     @classmethod
     def over(cls, connection: sqlite3.Connection, path: Path) -> Self:
-        """Return a reader that sees what another connection sees, in its transaction; it is not to be closed.
+        """Return a reader on another connection, within its transaction; it must not be closed.
 
         Args:
-            connection: to a database that is there, whose rows know their columns.
-            path: the database's, for messages.
+            connection: to an existing database, with rows of type sqlite3.Row.
+            path: path of the database, for messages.
         """
         reader = cls.__new__(cls)
-        reader.path, reader._connection, reader.empty = path, connection, False
+        reader.path, reader._connection, reader.empty, reader.frozen = path, connection, False, False
         return reader
 
     def __enter__(self) -> Self:
@@ -68,57 +71,21 @@ class Reader:
     ) -> None:
         self._connection.close()
 
-    def runs(self) -> list[Run]:
-        """Return every run, the newest first."""
-        return [_run(row) for row in self._rows("SELECT * FROM runs ORDER BY created_at DESC, rowid DESC")]
-
-    def run(self, run_id: str) -> Run:
-        """Return the run with exactly this id.
-
-        Raises:
-            MissingError: there is none (it was deleted, say).
-        """
-        found = self.get(run_id)
-        if found is None:
-            raise MissingError(f"there is no run {clean(run_id)} in {self.path}")
-        return found
-
-    def get(self, run_id: str) -> Run | None:
-        """Return the run with exactly this id; None where there is none."""
-        return next((_run(row) for row in self._rows("SELECT * FROM runs WHERE id = ?", run_id)), None)
-
-    def find(self, reference: str) -> Run:
-        """Return the run that a person means: an id, a name, a unique prefix of either, or `latest`.
-
-        Raises:
-            MissingError: no run, or none that fits.
-            UsageError: several fit.
-        """
-        runs = self.runs()
-        if not runs:
-            raise MissingError(f"there are no runs yet in {self.path}", "start one: peftbench run --preset lora-r12")
-        if reference == "latest":
-            return runs[0]
-        for run in runs:
-            if reference in (run.id, run.name):
-                return run
-        fitting = [
-            run for run in runs if reference and (run.id.startswith(reference) or run.name.startswith(reference))
-        ]
-        if len(fitting) == 1:
-            return fitting[0]
-        if fitting:
-            listed = ", ".join(f"{run.name} ({run.id})" for run in fitting[:8])
-            raise UsageError(
-                f"'{clean(reference)}' fits {len(fitting)} runs: {listed}{', …' if len(fitting) > 8 else ''}"
-            )
-        raise MissingError(
-            f"no run has the id or name '{clean(reference)}'{did_you_mean(reference, [run.name for run in runs])}",
-            "peftbench runs lists them",
-        )
-
     def record(self, run: Run, predictions: bool = False) -> RunRecord:
-        """Return all that is stored of a run; the best epoch's dev predictions only where asked for."""
+        """Return everything stored for a run; the best epoch's dev predictions only on request.
+
+        Raises:
+            DataError: some of it is invalid.
+        """
+        try:
+            return self._record(run, predictions)
+        except (TypeError, ValueError) as error:
+            raise DataError(
+                f"run {clean(run.name)} ({run.id}): its stored rows cannot be read: {clean(error, 200)}",
+                "were they edited? peftbench doctor checks the file",
+            ) from error
+
+    def _record(self, run: Run, predictions: bool) -> RunRecord:
         return RunRecord(
             run,
             tuple(
@@ -153,39 +120,72 @@ class Reader:
         )
 
     def active(self) -> list[Run]:
-        """Return the runs that have not ended: those with a worker first, then the queue in its order."""
+        """Return the readable runs that have not ended: those with a worker first, then the queue in order."""
+        return [run for run in self.active_listed() if isinstance(run, Run)]
+
+    def active_listed(self) -> list[Listed]:
+        """Return the runs that have not ended, in the order of `active`, readable or not."""
         marks = ", ".join("?" * len(ACTIVE_STATES))
-        sql = f"SELECT * FROM runs WHERE state IN ({marks}) ORDER BY state = 'queued', place, rowid"
-        return [_run(row) for row in self._rows(sql, *ACTIVE_STATES)]
+        sql = f"SELECT rowid FROM runs WHERE state IN ({marks}) ORDER BY state = 'queued', place, rowid"
+        return list(self._of(self._ids(sql, *ACTIVE_STATES)))
 
     def working(self) -> list[Run]:
-        """Return the runs that have a worker, or are to have one at any moment."""
+        """Return the readable runs that have a worker or are about to get one."""
         marks = ", ".join("?" * len(_PLACED))
-        return [_run(row) for row in self._rows(f"SELECT * FROM runs WHERE state IN ({marks})", *_PLACED)]
+        rows = self._ids(f"SELECT rowid FROM runs WHERE state IN ({marks})", *_PLACED)
+        return [run for run in self._of(rows) if isinstance(run, Run)]
 
     def first_queued(self) -> Run | None:
-        """Return the run whose turn is next."""
-        sql = "SELECT * FROM runs WHERE state = 'queued' ORDER BY place, rowid LIMIT 1"
-        return next((_run(row) for row in self._rows(sql)), None)
+        """Return the first readable run of the queue."""
+        rows = self._ids("SELECT rowid FROM runs WHERE state = 'queued' ORDER BY place, rowid LIMIT 1")
+        first = next(self._of(rows), None)
+        if first is None or isinstance(first, Run):
+            return first
+        rows = self._ids("SELECT rowid FROM runs WHERE state = 'queued' ORDER BY place, rowid")
+        return next((run for run in self._of(rows) if isinstance(run, Run)), None)
+
+    def judging(self, wanted: Collection[tuple[str, str, str]], host: str | None = None) -> list[Run]:
+        """Return finished runs from which `analysis.forecast` can predict others, newest first.
+
+        Args:
+            wanted: (group hash, workload, method) of each run to predict.
+            host: also return as many runs of this host, where given.
+
+        For each spec, each method on a workload and each workload these are the newest `JUDGED_BY`.
+        """
+        rows: dict[int, None] = {}
+        for key in dict.fromkeys(wanted):
+            for condition, values in zip(_JUDGES, (key[:1], key[1:], key[1:2]), strict=True):
+                sql = f"SELECT rowid FROM runs WHERE state = 'finished' AND {condition}"
+                for of_host, more in (("", ()), *([(" AND worker_host = ?", (host,))] if host else [])):
+                    end = " ORDER BY created_at DESC LIMIT ?"
+                    rows.update(dict.fromkeys(self._ids(f"{sql}{of_host}{end}", *values, *more, JUDGED_BY)))
+        return [run for run in self._of(self._newest_first(rows)) if isinstance(run, Run)]
+
+    def workloads_finished(self) -> list[str]:
+        """Return the workloads of finished runs: that of the newest run first, then by name."""
+        newest = self._rows("SELECT workload FROM runs WHERE state = 'finished' ORDER BY created_at DESC LIMIT 1")
+        names = [row[0] for row in self._rows("SELECT DISTINCT workload FROM runs WHERE state = 'finished' ORDER BY 1")]
+        return list(dict.fromkeys([*(row[0] for row in newest), *names]))
 
     def queue_settings(self, host: str) -> QueueSettings:
-        """Return how a host's queue is to work.
+        """Return the settings of a host's queue.
 
         Raises:
-            MissingError: what is stored of it is no number.
+            MissingError: a stored setting is not a number.
         """
-        said = {row[0]: row[1] for row in self._rows("SELECT name, value FROM queue_settings WHERE host = ?", host)}
+        settings = {row[0]: row[1] for row in self._rows("SELECT name, value FROM queue_settings WHERE host = ?", host)}
         try:
-            slots, cooldown = said.get("slots"), said.get("cooldown_s")
+            slots, cooldown = settings.get("slots"), settings.get("cooldown_s")
             return QueueSettings(None if slots is None else int(slots), None if cooldown is None else float(cooldown))
         except ValueError as error:
             raise MissingError(
                 f"database {self.path}: a setting of the queue cannot be read: {clean(error, 200)}",
-                "say it again: peftbench queue --slots N --cooldown S",
+                "set it again: peftbench queue --slots N --cooldown S",
             ) from error
 
     def progress(self, run_id: str) -> Progress | None:
-        """Return where a running run stands; None before its first word and after its end."""
+        """Return the progress of a running run; None before its first report and after its end."""
         for row in self._dicts(
             "SELECT epoch, phase, task, step, steps, done, total, its, at FROM progress WHERE run_id = ?",
             run_id,
@@ -193,21 +193,39 @@ class Reader:
             return Progress(**row)
         return None
 
-    def marks(self) -> dict[str, tuple[object, ...]]:
-        """Return every run's id, the newest first, with what is another as soon as anything of its row is."""
-        sql = f"SELECT id, {', '.join(_MARK)} FROM runs ORDER BY created_at DESC, rowid DESC"
-        return {row[0]: tuple(row)[1:] for row in self._rows(sql)}
+    def all_progress(self) -> dict[str, Progress]:
+        """Return the progress of every running run, by its id."""
+        sql = "SELECT run_id, epoch, phase, task, step, steps, done, total, its, at FROM progress"
+        rows = self._dicts(sql)
+        return {row.pop("run_id"): Progress(**row) for row in rows}
+
+    def version(self) -> int:
+        """Return a number that differs once anything in the database has changed; very cheap."""
+        return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+
+    def changed(self, after: int) -> tuple[int, list[str]]:
+        """Return the next value of `after`, and the ids of runs whose row was inserted, updated or deleted since.
+
+        With 0, all runs are returned. Each run occurs once; progress and samples are not tracked.
+        """
+        rows = self._rows("SELECT number, run_id FROM run_changes WHERE number > ? ORDER BY number", after)
+        return (rows[-1][0] if rows else after), [row[1] for row in rows]
+
+    def last_change(self) -> int:
+        """Return the number of the latest change."""
+        rows = self._rows("SELECT max(number) FROM run_changes")
+        return int(rows[0][0] or 0) if rows else 0
 
     def samples(self, run_id: str, after: int = 0, last: int | None = None) -> list[SampleRow]:
-        """Return a run's thinned samples, those after a sequence number; of them only so many of the last."""
+        """Return a run's thinned samples after a sequence number, at most the `last` ones."""
         sql = f"SELECT {_SAMPLE_COLUMNS} FROM samples WHERE run_id = ? AND sequence > ? ORDER BY sequence DESC LIMIT ?"
         rows = self._dicts(sql, run_id, after, -1 if last is None else last)
         return [SampleRow(**row) for row in reversed(rows)]
 
     def sample_summary(self, run_id: str, most: int) -> list[SampleRow]:
-        """Return all of a run's samples summed up in at most so many rows, of as many samples each.
+        """Return all samples of a run aggregated into at most `most` rows of equally many samples.
 
-        Of every column but the sequence and the time, which are those of a row's last sample, it is the highest value.
+        Each column is the maximum, except sequence and time, which are those of the row's last sample.
         """
         sql = "SELECT min(sequence), max(sequence) FROM samples WHERE run_id = ?"
         low, high = next(iter(self._rows(sql, run_id)), (None, None))
@@ -219,23 +237,15 @@ class Reader:
         return [SampleRow(**row) for row in self._dicts(sql, run_id, low, size)]
 
     def _predictions(self, run: Run) -> dict[str, tuple[Prediction, ...]]:
-        found: dict[str, list[Prediction]] = {}
+        by_task: dict[str, list[Prediction]] = {}
         for row in self._rows(
-            "SELECT task, epoch, example_id, label, prediction FROM predictions WHERE run_id = ? AND epoch = ?"
+            "SELECT task, epoch, example_id, label, prediction, cluster FROM predictions WHERE run_id = ? AND epoch = ?"
             " ORDER BY task, position",
             run.id,
             run.best_epoch,
         ):
-            found.setdefault(row[0], []).append(Prediction(*row))
-        return {task: tuple(rows) for task, rows in found.items()}
-
-    def _rows(self, sql: str, *values: object) -> list[sqlite3.Row]:
-        if self.empty:
-            return []
-        try:
-            return self._connection.execute(sql, values).fetchall()
-        except sqlite3.Error as error:
-            raise MissingError(f"database {self.path}: cannot be read: {error}") from error
+            by_task.setdefault(row[0], []).append(Prediction(*row))
+        return {task: tuple(rows) for task, rows in by_task.items()}
 
     def _dicts(self, sql: str, *values: object) -> list[dict[str, Any]]:
         return [dict(row) for row in self._rows(sql, *values)]
@@ -244,7 +254,7 @@ class Reader:
 _PLACED = sorted({"starting", *WORKING_STATES})
 _USAGE_COLUMNS = tuple(field.name for field in fields(Usage))
 _SAMPLE_COLUMNS = ", ".join(field.name for field in fields(SampleRow))
-_MARK = ("state", "state_at", "heartbeat_at", "epochs_done", "stop_requested_at", "finished_at", "session", "place")
+_JUDGES = ("group_hash = ?", "workload = ? AND method = ?", "workload = ?")
 _NOT_IN_PHASE = ("id", "run_id", "sequence")
 
 
@@ -254,24 +264,3 @@ def _phase(row: dict[str, Any]) -> Phase:
     measured = usage["window_s"] is not None
     values = {key: value for key, value in row.items() if key not in _NOT_IN_PHASE}
     return Phase(**values, usage=Usage(**usage) if measured else None)
-
-
-_JSON_COLUMNS = ("origins", "conditions", "adapter_weights", "memory_predicted", "memory_measured")
-
-
-def _run(row: sqlite3.Row) -> Run:
-    values = dict(zip(row.keys(), row, strict=True))
-    worker = {key: values.pop(key) for key in list(values) if key.startswith("worker_")}
-    for column in _JSON_COLUMNS:
-        values[column] = None if values[column] is None else json.loads(values[column])
-    values["settings"] = RunSettings(**json.loads(values["settings"]))
-    values["meter_settings"] = MeterSettings(**json.loads(values["meter_settings"]))
-    claimed = worker["worker_pid"] is not None
-    return Run(
-        **values,
-        worker=Worker(
-            worker["worker_pid"], worker["worker_started_at"], worker["worker_boot_id"], worker["worker_host"]
-        )
-        if claimed
-        else None,
-    )

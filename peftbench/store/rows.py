@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Literal
 
 State = Literal["queued", "starting", "running", "stalled", "stopping", "stopped", "finished", "failed", "lost"]
 WORKING_STATES: frozenset[State] = frozenset({"running", "stalled", "stopping"})  # a worker has it, or should
+LONGEST_NAME = 200  # characters of a name that is given to a run now
+LONGEST_STORED_NAME = 10_000  # of one that an earlier version may have stored: it is exported, and imported, whole
 ACTIVE_STATES: frozenset[State] = WORKING_STATES | {"queued", "starting"}
 RESUMABLE_STATES: frozenset[State] = frozenset({"stopped", "failed", "lost"})
 
@@ -21,7 +26,11 @@ def now() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """The process that executes a run, so that it can be told from another one of the same pid."""
+    """The process that executes a run, so that it can be told from another one of the same pid.
+
+    `boot_id` is the kernel's, since its start, and behind a slash the number of the process's PID namespace, in which
+    `pid` counts; without a slash in runs of before that was known. `host` is a name, which may change.
+    """
 
     pid: int
     started_at: float
@@ -64,6 +73,12 @@ class QueueSettings:
 
     slots: int | None = None
     cooldown_s: float | None = None
+
+
+@lru_cache(maxsize=1024)
+def _parsed(spec_json: str) -> dict[str, Any]:
+    tree: dict[str, Any] = json.loads(spec_json)
+    return tree
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +126,36 @@ class Run:
     state_at: str | None = None  # since when it is in its state
     heartbeat_at: str | None = None  # the last word of its worker
     stop_requested_at: str | None = None
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """The spec as a tree, parsed once; not to be changed."""
+        return _parsed(self.spec_json)
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadableRun:
+    """A run whose row was changed by hand or is damaged, as far as it can be told; `reason`: what is wrong with it."""
+
+    id: str
+    name: str
+    created_at: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunFilter:
+    """Which runs a listing is of; what is None or empty leaves all through.
+
+    `states` are those that are stored, which may differ from what `jobs.liveness` shows. `since` and times of the store
+    compare as text.
+    """
+
+    states: tuple[str, ...] = ()
+    preset: str | None = None
+    workload: str | None = None
+    sweep: str | None = None
+    since: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +310,7 @@ class Prediction:
     example_id: str
     label: float
     prediction: float
+    cluster: str | None = None  # the value of the task's `group` column, where it has one
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,6 +348,18 @@ class TaskBest:
 
 
 @dataclass(frozen=True, slots=True)
+class EpochResult:
+    """A finished epoch; `predictions` are those of dev, of the tasks whose best epoch it is."""
+
+    epoch: Epoch
+    scores: Sequence[Score]
+    phases: Sequence[Phase]
+    best_epoch: int | None  # of the run so far, by Dev Avg
+    task_bests: Sequence[TaskBest]
+    predictions: Sequence[Prediction]
+
+
+@dataclass(frozen=True, slots=True)
 class RunRecord:
     """A run with all its epochs, scores and phases: what `show` and `compare` read."""
 
@@ -321,6 +379,4 @@ class RunRecord:
     @property
     def tasks(self) -> tuple[str, ...]:
         """The tasks in the workload's order."""
-        import json
-
-        return tuple(task["name"] for task in json.loads(self.run.spec_json)["tasks"])
+        return tuple(task["name"] for task in self.run.spec["tasks"])

@@ -1,7 +1,7 @@
-"""The schema, as numbered migrations in SQL, with the views that a person can query.
+"""The schema: numbered SQL migrations, with views for interactive queries.
 
-A migration that has been released is never changed; a new one is added after it. `user_version` is the
-number of the last one, `application_id` says that a SQLite file is ours.
+A released migration is never changed; a new one is added after it. `user_version` is the number of the last one,
+`application_id` identifies a SQLite file as peftbench's.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from sqlite_utils.migrations import Migrations
 
 APPLICATION_ID = 0x50454654  # "PEFT"
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 5
 
 _FOLDER = Path(__file__).parent / "migrations"
 
 
 def migrations() -> Migrations:
-    """Return every migration, in order. They are applied with foreign keys off: tables are made anew."""
+    """Return all migrations, in order. They are applied with foreign keys off, since tables are rebuilt."""
     from sqlite_utils.migrations import Migrations
 
     migration = Migrations("peftbench")

@@ -1,4 +1,4 @@
-"""Writing SQLite in short transactions; what everything that writes has in common."""
+"""Writing SQLite in short transactions: the base class of all writers."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Any, Self
 from peftbench.store.connection import open_for_writing
 from peftbench.store.rows import ACTIVE_STATES, RESUMABLE_STATES, State, now
 
-OUTSIDERS = 1_000_000  # sequence numbers of events below are of others than workers; each session has as many
+OUTSIDERS = 1_000_000  # event sequence numbers below belong to processes other than workers; each session has as many
 
 
 class Transactions:
-    """A connection that writes. Use it as a context; not shared between threads.
+    """A writing connection, used as a context; not shared between threads.
 
     Raises:
         MissingError: the database cannot be opened for writing.
@@ -37,7 +37,7 @@ class Transactions:
 
     @contextmanager
     def _transaction(self, durable: bool = False) -> Iterator[sqlite3.Connection]:
-        """Commit what is done inside, or nothing of it. A `durable` one is on the disk afterwards, come a power cut."""
+        """Commit all statements inside, or none. A `durable` transaction survives a power failure."""
         if durable != self._durable:
             self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             self._durable = durable
@@ -51,6 +51,18 @@ class Transactions:
             raise
 
 
+def what_helps(error: sqlite3.Error | None) -> str:
+    """Return advice for a database that cannot be written."""
+    code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_AUTH):
+        return "check the permissions of the file and its folder, and whether its file system is mounted read-only"
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return "another program holds its lock: end that program, or wait"
+    if code == sqlite3.SQLITE_FULL:
+        return "free disk space"
+    return "check the disk: its free space and its health"
+
+
 def move(
     connection: sqlite3.Connection,
     run_id: str,
@@ -59,7 +71,7 @@ def move(
     reason: str | None = None,
     columns: Mapping[str, Any] | None = None,
 ) -> bool:
-    """Change a run's state, with time and reason, if it is in one of the states `since`; False where it is not."""
+    """Change a run's state, with time and reason, if its current state is in `since`; False where it is not."""
     values = {"state": to, "state_at": now(), "reason": reason, **(columns or {})}
     if to in RESUMABLE_STATES or to == "finished":
         values["finished_at"] = values["state_at"]
@@ -76,7 +88,7 @@ def move(
 
 
 def put_event(connection: sqlite3.Connection, run_id: str, kind: str, message: str) -> None:
-    """Store an event of another than a worker."""
+    """Store an event of a process other than a worker."""
     connection.execute(
         "INSERT INTO events SELECT ?1, coalesce(max(sequence), 0) + 1, ?2, ?3, ?4 FROM events"
         " WHERE run_id = ?1 AND sequence < ?5",

@@ -1,7 +1,7 @@
-"""A run's rows as they are stored, for what takes them elsewhere; and such rows from elsewhere, stored whole or not.
+"""Export and import of a run's rows as stored; an import is atomic.
 
-A row is a mapping from the table's columns to plain values. `run_id` is left out, and what means something in this
-database alone: a phase's number, the place in the queue.
+A row is a mapping from the table's columns to plain values. `run_id` is left out, and so are columns that are
+meaningful in this database only: a phase's number, the position in the queue.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import Any
 from peftbench.errors import DataError, RefusedError, StorageError
 from peftbench.store.reader import Reader
 from peftbench.store.rows import RunRecord
-from peftbench.store.transactions import Transactions, put_event
+from peftbench.store.transactions import Transactions, put_event, what_helps
 from peftbench.text import clean
 
-# In the order in which they refer to each other. `progress` is of running runs alone.
+# In the order of their foreign keys. `progress` exists for running runs only.
 TABLES = ("runs", "epochs", "scores", "task_bests", "predictions", "losses", "phases", "samples", "events")
-IMPORTED = "import"  # the kind of the event that says where a run came from
+IMPORTED = "import"  # kind of the event that records a run's origin
 
 Row = dict[str, Any]
 Rows = Mapping[str, Iterable[Row]]
@@ -30,11 +30,11 @@ _BATCH = 1000
 
 
 class RowReader(Reader):
-    """Reads whole runs row by row."""
+    """Reads all rows of a run."""
 
     @contextmanager
     def rows(self, run_id: str) -> Iterator[dict[str, Iterator[Row]]]:
-        """Yield every table's rows of a run, in the order in which they were stored, all of one moment."""
+        """Yield every table's rows of a run, in insertion order, from one snapshot."""
         self._connection.execute("BEGIN")
         try:
             yield {table: stored(self._connection, table, run_id) for table in TABLES}
@@ -43,7 +43,7 @@ class RowReader(Reader):
 
 
 def stored(connection: sqlite3.Connection, table: str, run_id: str) -> Iterator[Row]:
-    """Yield a table's rows of a run; the connection's rows know their columns."""
+    """Yield a table's rows of a run; the connection returns rows of type sqlite3.Row."""
     key = "id" if table == "runs" else "run_id"
     left_out = {"run_id", *_LOCAL.get(table, ())}
     for row in connection.execute(f"SELECT * FROM {table} WHERE {key} = ? ORDER BY rowid", (run_id,)):
@@ -51,30 +51,30 @@ def stored(connection: sqlite3.Connection, table: str, run_id: str) -> Iterator[
 
 
 class RowImporter(Transactions):
-    """Stores runs that another database had. Use it as a context; not shared between threads."""
+    """Stores runs from another database, used as a context; not shared between threads."""
 
     def put(
         self, run_id: str, rows: Rows, origin: str, check: Callable[[RunRecord], None], last: Callable[[], None]
     ) -> str:
-        """Store a run whole or not at all; return its name, which has a number added where another run has it.
+        """Store a run atomically; return its name, with a number appended where another run has that name.
 
         Args:
-            run_id: the run's, which the database does not have.
-            rows: of every table.
-            origin: where they came from, for an event that says so.
-            check: is shown the run as every reader will see it, and raises what is wrong with it.
-            last: what must be done before the run can be seen.
+            run_id: the run's id, new to this database.
+            rows: rows of every table.
+            origin: where they came from, stored as an event.
+            check: called with the run as readers will see it; raises where it is invalid.
+            last: called before the run becomes visible.
 
         Raises:
-            DataError: the rows are none that peftbench could have stored.
-            RefusedError: the database has the run.
+            DataError: the rows are invalid.
+            RefusedError: the database already has the run.
             StorageError: the database cannot be written now.
         """
         try:
             with self._transaction(durable=True) as connection:
                 connection.row_factory = sqlite3.Row
                 if connection.execute("SELECT 1 FROM runs WHERE id = ?", (run_id,)).fetchone():
-                    raise RefusedError(f"{self.path} has a run {run_id} since a moment ago", "import it again")
+                    raise RefusedError(f"{self.path} has had a run {run_id} since a moment ago", "import it again")
                 name = ""
                 for table in TABLES:
                     given = iter(rows[table])
@@ -89,10 +89,10 @@ class RowImporter(Transactions):
                 return name
         except sqlite3.OperationalError as error:
             raise StorageError(
-                f"database {self.path}: cannot be written: {error}", "make room, or look at: peftbench doctor"
+                f"database {self.path}: cannot be written: {error}", f"{what_helps(error)}; peftbench doctor checks it"
             ) from error
         except (sqlite3.Error, OverflowError, TypeError, ValueError, RecursionError) as error:
-            raise DataError(f"its rows are none that peftbench stores: {clean(error, 200)}") from error
+            raise DataError(f"its rows are invalid: {clean(error, 200)}") from error
         finally:
             self._connection.row_factory = None
 
@@ -102,7 +102,7 @@ class RowImporter(Transactions):
             return
         known = {row[1] for row in connection.execute(f"PRAGMA table_info({table})")} - {"run_id"}
         if strange := sorted(first.keys() - known | first.keys() & _LOCAL.get(table, set())):
-            raise DataError(f"its table {table} has a column '{clean(strange[0], 60)}', which this peftbench has not")
+            raise DataError(f"its table {table} has a column '{clean(strange[0], 60)}', unknown to this peftbench")
         columns = ["run_id", *first] if table != "runs" else list(first)
         sql = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
         start = [] if table == "runs" else [run_id]
@@ -111,19 +111,19 @@ class RowImporter(Transactions):
             connection.executemany(sql, batch)
 
     def _check_values(self, connection: sqlite3.Connection, run_id: str, rows: Rows, name: str) -> None:
-        """See that what is read back is what was given: the same types too, so that a second import finds it the same.
+        """Check that values read back equal those given, types included, so that a repeated import compares equal.
 
         Raises:
-            DataError: SQLite made something else of a value.
+            DataError: SQLite converted a value.
         """
         for table in TABLES:
             kept = stored(connection, table, run_id)
             for number, given in enumerate(rows[table], start=1):
-                found = next(kept, {})
+                row = next(kept, {})
                 for column, value in given.items():
                     meant = name if (table, column) == ("runs", "name") else value
-                    if type(found.get(column)) is not type(meant) or found[column] != meant:
-                        raise DataError(f"its table {table}, row {number}: {column} is no value of that column")
+                    if type(row.get(column)) is not type(meant) or row[column] != meant:
+                        raise DataError(f"its table {table}, row {number}: invalid value of column {column}")
 
 
 def _like(first: Row, row: Row, table: str) -> Row:
@@ -133,13 +133,13 @@ def _like(first: Row, row: Row, table: str) -> Row:
 
 
 def _renamed(connection: sqlite3.Connection, rows: Iterator[Row]) -> tuple[Iterator[Row], str]:
-    """Return the rows of `runs`, which is one, with a name that is free."""
-    found = list(islice(rows, 2))
-    if len(found) != 1 or not isinstance(found[0].get("name"), str):
-        raise DataError("its table runs must hold one run, with a name")
-    given: str = found[0]["name"]
+    """Return the single row of `runs`, with a name that is free."""
+    run_rows = list(islice(rows, 2))
+    if len(run_rows) != 1 or not isinstance(run_rows[0].get("name"), str):
+        raise DataError("its table runs must contain one run, with a name")
+    given: str = run_rows[0]["name"]
     taken = {row[0] for row in connection.execute("SELECT name FROM runs")}
     name, number = given, 2
     while name in taken:
         name, number = f"{given}-{number}", number + 1
-    return iter([{**found[0], "name": name}]), name
+    return iter([{**run_rows[0], "name": name}]), name

@@ -1,4 +1,4 @@
-"""What others than a run's worker write: new runs, and changes of their state. Every call is one short transaction."""
+"""Writes by processes other than a run's worker: new runs and state changes, each in one short transaction."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 from peftbench.errors import StorageError, UsageError
 from peftbench.store.rows import (
     ACTIVE_STATES,
+    LONGEST_NAME,
     WORKING_STATES,
     Failure,
     MeterSettings,
@@ -20,9 +21,10 @@ from peftbench.store.rows import (
     Run,
     RunSettings,
     State,
+    UnreadableRun,
     now,
 )
-from peftbench.store.transactions import Transactions, move
+from peftbench.store.transactions import Transactions, move, what_helps
 from peftbench.text import clean
 
 _ID_LETTERS = "abcdefghjkmnpqrstvwxyz23456789"
@@ -44,7 +46,7 @@ class NewRun:
 
 
 class Writer(Transactions):
-    """Writes runs from outside. Use it as a context; not shared between threads.
+    """Writes runs from outside their workers, used as a context; not shared between threads.
 
     Every method raises StorageError where the database cannot be written now (the disk is full, say).
     """
@@ -56,40 +58,43 @@ class Writer(Transactions):
                 yield connection
         except sqlite3.OperationalError as error:
             raise StorageError(
-                f"database {self.path}: cannot be written: {error}", "make room, or look at: peftbench doctor"
+                f"database {self.path}: cannot be written: {error}", f"{what_helps(error)}; peftbench doctor checks it"
             ) from error
 
     def create_runs(self, runs: Collection[NewRun]) -> None:
-        """Queue runs behind those that wait, all or none. From now on they may be started at any moment.
+        """Queue runs behind those that wait, all or none. They may be started at any time afterwards.
 
         Raises:
-            UsageError: another run has a name that was given.
+            UsageError: a given name is taken, too long, or not printable.
         """
         with self._transaction(durable=True) as connection:
             taken = {row[0] for row in connection.execute("SELECT name FROM runs")}
-            place = connection.execute("SELECT coalesce(max(place), 0) FROM runs").fetchone()[0]
+            last_position = connection.execute("SELECT coalesce(max(place), 0) FROM runs").fetchone()[0]
             for number, run in enumerate(runs, start=1):
                 name = _free_name(run, taken)
                 taken.add(name)
-                _insert(connection, run, name, place + number)
+                _insert(connection, run, name, last_position + number)
 
     def start(self, run_id: str, device: str | None) -> bool:
-        """Give a queued run its place on a device; False where it is queued no longer."""
+        """Assign a queued run to a device; False where it is no longer queued."""
         reason = f"on {device}" if device else None
         with self._transaction() as connection:
             return move(connection, run_id, "starting", ("queued",), reason, {"device": device})
 
-    def back_to_queue(self, run: Run, reason: str, *, first: bool, by_itself: bool) -> bool:
-        """Queue a run again, to go on where it was; False where it is no longer as `run` says.
+    def back_to_queue(
+        self, run: Run, reason: str, *, first: bool, by_itself: bool, forget: Collection[str] = ()
+    ) -> bool:
+        """Requeue a run to continue where it was; False where it has changed since `run` was read.
 
         Args:
-            run: as it was read.
-            reason: why, for the record.
-            first: before all that wait, else behind them.
-            by_itself: the queue does it, nobody asked.
+            run: the run as it was read.
+            reason: stored with the state change.
+            first: put it before all waiting runs, else behind them.
+            by_itself: whether the queue resumes it automatically, which is counted.
+            forget: conditions that no longer hold.
         """
         with self._transaction(durable=True) as connection:
-            if not _is_as(connection, run):
+            if not _is_unchanged(connection, run):
                 return False
             edge, step = ("min", -1) if first else ("max", 1)
             sql = f"SELECT coalesce({edge}(place), 0) + ? FROM runs"
@@ -101,25 +106,28 @@ class Writer(Transactions):
             moved = move(connection, run.id, "queued", (run.state,), reason, columns)
             if moved and by_itself:
                 connection.execute("UPDATE runs SET resumed = resumed + 1 WHERE id = ?", (run.id,))
+            if moved and forget:
+                kept = {name: value for name, value in run.conditions.items() if name not in forget}
+                connection.execute("UPDATE runs SET conditions = ? WHERE id = ?", (json.dumps(kept), run.id))
             return moved
 
     def end(self, run: Run, state: State, reason: str, *, failure: Failure | None = None, exit_code: int = 0) -> bool:
-        """End a run whose worker cannot do it; False where it has ended, or is no longer as `run` says."""
+        """End a run whose worker cannot do it; False where it has ended or changed since `run` was read."""
         columns = {"exit_code": exit_code, "failure": failure}
         if run.state not in ACTIVE_STATES:
             return False
         with self._transaction(durable=True) as connection:
-            return _is_as(connection, run) and move(connection, run.id, state, (run.state,), reason, columns)
+            return _is_unchanged(connection, run) and move(connection, run.id, state, (run.state,), reason, columns)
 
     def stall(self, run_id: str, reason: str) -> bool:
-        """Say that a running run gets nowhere."""
+        """Mark a running run as stalled."""
         with self._transaction() as connection:
             return move(connection, run_id, "stalled", ("running",), reason)
 
     def request_stop(self, run_id: str, reason: str = "asked to stop") -> State | None:
-        """Stop a queued run, or ask a worker to stop (it looks several times a second); None where it had ended.
+        """Stop a queued run, or ask a worker to stop, which polls several times a second; None where it had ended.
 
-        Returns the state that the run is in now.
+        Returns the run's state.
         """
         with self._transaction() as connection:
             if move(connection, run_id, "stopped", ("queued",), reason, {"exit_code": 130}):
@@ -129,13 +137,18 @@ class Writer(Transactions):
             stopping = "SELECT 1 FROM runs WHERE id = ? AND state = 'stopping'"
             return "stopping" if connection.execute(stopping, (run_id,)).fetchone() else None
 
-    def set_queue(self, host: str, settings: QueueSettings) -> None:
-        """Say how a host's queue is to work; what is None stays as it was."""
-        said = [(host, name, str(value)) for name, value in asdict(settings).items() if value is not None]
+    def stop_queued(self, run_id: str, reason: str) -> bool:
+        """Stop a run that waits in the queue; False where it does not."""
         with self._transaction() as connection:
-            connection.executemany("INSERT OR REPLACE INTO queue_settings VALUES (?, ?, ?)", said)
+            return move(connection, run_id, "stopped", ("queued",), reason, {"exit_code": 130})
 
-    def delete_run(self, run: Run) -> None:
+    def set_queue(self, host: str, settings: QueueSettings) -> None:
+        """Set a host's queue settings; None leaves a setting unchanged."""
+        rows = [(host, name, str(value)) for name, value in asdict(settings).items() if value is not None]
+        with self._transaction() as connection:
+            connection.executemany("INSERT OR REPLACE INTO queue_settings VALUES (?, ?, ?)", rows)
+
+    def delete_run(self, run: Run | UnreadableRun) -> None:
         """Delete a run and all its rows.
 
         Raises:
@@ -150,13 +163,13 @@ class Writer(Transactions):
             connection.execute("DELETE FROM runs WHERE id = ?", (run.id,))
 
 
-def _is_as(connection: sqlite3.Connection, run: Run) -> bool:
-    """Tell whether a run is still in the state, and of the worker, in which it was read."""
+def _is_unchanged(connection: sqlite3.Connection, run: Run) -> bool:
+    """Tell whether a run is still in the state, and in the session, in which it was read."""
     row = connection.execute("SELECT state, session FROM runs WHERE id = ?", (run.id,)).fetchone()
     return row is not None and tuple(row) == (run.state, run.session)
 
 
-def _insert(connection: sqlite3.Connection, run: NewRun, name: str, place: int) -> None:
+def _insert(connection: sqlite3.Connection, run: NewRun, name: str, position: int) -> None:
     spec = json.loads(run.spec_json)
     values: dict[str, Any] = {
         "id": run.id,
@@ -175,7 +188,7 @@ def _insert(connection: sqlite3.Connection, run: NewRun, name: str, place: int) 
         "settings": json.dumps(asdict(run.settings)),
         "epochs_planned": spec["train"]["epochs"],
         "sweep": run.sweep,
-        "place": place,
+        "place": position,
         "created_at": (moment := now()),
         "state_at": moment,
     }
@@ -186,15 +199,18 @@ def _insert(connection: sqlite3.Connection, run: NewRun, name: str, place: int) 
 
 def _free_name(run: NewRun, taken: Collection[str]) -> str:
     if run.name is None:
-        preset, number = json.loads(run.spec_json)["preset"], 1
+        preset, number = json.loads(run.spec_json)["preset"][: LONGEST_NAME - 20], 1
         while f"{preset}-{number}" in taken:
             number += 1
         return f"{preset}-{number}"
     if run.name == "latest":
         raise UsageError("--name latest: that always means the newest run", "choose another")
     if not run.name or clean(run.name) != run.name:
+        raise UsageError(f"--name {clean(run.name)}: empty, or with unprintable characters", "choose another")
+    if len(run.name) > LONGEST_NAME:
         raise UsageError(
-            f"--name {clean(run.name)}: empty, or with characters that cannot be printed", "choose another"
+            f"--name {clean(run.name, 40)}: {len(run.name):,} characters; a run's name has at most {LONGEST_NAME}",
+            "choose a shorter one",
         )
     if run.name in taken:
         raise UsageError(f"--name {run.name}: another run has that name", "names are unique; choose another")

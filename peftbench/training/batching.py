@@ -1,4 +1,4 @@
-"""What makes batches of a split's rows: with the prefix that is kept, and the phase of making it."""
+"""Batch makers for a split's rows, from the cached frozen prefix where there is one, with the phase of computing it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from peftbench.meters.session import MeterSession
 from peftbench.model import MultitaskModel
 from peftbench.spec.model import RunSpec
 from peftbench.store.rows import Phase
-from peftbench.training.pace import ProgressTeller
-from peftbench.training.prefix import Prefixes
+from peftbench.training.frozen_features import FrozenFeatures
+from peftbench.training.progress import ProgressReporter
 from peftbench.training.recorder import Recorder
 
 
 @dataclass(frozen=True, slots=True)
 class TaskData:
-    """A task's encoded splits. The first `originals` training examples are the data's own, the others were made."""
+    """A task's encoded splits. The first `originals` training examples are the data's own, the others are augmented."""
 
     train: EncodedSplit
     dev: EncodedSplit
@@ -28,12 +28,12 @@ class Batchers:
     """Makes the batches of every split of a run.
 
     Args:
-        spec: the run's.
+        spec: the run's spec.
         model: prepared.
         batcher: makes the model's batches.
-        recorder: is told what was kept of a prefix.
-        meters: measure the making of it.
-        progress: is told how far it is.
+        recorder: receives a note on each cached prefix.
+        meters: measure its computation.
+        progress: receives its progress.
     """
 
     def __init__(
@@ -43,21 +43,21 @@ class Batchers:
         batcher: Batcher,
         recorder: Recorder,
         meters: MeterSession,
-        progress: ProgressTeller,
+        progress: ProgressReporter,
     ) -> None:
-        self.prefixes = Prefixes(model, batcher, spec)
+        self.prefixes = FrozenFeatures(model, batcher, spec)
         self.recorder, self.meters, self.progress = recorder, meters, progress
 
     def of(
         self, name: str, split: EncodedSplit, *, epoch: int, task: str, done: int, training: bool
     ) -> tuple[MakeBatch, list[Phase]]:
-        """Return what makes a split's batches, and the phase of computing its prefix if that was done now.
+        """Return the batch maker of a split, and the phase of computing its prefix if that was done now.
 
         Args:
             name: of the split: `train`, `train sample` or `dev`.
             split: its examples.
-            epoch: in which it is wanted.
-            task: whose split it is.
+            epoch: the current epoch.
+            task: the split's task.
             done: steps of the run so far.
             training: the batches are trained on.
 
@@ -75,5 +75,5 @@ class Batchers:
             batcher, made = self.prefixes.batcher(key, split, training=training, on_batch=tell)
             measured.count(len(split), int(split.lengths.sum()))
         self.recorder.note("prefix", f"{task} {name}: {made}")
-        # where there was no room to keep it, nothing was computed
+        # a prefix too large to cache is not computed, so there is no phase
         return batcher, [] if batcher is self.prefixes.plain else [measured.row]

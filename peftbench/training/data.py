@@ -1,38 +1,53 @@
-"""A task's splits as training takes them: read, augmented where the spec says so, tokenised."""
+"""A task's splits prepared for training: read, augmented where the spec says so, tokenised."""
 
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 from peftbench.data.augment.rows import Augmenter
 from peftbench.data.augment.splits import guarded_texts
+from peftbench.data.content import check_content, content_of
+from peftbench.data.doubts import doubts
 from peftbench.data.encode import EncodedSplit, encode_split
 from peftbench.data.examples import fingerprint
-from peftbench.data.load import Split, load_split
+from peftbench.data.labels import Names
+from peftbench.data.load import Split, SplitName, load_split
 from peftbench.encoder import EncoderFiles
+from peftbench.errors import DataError
 from peftbench.spec.augment import advice
 from peftbench.spec.model import RunSpec
 from peftbench.store.rows import Progress, now
 from peftbench.tasks import TaskSpec
+from peftbench.text import clean
 from peftbench.training.batching import TaskData
-from peftbench.training.choice import limited_rows
 from peftbench.training.recorder import Recorder
+from peftbench.training.sampling import limited_rows
+
+_NAMES_TOLD = 10
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedData:
-    """Every task's splits, with fingerprints: of own rows by "task/split", of own and new ones together by task."""
+    """Every task's splits, with fingerprints: of original rows by "task/split", with augmented ones by task.
+
+    facts: how the data were read and augmented, for the run's record.
+    tokenised: the splits ("task/split") missing from the token cache, whose tokenisation took `tokenise_s` seconds.
+    """
 
     tasks: dict[str, TaskData]
     own_rows: dict[str, str]
     new_rows: dict[str, str]
+    facts: dict[str, Any]
+    tokenised: tuple[str, ...] = ()
+    tokenise_s: float = 0.0
 
     @property
     def sha256(self) -> str:
-        """Hash of all that is trained and scored on."""
+        """Hash of all data used for training and scoring."""
         return hashlib.sha256("".join((*self.own_rows.values(), *self.new_rows.values())).encode()).hexdigest()
 
 
@@ -40,53 +55,99 @@ def load_data(spec: RunSpec, tokenizer: Any, files: EncoderFiles, recorder: Reco
     """Load every task's splits.
 
     Args:
-        spec: the run's.
-        tokenizer: of the encoder.
-        files: the encoder's.
-        recorder: is told what was left out, cut and made.
+        spec: the run's spec.
+        tokenizer: the encoder's tokeniser.
+        files: the encoder's files.
+        recorder: receives progress, and notes on rows left out, truncated and added.
 
     Raises:
-        MissingError, DataError: data, dictionary or translation model cannot be had or used.
+        MissingError, DataError: data, dictionary or translation model are missing or unusable; or the tokeniser maps
+            nearly all pieces of a training split to the unknown token.
         Interrupted: see `Recorder.progress`.
     """
     augmenter = Augmenter(spec.augment) if spec.augment is not None else None
     own_rows: dict[str, str] = {}
     new_rows: dict[str, str] = {}
+    tokenised: dict[str, float] = {}
 
     def encoded(split: Split) -> EncodedSplit:
-        return _encoded(split, spec, tokenizer, files, recorder)
+        begun = time.monotonic()
+        encoded = _encoded(split, spec, tokenizer, files, recorder)
+        if not encoded.from_cache:
+            tokenised[f"{split.task}/{split.name}"] = time.monotonic() - begun
+        return encoded
 
-    found = {}
+    task_data = {}
+    readings: dict[str, Any] = {}
+    label_names: dict[str, list[str]] = {}
+    data_notes: list[dict[str, Any]] = []
     for task in spec.tasks:
-        train, dev = _loaded(task, "train", recorder), _loaded(task, "dev", recorder)
+        train = _loaded(task, "train", recorder)
+        dev = _loaded(task, "dev", recorder, train.label_names)
+        _check_groups(task, dev)
+        readings |= {f"{task.name}/{split.name}": dict(split.reading) for split in (train, dev) if split.reading}
+        if train.label_names is not None:
+            label_names[task.name] = list(train.label_names)
+            recorder.note("data", f"{task.name}: {_named(train.label_names)}")
+        for doubt in doubts(task, train.examples, dev.examples):
+            recorder.note("data", f"{task.name}: {doubt.message}")
+            data_notes.append(doubt.as_dict())
         own_rows |= {f"{task.name}/{split.name}": split.fingerprint for split in (train, dev)}
         if augmenter is not None and spec.augments(task.name):
             part = _limited(train, spec, recorder)
             train = _augmented(augmenter, task, part, dev, recorder)
             new_rows[task.name] = train.fingerprint
-            found[task.name] = TaskData(encoded(train), encoded(dev), len(part.examples))
+            task_data[task.name] = TaskData(encoded(train), encoded(dev), len(part.examples))
             continue
-        whole = encoded(train)
-        rows = limited_rows(task.name, len(whole), spec.train.limit_examples)
-        if len(rows) < len(whole):
-            _note_limit(recorder, task.name, len(rows), len(whole))
-            whole = whole.take(rows)
-        found[task.name] = TaskData(whole, encoded(dev), len(whole))
+        encoded_train = encoded(train)
+        rows = limited_rows(task.name, len(encoded_train), spec.train.limit_examples)
+        if len(rows) < len(encoded_train):
+            _note_limit(recorder, task.name, len(rows), len(encoded_train))
+            encoded_train = encoded_train.take(rows)
+        task_data[task.name] = TaskData(encoded_train, encoded(dev), len(encoded_train))
+    facts: dict[str, Any] = {"data_read": readings, "label_names": label_names, "data_notes": data_notes}
     if augmenter is not None:
         augmenter.close()
-        recorder.describe(conditions={"augment": {**augmenter.facts, "rows_sha256": new_rows}})
-    return LoadedData(found, own_rows, new_rows)
+        facts["augment"] = {**augmenter.facts, "rows_sha256": new_rows}
+    return LoadedData(task_data, own_rows, new_rows, facts, tuple(tokenised), sum(tokenised.values()))
 
 
-def _loaded(task: TaskSpec, name: Any, recorder: Recorder) -> Split:
-    split = load_split(task, name)
+def _loaded(task: TaskSpec, name: SplitName, recorder: Recorder, label_names: Names | None = None) -> Split:
+    split = load_split(task, name, label_names)
     for reason, count in split.count.skipped.items():
-        recorder.note("data", f"{task.name} {name}: {count} of {split.count.read} rows left out ({reason})")
+        recorder.note(
+            "data",
+            f"{task.name} {name}: {count} of {split.count.read} rows left out ({reason}): "
+            f"{split.count.described(reason)}",
+        )
+    spanning = split.reading.get("spanning", 0)
+    if spanning and split.reading.get("separator") == "tab":
+        recorder.note("data", f"{task.name} {name}: {spanning} quoted fields span more than one line of a tab file")
     return split
 
 
+def _check_groups(task: TaskSpec, dev: Split) -> None:
+    """Check that there are groups to resample where the task has a column of groups.
+
+    Raises:
+        DataError: all dev rows are in one group.
+    """
+    if task.group and len({example.cluster for example in dev.examples}) == 1:
+        raise DataError(
+            f"{task.name} dev: all {len(dev.examples)} rows have the same group in '{clean(task.group, 40)}', which "
+            "leaves nothing to resample for an interval",
+            f'name another column, or set tasks.{task.name}.group=""',
+        )
+
+
+def _named(names: Names) -> str:
+    """Describe which text stands for which class."""
+    shown = ", ".join(f"{clean(name, 40)} = {label}" for label, name in enumerate(names[:_NAMES_TOLD]))
+    return f"labels are texts: {shown}{', …' if len(names) > _NAMES_TOLD else ''}"
+
+
 def _limited(split: Split, spec: RunSpec, recorder: Recorder) -> Split:
-    """Return the examples that `train.limit_examples` leaves, of which new ones are then made."""
+    """Return the examples within `train.limit_examples`, which are then augmented."""
     rows = limited_rows(split.task, len(split.examples), spec.train.limit_examples)
     if len(rows) == len(split.examples):
         return split
@@ -99,11 +160,11 @@ def _note_limit(recorder: Recorder, task: str, limit: int, count: int) -> None:
 
 
 def _augmented(augmenter: Augmenter, task: TaskSpec, train: Split, dev: Split, recorder: Recorder) -> Split:
-    """Return the examples and, behind them, the new ones."""
-    guarded, said = guarded_texts(task, dev.examples)
-    if said is not None:
-        recorder.note("augment", said)
-    new = augmenter.new_rows(task.name, train.examples, guarded, _teller(task.name, recorder))
+    """Return the examples followed by the augmented ones."""
+    guarded, message = guarded_texts(task, dev.examples)
+    if message is not None:
+        recorder.note("augment", message)
+    new = augmenter.new_rows(task.name, train.examples, guarded, _teller("augment", task.name, recorder))
     recorder.note("augment", new.described(task.name, len(train.examples)))
     settings = augmenter.settings
     if settings.uses_eda and (warning := advice(settings.eda.n_aug, len(train.examples), task.name)):
@@ -112,13 +173,18 @@ def _augmented(augmenter: Augmenter, task: TaskSpec, train: Split, dev: Split, r
     return replace(train, examples=examples, fingerprint=fingerprint(examples))
 
 
-def _teller(task: str, recorder: Recorder) -> Callable[[int, int], None]:
-    return lambda done, total: recorder.progress(Progress(0, "augment", task, done, total, 0, 0, None, now()))
+def _teller(phase: str, task: str, recorder: Recorder) -> Callable[[int, int], None]:
+    return lambda done, total: recorder.progress(Progress(0, phase, task, done, total, 0, 0, None, now()))
 
 
 def _encoded(split: Split, spec: RunSpec, tokenizer: Any, files: EncoderFiles, recorder: Recorder) -> EncodedSplit:
     joint = spec.encoder.pair_encoding == "joint"
-    encoded = encode_split(split, tokenizer, files.tokenizer_sha256, joint, spec.encoder.max_length)
+    on_progress = _teller("tokenise", split.task, recorder)
+    encoded = encode_split(split, tokenizer, files.tokenizer_sha256, joint, spec.encoder.max_length, on_progress)
+    pairs = joint and len(split.examples[0].texts) == 2
+    content = content_of(encoded.parts, tokenizer, pairs)
+    for message in check_content(content, split.task, split.name, files.name):
+        recorder.note("data", message)
     if encoded.truncated:
         recorder.note(
             "data",
@@ -129,5 +195,5 @@ def _encoded(split: Split, spec: RunSpec, tokenizer: Any, files: EncoderFiles, r
 
 
 def _share(encoded: EncodedSplit) -> float:
-    """Return the part of the tokens that was cut, in per cent."""
+    """Return the percentage of tokens that was truncated."""
     return 100 * encoded.tokens_cut / (encoded.tokens_cut + int(encoded.lengths.sum()))

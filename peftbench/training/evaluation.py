@@ -12,13 +12,13 @@ from peftbench.data.batches import MakeBatch, sorted_batches
 from peftbench.data.encode import EncodedSplit
 from peftbench.model import MultitaskModel
 from peftbench.tasks import TaskSpec
-from peftbench.training.choice import fixed_rows
 from peftbench.training.metrics import Metric, loss_of, predict, score
+from peftbench.training.sampling import fixed_rows
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """One task on one split: its metric, mean loss, and a prediction for every row scored."""
+    """One task on one split: its metric, mean loss, and the prediction of each scored row."""
 
     metric: Metric
     loss: float
@@ -35,20 +35,20 @@ def logits_of(
     batcher: MakeBatch,
     on_batch: Callable[[int], None] = lambda done: None,
 ) -> np.ndarray:
-    """Return the active task's logits of the given rows, `[n, outputs]`, in the order of `rows`."""
+    """Return the active task's logits for the given rows, `[n, outputs]`, in the order of `rows`."""
     model.eval()
-    found: np.ndarray | None = None
+    all_logits: np.ndarray | None = None
     done = 0
-    for places in sorted_batches(split.lengths[rows], batch_size):
-        batch = batcher(split, rows[places])
+    for positions in sorted_batches(split.lengths[rows], batch_size):
+        batch = batcher(split, rows[positions])
         logits = model(batch).float().cpu().numpy()
-        if found is None:
-            found = np.empty((len(rows), logits.shape[1]), dtype=np.float32)
-        found[places] = logits
-        done += len(places)
+        if all_logits is None:
+            all_logits = np.empty((len(rows), logits.shape[1]), dtype=np.float32)
+        all_logits[positions] = logits
+        done += len(positions)
         on_batch(done)
-    assert found is not None, "no rows to evaluate"
-    return found
+    assert all_logits is not None, "no rows to evaluate"
+    return all_logits
 
 
 def evaluate(
@@ -60,7 +60,7 @@ def evaluate(
     batcher: MakeBatch,
     on_batch: Callable[[int], None] = lambda done: None,
 ) -> Evaluation:
-    """Score a task on the given rows of a split, with its adapters active."""
+    """Score a task on the given rows of a split, with its adapters switched on."""
     model.switch_mode(task.name)
     logits = logits_of(model, split, rows, batch_size, batcher, on_batch)
     labels = split.labels[rows]
@@ -70,5 +70,5 @@ def evaluate(
 
 
 def train_sample(task: str, count: int, size: int) -> np.ndarray:
-    """Return the training rows that are scored after each epoch: the same ones in every run, sorted."""
+    """Return the training rows scored after each epoch: the same in every run, sorted."""
     return fixed_rows("train-sample", task, count, size)

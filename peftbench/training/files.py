@@ -1,7 +1,8 @@
-"""Files of a run's folder that are there whole or not at all, whatever happens while they are written."""
+"""Atomic writing of files in a run's folder."""
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 import time
@@ -15,8 +16,8 @@ from peftbench.errors import NO_ROOM, StorageError
 WAITED_S, AGAIN_S = 60.0, 0.5
 
 
-def checkpoint_name(epoch: int, task: str | None = None) -> str:
-    """Return the name of an epoch's file: of every trained weight, or one task's alone."""
+def weights_name(epoch: int, task: str | None = None) -> str:
+    """Return the file name of an epoch's trained weights: all of them, or one task's."""
     return f"epoch-{epoch}-{task}.safetensors" if task else f"epoch-{epoch}.safetensors"
 
 
@@ -24,11 +25,11 @@ def write_whole(path: Path, fill: Callable[[IO[bytes]], object]) -> None:
     """Write a file atomically: to a temporary one in the same folder, synced, then renamed, and the folder synced.
 
     Args:
-        path: the file; its folder is made.
+        path: the file; its folder is created.
         fill: writes the content.
 
     Raises:
-        OSError: it cannot be written; what was there before is as it was.
+        OSError: it cannot be written; an existing file is unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f"{path.name}.", suffix=".tmp", delete=False) as file:
@@ -44,12 +45,12 @@ def write_whole(path: Path, fill: Callable[[IO[bytes]], object]) -> None:
 
 
 def when_there_is_room(write: Callable[[], object], note: Callable[[str, str], None]) -> None:
-    """Write what a run cannot do without; on a full disk, wait a while for room.
+    """Write a file that the run requires; on a full disk, retry for a while.
 
     Raises:
         StorageError: it could not be written.
     """
-    until, told = time.monotonic() + WAITED_S, False
+    until, notified = time.monotonic() + WAITED_S, False
     while True:
         try:
             write()
@@ -57,30 +58,40 @@ def when_there_is_room(write: Callable[[], object], note: Callable[[str, str], N
         except OSError as error:
             if error.errno not in NO_ROOM or time.monotonic() > until:
                 raise StorageError(
-                    f"the weights of the best epoch cannot be written: {error}", "make room, then resume the run"
+                    f"the weights of the best epoch cannot be written: {error}",
+                    f"{what_helps(error)}, then resume the run",
                 ) from error
-            if not told:
-                note("storage", f"the weights of the best epoch wait for room on the disk: {error.strerror}")
-                told = True
+            if not notified:
+                note("storage", f"the weights of the best epoch wait for free disk space: {error.strerror}")
+                notified = True
         time.sleep(AGAIN_S)
 
 
-def remove_snapshots(folder: Path, keep: Collection[Path] = ()) -> None:
-    """Delete a run's snapshots: all of them once it is over, or would come to the same failure from each."""
+def what_helps(error: OSError) -> str:
+    """Return advice for a file that cannot be written."""
+    if error.errno in NO_ROOM:
+        return "free disk space"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "check the permissions of the folder, and whether its file system is mounted read-only"
+    return "check the disk, or use another one"
+
+
+def remove_checkpoints(folder: Path, keep: Collection[Path] = ()) -> None:
+    """Delete a run's checkpoints: all of them once it has ended, or if each would lead to the same failure."""
     for path in folder.glob("snapshot-*.ckpt"):
         if path not in keep:
-            with suppress(OSError):  # it only takes room
+            with suppress(OSError):  # a leftover file only takes disk space
                 path.unlink(missing_ok=True)
 
 
 def remove_unfinished(folder: Path, name: str) -> None:
-    """Delete what a process that was killed while writing left of files so named (a pattern such as `epoch-*`)."""
+    """Delete temporary files left by a process killed while writing files of a name or pattern (`epoch-*`)."""
     for path in folder.glob(f"{name}.*.tmp"):
         path.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:
-    """Let the new name be on the disk; not every file system knows how."""
+    """Sync a folder, so that a new name is on disk; not every file system supports it."""
     with suppress(OSError):
         opened = os.open(folder, os.O_RDONLY)
         try:

@@ -1,4 +1,4 @@
-"""The training loss: averaged over a few steps, and noticed where it is no number any more."""
+"""The training loss: averaged over a few steps, with detection of NaN and infinity."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ LOSS_EVERY = 20  # steps averaged into one point of the loss curve
 
 
 def diverged(what: str, spec: RunSpec, rates: str) -> TrainingError:
-    """Return the error for a loss that is no number any more, with what to try.
+    """Return the error for a loss that is not finite, with advice.
 
     Args:
         what: which loss, of which task, at which step.
-        spec: the run's.
-        rates: the learning rates in force at that step.
+        spec: the run's spec.
+        rates: the learning rates at that step.
     """
     lr = spec.train.lr
     hint = f"the learning rate, {rates} at that step, is probably too high: --set train.lr={lr / 10:g}"
     if spec.precision == "fp16":
-        hint += "; or fp16's numbers end too early (65504): --set precision=autocast"
+        hint += "; or fp16 overflowed (its largest number is 65504): --set precision=autocast"
     return TrainingError(what, hint)
 
 
 class LossCurve:
-    """Averages losses over a few steps; reading them from the device is also where a NaN is noticed.
+    """Averages losses over a few steps; they are read from the device, and checked for NaN, only then.
 
     Args:
-        task: whose losses.
-        spec: the run's.
-        rates: says the learning rates of the last step.
+        task: the task of the losses.
+        spec: the run's spec.
+        rates: returns the learning rates of the last step, as text.
     """
 
     def __init__(self, task: str, spec: RunSpec, rates: Callable[[], str]) -> None:
@@ -46,14 +46,14 @@ class LossCurve:
         self._steps = 0
 
     def add(self, step: int, loss: Tensor) -> None:
-        """Take a step's loss."""
+        """Add a step's loss."""
         self._sum = loss.clone() if self._sum is None else self._sum.add_(loss)
         self._steps += 1
         if self._steps == LOSS_EVERY:
             self.finish(step)
 
     def finish(self, step: int) -> list[tuple[int, int, float]]:
-        """Close the last, shorter stretch and return every point."""
+        """Close the last, possibly shorter average and return all points."""
         if self._sum is not None:
             mean = float(self._sum) / self._steps
             if not math.isfinite(mean):
@@ -67,14 +67,14 @@ class LossCurve:
         return self.points
 
     def state(self) -> dict[str, Any]:
-        """Return what was not told yet, in tensors and plain containers."""
+        """Return what is needed to resume, in tensors and plain containers."""
         return {"task": self.task, "points": list(self.points), "sum": self._sum, "steps": self._steps}
 
     @classmethod
     def from_state(
         cls, state: Mapping[str, Any], spec: RunSpec, rates: Callable[[], str], device: torch.device
     ) -> Self:
-        """Return what `state` was made of, its sum on the device."""
+        """Restore from what `state` returned, with the sum on the device."""
         curve = cls(state["task"], spec, rates)
         curve.points = list(state["points"])
         curve._sum = None if state["sum"] is None else state["sum"].to(device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ from peftbench.tasks import TaskSpec
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A metric's value; where it does not exist, None and the reason."""
+    """A metric's value; None and the reason where it is undefined."""
 
     name: str
     value: float | None
@@ -24,7 +25,7 @@ def loss_of(task: TaskSpec, logits: Tensor, labels: Tensor) -> Tensor:
     """Return the mean loss of a batch: cross entropy, BCE with logits, or MSE on the raw score.
 
     Args:
-        task: its kind decides.
+        task: its kind determines the loss.
         logits: `[batch, outputs]`.
         labels: `[batch]`, class indices and 0/1 as floats too.
     """
@@ -45,15 +46,19 @@ def predict(task: TaskSpec, logits: np.ndarray) -> np.ndarray:
 
 
 def score(task: TaskSpec, predictions: np.ndarray, labels: np.ndarray) -> Metric:
-    """Return the task's metric of predictions `[n]` against labels `[n]`."""
+    """Return the task's metric of predictions `[n]` against labels `[n]`; undefined where some are not finite."""
+    if (missing := _not_finite(predictions, labels)) is not None:
+        return Metric(task.metric, None, missing)
     if task.metric == "accuracy":
         return Metric("accuracy", float(np.mean(predictions == labels)))
     return pearson(predictions, labels)
 
 
 def pearson(x: np.ndarray, y: np.ndarray) -> Metric:
-    """Return Pearson's r in float64. It does not exist where x or y is constant."""
+    """Return Pearson's r in float64. It is undefined where x or y is constant, or not finite."""
     x, y = x.astype(np.float64), y.astype(np.float64)
+    if (missing := _not_finite(x, y)) is not None:
+        return Metric("pearson", None, missing)
     if len(x) < 2:
         return Metric("pearson", None, "fewer than two examples")
     if np.ptp(x) == 0:
@@ -61,7 +66,20 @@ def pearson(x: np.ndarray, y: np.ndarray) -> Metric:
     if np.ptp(y) == 0:
         return Metric("pearson", None, "constant labels")
     x, y = x - x.mean(), y - y.mean()
-    spread = float(np.sqrt(x @ x) * np.sqrt(y @ y))
+    with np.errstate(over="ignore", invalid="ignore"):
+        spread = float(np.sqrt(x @ x) * np.sqrt(y @ y))
+        r = float(x @ y) / spread if spread else math.nan
     if spread == 0:  # differences too small to square
         return Metric("pearson", None, "constant predictions")
-    return Metric("pearson", max(-1.0, min(1.0, float(x @ y) / spread)))
+    if not (math.isfinite(r) and math.isfinite(spread)):
+        return Metric("pearson", None, "predictions too large to square")
+    return Metric("pearson", max(-1.0, min(1.0, r)))
+
+
+def _not_finite(predictions: np.ndarray, labels: np.ndarray) -> str | None:
+    """Describe how many predictions or labels are infinite or NaN; None where all are finite."""
+    for what, values in (("predictions", predictions), ("labels", labels)):
+        count = int(np.sum(~np.isfinite(values)))
+        if count:
+            return f"{count:,} of {len(values):,} {what} are not finite numbers"
+    return None

@@ -1,4 +1,4 @@
-"""How many optimiser steps each task gets, in an epoch and over the run."""
+"""The number of optimiser steps of each task, per epoch and over the run."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from peftbench.spec.model import TrainSpec
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The steps of a run, as its spec and the size of its data determine them.
+    """The steps of a run, determined by its spec and the size of its data.
 
-    per_epoch: a task's steps in a whole epoch.
-    epochs: how many there will be: with `most`, the last one is that in which every task has had its steps.
-    epochs_asked: the spec's.
-    most: steps of each task at most, over the run.
+    per_epoch: steps per full epoch, by task.
+    epochs: number of epochs: with `most`, the last is that in which every task has reached its maximum.
+    epochs_asked: as in the spec.
+    most: maximum steps of each task over the run.
     """
 
     per_epoch: Mapping[str, int]
@@ -27,7 +27,7 @@ class Plan:
 
     @classmethod
     def of(cls, train: TrainSpec, examples: Mapping[str, int]) -> Self:
-        """Plan for so many training examples of each task."""
+        """Return the plan for a number of training examples of each task."""
         size = train.batch_size * train.accumulation_steps
         per_epoch = {task: ceil(count / size) for task, count in examples.items()}
         epochs = train.epochs
@@ -49,10 +49,10 @@ class Plan:
         return sum(map(self.total_of, self.per_epoch))
 
     def shortened(self) -> str | None:
-        """Say why there are fewer epochs than were asked for, where there are."""
+        """Return why there are fewer epochs than in the spec; None where there are not."""
         if self.epochs == self.epochs_asked:
             return None
-        return f"train.max_steps: every task has had its {self.most} steps"
+        return f"train.max_steps: every task has reached its {self.most} steps"
 
     def _until(self, task: str, epoch: int) -> int:
         steps = epoch * self.per_epoch[task]

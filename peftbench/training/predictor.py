@@ -1,4 +1,4 @@
-"""Prediction with a run's trained weights, on texts of the user's."""
+"""Prediction with a run's trained weights on given texts."""
 
 from __future__ import annotations
 
@@ -12,70 +12,111 @@ from peftbench.data.encode import encode_texts
 from peftbench.encoder import find_encoder, load_encoder, load_tokenizer
 from peftbench.model import MultitaskModel
 from peftbench.spec.model import RunSpec
+from peftbench.spec.stored import hashes
 from peftbench.tasks import TaskSpec
-from peftbench.training.checkpoint import checkpoint_path, load_weights
+from peftbench.training.device import choose_device
 from peftbench.training.evaluation import logits_of
-from peftbench.training.execute import choose_device
+from peftbench.training.inputs import RecordedInputs
 from peftbench.training.metrics import predict as predictions_from
+from peftbench.training.weights import load_weights, weights_path
 
 
 @dataclass(frozen=True, slots=True)
-class Predicted:
-    """One prediction: a class, 0/1 or a score; the probability of it where the task has classes."""
+class TextPrediction:
+    """One prediction: a class, 0/1 or a score; its probability where the task has classes."""
 
     prediction: float
     probability: float | None
 
     @property
     def shown(self) -> str:
-        """The prediction as a person reads it."""
+        """The prediction as displayed."""
         return f"{self.prediction:.3f}" if self.probability is None else str(int(self.prediction))
 
     def as_dict(self) -> dict[str, float]:
-        """The prediction as a row of JSON or csv."""
+        """The prediction as a row of JSON or CSV."""
         if self.probability is None:
             return {"prediction": self.prediction}
         return {"prediction": int(self.prediction), "probability": self.probability}
 
 
-def predict(
-    spec: RunSpec, task: TaskSpec, texts: Sequence[tuple[str, ...]], folder: Path, epoch: int, *, own: bool
-) -> list[Predicted]:
-    """Predict texts with the weights of one epoch.
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """Predictions in the order of their texts; `cut`: the number of inputs truncated to `encoder.max_length`."""
+
+    rows: list[TextPrediction]
+    cut: int
+
+
+class Predictor:
+    """A run's model with the weights of one epoch: loaded once, used for any number of texts.
 
     Args:
-        spec: the run's.
-        task: whose adapters and head are used.
-        texts: one or two texts each, as the task has.
-        folder: the run's, with its checkpoints.
-        epoch: whose weights.
-        own: take the task's own best weights rather than those of the best average.
+        spec: the run's spec.
+        task: the task whose adapters and head are used.
+        folder: the run's folder, with its checkpoints.
+        epoch: the epoch of the weights.
+        own: use the task's own best weights instead of those of the best average.
+        recorded: hashes of the run's inputs.
 
     Raises:
-        MissingError: the encoder or the trained weights cannot be had.
+        MissingError: the encoder or the trained weights cannot be found or loaded.
+        ChangedError: they differ from those of the run.
     """
-    files = find_encoder(spec.encoder)
-    tokenizer = load_tokenizer(files)
-    device = choose_device()
-    # fp16 is a GPU's: elsewhere the same weights are multiplied in fp32
-    ours = spec.model_copy(update={"precision": "fp32"}) if spec.precision == "fp16" and device.type == "cpu" else spec
-    model = MultitaskModel(load_encoder(spec.encoder, files), ours)
-    load_weights(model, checkpoint_path(folder, epoch, task.name if own else None), spec.hash())
-    model.prepare(device)
-    model.switch_mode(task.name)
-    joint = spec.encoder.pair_encoding == "joint"
-    split = encode_texts(texts, tokenizer, joint, spec.encoder.max_length)
-    batcher = model.batcher(tokenizer.pad_token_id or 0)
-    logits = logits_of(model, split, np.arange(len(texts)), spec.eval.batch_size, batcher)
-    probabilities = _probabilities(task, logits)
-    return [
-        Predicted(float(value), None if probabilities is None else float(probabilities[i]))
-        for i, value in enumerate(predictions_from(task, logits))
-    ]
+
+    def __init__(
+        self, spec: RunSpec, task: TaskSpec, folder: Path, epoch: int, *, own: bool, recorded: RecordedInputs
+    ) -> None:
+        files = find_encoder(spec.encoder)
+        recorded.check_encoder(files)
+        weights = weights_path(folder, epoch, task.name if own else None)
+        recorded.check_weights(weights)
+        self._spec, self._task = spec, task
+        self._tokenizer = load_tokenizer(files)
+        device = choose_device()
+        # fp16 needs a GPU; on the CPU the same weights are multiplied in fp32
+        fp32 = spec.precision == "fp16" and device.type == "cpu"
+        ours = spec.model_copy(update={"precision": "fp32"}) if fp32 else spec
+        self._model = MultitaskModel(load_encoder(spec.encoder, files), ours)
+        load_weights(self._model, weights, {known for known, _ in hashes(spec)})
+        self._model.prepare(device)
+        self._model.switch_mode(task.name)
+        self._batcher = self._model.batcher(self._tokenizer.pad_token_id or 0)
+
+    def __call__(self, texts: Sequence[tuple[str, ...]]) -> Predictions:
+        """Predict texts, one or two for each input as the task has."""
+        if not texts:
+            return Predictions([], 0)
+        encoder = self._spec.encoder
+        split = encode_texts(texts, self._tokenizer, encoder.pair_encoding == "joint", encoder.max_length)
+        rows = np.arange(len(texts))
+        logits = logits_of(self._model, split, rows, self._spec.eval.batch_size, self._batcher)
+        probabilities = _probabilities(self._task, logits)
+        return Predictions(
+            [
+                TextPrediction(float(value), None if probabilities is None else float(probabilities[i]))
+                for i, value in enumerate(predictions_from(self._task, logits))
+            ],
+            split.truncated,
+        )
+
+
+def predict(
+    spec: RunSpec,
+    task: TaskSpec,
+    texts: Sequence[tuple[str, ...]],
+    folder: Path,
+    epoch: int,
+    *,
+    own: bool,
+    recorded: RecordedInputs,
+) -> list[TextPrediction]:
+    """Predict texts with the weights of one epoch: see `Predictor`."""
+    return Predictor(spec, task, folder, epoch, own=own, recorded=recorded)(texts).rows
 
 
 def _probabilities(task: TaskSpec, logits: np.ndarray) -> np.ndarray | None:
-    """Return the probability of what is predicted, `[n]`; None for a similarity."""
+    """Return the probability of the predicted class, `[n]`; None for a similarity."""
     if task.kind == "similarity":
         return None
     if task.kind == "binary":

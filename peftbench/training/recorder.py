@@ -1,4 +1,4 @@
-"""What training says of itself while it goes on. Who listens is not its business."""
+"""The interface through which training reports what happens. It knows nothing of who receives it."""
 
 from __future__ import annotations
 
@@ -6,60 +6,51 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
-from peftbench.store.rows import Epoch, Phase, Prediction, Progress, SampleRow, Score, TaskBest
+from peftbench.store.rows import EpochResult, Phase, Progress, SampleRow
 
 
 class Recorder(Protocol):
-    """Takes a run's facts, in the order in which they become true."""
+    """Receives the events of a run, in order."""
 
     def describe(self, *, conditions: dict[str, Any], **facts: Any) -> None:
-        """Take facts of the loaded run (`data_hash`, `weights_total`, ...) and what it is measured under."""
+        """Take facts of the loaded run (`data_hash`, `weights_total`, ...) and the conditions it is measured under."""
 
     def closing(self) -> None:
-        """Hear that what comes next must not be interrupted: the run is over, and its end is being put together."""
+        """The run is over and its end is being written: do not interrupt it from here on."""
 
     def deferred(self) -> AbstractContextManager[None]:
-        """Within it, a stop that comes by a signal waits for the next `progress`: no step is left half done."""
+        """Within it, a stop by a signal is kept until the next `progress`: no step is left half done."""
 
     def asked(self) -> bool:
-        """Tell, at no cost, whether such a stop waits."""
+        """Return, at no cost, whether such a stop is pending."""
 
     def samples(self, rows: Sequence[SampleRow]) -> None:
         """Take thinned samples of the meters."""
 
     def ending(self, phase: Phase, samples: Sequence[SampleRow], conditions: dict[str, Any], **facts: Any) -> None:
-        """Take what is known only at the end, however the run ended: its one window, the last samples, facts."""
+        """Take what is known only at the end, however the run ended: the phase over the run, last samples, facts."""
 
     def from_the_beginning(self) -> None:
-        """Hear that training begins with the first epoch: whatever was told of epochs before is void."""
+        """Training starts with the first epoch: epochs reported before are void."""
 
     def note(self, kind: str, message: str) -> None:
-        """Take something worth telling: rows left out, inputs cut."""
+        """Take an event for the log: rows left out, inputs truncated."""
 
     def progress(self, progress: Progress) -> None:
-        """Take where the run stands.
+        """Take the progress of the run.
 
         Raises:
-            Interrupted: the run is to stop. The state is then that of the step before.
+            Interrupted: the run is to stop. The state is then that after the last complete step.
         """
 
     def losses(self, epoch: int, task: str, points: Sequence[tuple[int, int, float]]) -> None:
         """Take mean training losses: (last step, steps averaged over, mean loss) each.
 
-        A run that goes on from a snapshot may tell them again, and an epoch too: the later ones count.
+        A resumed run may report points, or an epoch, again: the later ones replace the earlier.
         """
 
     def phases(self, phases: Sequence[Phase]) -> None:
         """Take measured phases outside an epoch."""
 
-    def epoch(
-        self,
-        epoch: Epoch,
-        scores: Sequence[Score],
-        phases: Sequence[Phase],
-        *,
-        best_epoch: int | None,
-        task_bests: Sequence[TaskBest],
-        predictions: Sequence[Prediction],
-    ) -> None:
-        """Take a finished epoch whole."""
+    def epoch(self, result: EpochResult) -> None:
+        """Take a finished epoch."""

@@ -1,4 +1,4 @@
-"""What an epoch comes to: every task scored on dev and on a fixed part of its training split."""
+"""Evaluation after an epoch: every task is scored on dev and on a fixed part of its training split."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from peftbench.analysis.scores import dev_average, leaderboard
+from peftbench.data.encode import EncodedSplit
 from peftbench.data.load import SPLITS
 from peftbench.meters.session import MeterSession
 from peftbench.model import MultitaskModel
@@ -19,13 +20,13 @@ from peftbench.training.batching import Batchers, TaskData
 from peftbench.training.best import Best
 from peftbench.training.evaluation import Evaluation, evaluate, train_sample
 from peftbench.training.losses import diverged
-from peftbench.training.pace import ProgressTeller
+from peftbench.training.progress import ProgressReporter
 from peftbench.training.stepper import Stepper
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """An epoch's scores, the phases of making them, and each task's evaluation on dev."""
+    """An epoch's scores, the phases of computing them, and each task's evaluation on dev."""
 
     summary: Epoch
     scores: tuple[Score, ...]
@@ -37,13 +38,13 @@ class Scorer:
     """Scores a model after an epoch.
 
     Args:
-        spec: the run's.
-        model: trained so far.
+        spec: the run's spec.
+        model: the model being trained.
         data: the splits of every task.
         batchers: make their batches.
-        stepper: knows the steps done and their learning rates.
-        meters: measure it.
-        progress: is told how far it is.
+        stepper: provides the steps done and their learning rates.
+        meters: measure the evaluation.
+        progress: receives its progress.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class Scorer:
         batchers: Batchers,
         stepper: Stepper,
         meters: MeterSession,
-        progress: ProgressTeller,
+        progress: ProgressReporter,
     ) -> None:
         self.spec, self.model, self.data = spec, model, data
         self.batchers, self.stepper, self.meters, self.progress = batchers, stepper, meters, progress
@@ -63,11 +64,15 @@ class Scorer:
             for name, each in data.items()
         }
 
+    def parts(self) -> list[tuple[str, str, int]]:
+        """Return task, split and examples of each part of an evaluation, in order."""
+        return [(task.name, split, len(self._split(task.name, split))) for task in self.spec.tasks for split in SPLITS]
+
     def score(self, epoch: int) -> Scored:
         """Score every task.
 
         Raises:
-            TrainingError: a loss is no number.
+            TrainingError: a loss is not finite.
             Interrupted: see `Recorder.progress`.
         """
         scores: list[Score] = []
@@ -75,22 +80,25 @@ class Scorer:
         dev: dict[str, Evaluation] = {}
         for task in self.spec.tasks:
             for split in SPLITS:
-                found, measured = self._evaluate(epoch, task, split)
+                evaluation, measured = self._evaluate(epoch, task, split)
                 phases += measured
-                metric = found.metric
+                metric = evaluation.metric
                 scores.append(
                     Score(
                         *(epoch, task.name, split, metric.name, metric.value, metric.reason),
-                        found.loss,
-                        len(found.rows),
+                        evaluation.loss,
+                        len(evaluation.rows),
                     )
                 )
                 if split == "dev":
-                    dev[task.name] = found
+                    dev[task.name] = evaluation
         return Scored(_summary(epoch, dev), tuple(scores), tuple(phases), dev)
 
+    def _split(self, task: str, split: str) -> EncodedSplit:
+        return self.samples[task] if split == "train" else self.data[task].dev
+
     def _evaluate(self, epoch: int, task: TaskSpec, split: str) -> tuple[Evaluation, list[Phase]]:
-        encoded = self.samples[task.name] if split == "train" else self.data[task.name].dev
+        encoded = self._split(task.name, split)
         name = "train sample" if split == "train" else split
         done = self.stepper.steps_done
         batcher, phases = self.batchers.of(name, encoded, epoch=epoch, task=task.name, done=done, training=False)
@@ -125,9 +133,12 @@ def _summary(epoch: int, dev: Mapping[str, Evaluation]) -> Epoch:
 
 
 def predictions(epoch: int, scored: Scored, data: Mapping[str, TaskData], best: Best) -> list[Prediction]:
-    """Return an epoch's dev predictions of the tasks for which it is the best, by average or by itself."""
+    """Return an epoch's dev predictions for the tasks of which it is the best, by average or by the task's metric."""
     return [
-        Prediction(task, epoch, split.example_ids[row], float(split.labels[row]), float(prediction))
+        Prediction(
+            *(task, epoch, split.example_ids[row], float(split.labels[row]), float(prediction)),
+            cluster=None if split.clusters is None else split.clusters[row],
+        )
         for task, result in scored.dev.items()
         if best.is_best(task, epoch)
         for split in (data[task].dev,)

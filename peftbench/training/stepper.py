@@ -1,9 +1,9 @@
-"""One optimiser step: gradients over its batches, clipped, at the schedule's learning rate; in fp16, scaled.
+"""One optimiser step: gradient accumulation, clipping and learning-rate schedule; with loss scaling in fp16.
 
     for each batch of the step:     gradients += its share of the examples * d(mean loss) / d(weights)
     clip their norm; set the rate to `train.lr` (or the method's own) times the schedule's factor; AdamW
 
-The schedule of a task goes by that task's own steps, done and planned, because the tasks come in turn.
+A task's schedule counts that task's own steps, done and planned, because the tasks are trained in turn.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from peftbench.training.plan import Plan
 
 
 def lr_factor(train: TrainSpec, done: int, planned: int) -> float:
-    """Return what a step's learning rate is multiplied by: transformers' schedules of the same names.
+    """Return the factor of a step's learning rate: transformers' schedules of the same names.
 
     Args:
         train: `schedule` and `warmup_ratio`.
         done: steps before this one.
-        planned: steps in all.
+        planned: total number of steps.
     """
     warmup = math.ceil(round(planned * train.warmup_ratio, 9))  # 0.1 of 30 steps is 3
     if done < warmup:
@@ -44,12 +44,12 @@ class Stepper:
     """Trains a model's weights, a step at a time.
 
     Args:
-        spec: how: `train` and `precision`.
+        spec: its `train` and `precision` are used.
         model: on its device.
-        plan: how many steps each task will get.
+        plan: the number of steps of each task.
 
-    `done` counts each task's steps; `scaler` is there in fp16 alone. A step whose gradients overflowed in fp16 is
-    counted, but changes no weight, and the method does not hear of it.
+    `done` counts each task's steps; `scaler` exists in fp16 only. A step whose gradients overflowed in fp16 is
+    counted, but changes no weight, and the method's `after_step` is not called.
     """
 
     def __init__(self, spec: RunSpec, model: MultitaskModel, plan: Plan) -> None:
@@ -68,8 +68,8 @@ class Stepper:
         self.scaler = torch.amp.GradScaler(device) if spec.precision == "fp16" else None
         self.done = dict.fromkeys(plan.per_epoch, 0)
         model.method.plan({task: plan.total_of(task) for task in plan.per_epoch})
-        self._method_hears = model.method.hears_steps
-        self._scale = self.scaler.get_scale() if self.scaler is not None and self._method_hears else None
+        self._needs_after_step = model.method.needs_after_step
+        self._scale = self.scaler.get_scale() if self.scaler is not None and self._needs_after_step else None
 
     @property
     def steps_done(self) -> int:
@@ -77,11 +77,11 @@ class Stepper:
         return sum(self.done.values())
 
     def rates(self) -> str:
-        """Return the learning rates of the last step, in words; a method may have several."""
+        """Return the learning rates of the last step as text; a method may have several."""
         return " and ".join(f"{lr:g}" for lr in sorted({float(group["lr"]) for group in self.optimizer.param_groups}))
 
     def step(self, task: TaskSpec, batches: Sequence[Batch]) -> Tensor:
-        """Take one optimiser step on batches of a task; return the mean loss of their examples, without a graph."""
+        """Take one optimiser step on batches of a task; return the mean loss of their examples, detached."""
         loss = self._gradients(task, batches)
         self._set_rates(task.name)
         updated = self._update()
@@ -91,20 +91,20 @@ class Stepper:
         return loss
 
     def _gradients(self, task: TaskSpec, batches: Sequence[Batch]) -> Tensor:
-        """Leave the gradients of the mean loss over all examples, and of the method's penalty, once."""
+        """Compute the gradients of the mean loss over all examples plus the method's penalty, added once."""
         examples = sum(len(batch.labels) for batch in batches)
         total: Tensor | None = None
         for number, batch in enumerate(batches):
             loss = loss_of(task, self.model(batch), batch.labels)
-            if len(batches) > 1:  # weighted, so that a short last batch counts as much as it has examples
+            if len(batches) > 1:  # weighted by examples, as the last batch may be shorter
                 loss = loss * (len(batch.labels) / examples)
             penalty = self.model.method.penalty(task.name) if number == 0 else None
             if number == 0:
                 self.optimizer.zero_grad(set_to_none=True)
-            whole = loss if penalty is None else loss + penalty
-            (whole if self.scaler is None else self.scaler.scale(whole)).backward()
+            objective = loss if penalty is None else loss + penalty
+            (objective if self.scaler is None else self.scaler.scale(objective)).backward()
             total = loss.detach() if total is None else total + loss.detach()
-        assert total is not None, "a step takes one batch at least"
+        assert total is not None, "a step needs at least one batch"
         return total
 
     def _set_rates(self, task: str) -> None:
@@ -113,7 +113,7 @@ class Stepper:
             group["lr"] = lr * factor
 
     def _update(self) -> bool:
-        """Change the weights by their gradients; return whether that happened."""
+        """Update the weights from their gradients; return whether they changed."""
         if self.scaler is None:
             self._clip()
             self.optimizer.step()
@@ -122,9 +122,9 @@ class Stepper:
         self._clip()
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        if not self._method_hears:
+        if not self._needs_after_step:
             return True
-        before, self._scale = self._scale, self.scaler.get_scale()  # to read it is to wait for a GPU
+        before, self._scale = self._scale, self.scaler.get_scale()  # reading it synchronises with a GPU
         return before is None or self._scale >= before
 
     def _clip(self) -> None:
@@ -134,7 +134,7 @@ class Stepper:
         torch.nn.utils.clip_grad_norm_([weight for weight in weights if weight.grad is not None], self.train.clip_norm)
 
     def state(self) -> dict[str, Any]:
-        """Return what the next step depends on beside the weights, in tensors and plain containers."""
+        """Return the state needed to resume, besides the weights, in tensors and plain containers."""
         return {
             "optimizer": self.optimizer.state_dict(),
             "scaler": None if self.scaler is None else self.scaler.state_dict(),
@@ -142,13 +142,13 @@ class Stepper:
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from such a state.
+        """Resume from such a state.
 
         Raises:
-            ValueError: it is of other weights.
+            ValueError: it belongs to other weights.
         """
         self.optimizer.load_state_dict(state["optimizer"])
         if self.scaler is not None:
             self.scaler.load_state_dict(state["scaler"])
-            self._scale = self.scaler.get_scale() if self._method_hears else None
+            self._scale = self.scaler.get_scale() if self._needs_after_step else None
         self.done = dict(state["done"])

@@ -1,4 +1,5 @@
-"""The dashboard: what runs and how it goes, live; one reader of the store among others. Nothing here imports torch.
+"""The terminal dashboard: a live, read-only view of the database. Nothing here imports torch.
 
-A thread reads the store into a frozen `Snapshot` a few times a second (`feed`, `source`); screens show the newest one.
+A thread reads the database into a frozen `DashboardState` a few times a second (`poller`, `source`); screens show the
+latest.
 """

@@ -1,4 +1,4 @@
-"""What can be done in the dashboard: one list for the keys, the footer, the command palette and the help."""
+"""The dashboard's actions: one list for key bindings, footer, command palette and help."""
 
 from __future__ import annotations
 
@@ -9,59 +9,79 @@ from textual.binding import Binding
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """Something to do: its action, key and label, what it does, and the command that does the same without a screen."""
+    """An action: its name, key, label and help, and the equivalent shell command (`twin`)."""
 
     name: str
     key: str
     label: str
     help: str
     twin: str = ""
-    shown: bool = True  # in the footer, where it has room
+    shown: bool = True  # in the footer, if there is room
+    acts: bool = False  # changes runs or writes files: not offered in a read-only dashboard
 
     def binding(self) -> Binding:
-        """Return it as a key of a screen."""
+        """Return the action as a key binding."""
         return Binding(self.key, self.name, self.label, show=self.shown, id=f"do.{self.name}", tooltip=self.help)
 
 
 ACTIONS = (
-    Action("new_run", "n", "New run", "Choose what to train; it runs in the background", "peftbench run --detach"),
-    Action("pin", "space", "Pin", "Draw the run's curves, or no more", "peftbench watch RUN"),
-    Action("compare", "c", "Compare", "The pinned runs side by side, with a verdict", "peftbench compare RUN RUN"),
-    Action("stop", "s", "Stop", "Stop the run at its next step; it can go on later", "peftbench stop RUN"),
-    Action("resume", "r", "Resume", "Go on with a run that stopped, failed or was lost", "peftbench resume RUN"),
-    Action("log", "l", "Log", "What the run's worker prints, as it comes", "peftbench log RUN -f"),
     Action(
-        "filter", "slash", "Filter", "Only runs whose name, state, method or workload has these words", "peftbench runs"
+        "new_run",
+        "n",
+        "New run",
+        "Choose what to train; it runs in the background",
+        "peftbench run --detach",
+        acts=True,
     ),
-    Action("task", "t", "Task", "Curves of the next task, or of the mean of all", "peftbench show RUN"),
+    Action("pin", "space", "Pin", "Show or hide the run's curves", "peftbench watch RUN"),
+    Action("compare", "c", "Compare", "Compare the pinned runs, with significance tests", "peftbench compare RUN RUN"),
+    Action(
+        "stop", "s", "Stop", "Stop the run at its next step; it can be resumed later", "peftbench stop RUN", acts=True
+    ),
+    Action("resume", "r", "Resume", "Resume a run that was stopped, failed or lost", "peftbench resume RUN", acts=True),
+    Action("log", "l", "Log", "Follow the log of the run's worker", "peftbench log RUN -f"),
+    Action(
+        "filter", "slash", "Filter", "List only runs whose name, state, method or workload matches", "peftbench runs"
+    ),
+    Action("task", "t", "Task", "Curves of the next task, or of the mean over tasks", "peftbench show RUN"),
     Action("axis", "x", "Axis", "Curves over epochs, steps, minutes or kilojoules", "peftbench show RUN --reach SCORE"),
-    Action("maximise", "z", "Max", "The focused chart or table on the whole screen, and back"),
+    Action("maximise", "z", "Max", "Show the focused chart or table full screen, and back"),
     Action(
-        "export", "e", "Export", "Write the run into files: tables, PEFT adapters, a bundle", "peftbench export RUN OUT"
+        "export",
+        "e",
+        "Export",
+        "Export the run: tables, PEFT adapters, a bundle",
+        "peftbench export RUN OUT",
+        acts=True,
     ),
-    Action("open", "enter", "Open", "Everything of the run", "peftbench show RUN", shown=False),
-    Action("window", "w", "Window", "One, five or thirty minutes of the meters, or the whole run", shown=False),
-    Action("order", "o", "Order", "The newest first, the best, the active, or by name", "peftbench runs", shown=False),
-    Action("retry", "R", "Retry", "The run's spec once more from the start", "peftbench retry RUN", shown=False),
+    Action("open", "enter", "Open", "Show all details of the run", "peftbench show RUN", shown=False),
+    Action("window", "w", "Window", "Meter charts of 1, 5 or 30 minutes, or the whole run", shown=False),
+    Action("order", "o", "Order", "Sort by newest, best, active or name", "peftbench runs", shown=False),
+    Action("retry", "R", "Retry", "Run the spec again from the start", "peftbench retry RUN", shown=False, acts=True),
     Action(
         "delete",
         "d",
         "Delete",
-        "The run's rows, log and weights, after a question",
+        "Delete the run's rows, log and weights, after confirmation",
         "peftbench delete RUN",
         shown=False,
+        acts=True,
     ),
     Action(
-        "demo", "D", "Demo", "Queue last-layer, full, LoRA and DoRA on sentences of our own", "make demo", shown=False
+        "demo",
+        "D",
+        "Demo",
+        "Queue last-layer, full, LoRA and DoRA on built-in data",
+        "make demo",
+        shown=False,
+        acts=True,
     ),
-    Action(
-        "help", "question_mark", "Help", "The keys, the signs, and the commands that do the same", "peftbench --help"
-    ),
-    Action("quit", "q", "Quit", "Leave; the runs go on"),
+    Action("help", "question_mark", "Help", "Keys, symbols and the equivalent commands", "peftbench --help"),
+    Action("quit", "q", "Quit", "Quit; runs continue"),
 )
 BY_NAME = {action.name: action for action in ACTIONS}
 OF_APP = ("help", "quit")
-# Which keys the footer shows first where it has no room for all.
+# Priority of keys in the footer if there is no room for all.
 FIRST_SHOWN = (
     "new_run",
     "pin",
@@ -80,5 +100,5 @@ FIRST_SHOWN = (
 
 
 def key_name(key: str) -> str:
-    """Return a key as a person writes it."""
+    """Return the displayed name of a key."""
     return {"slash": "/", "question_mark": "?"}.get(key, key)

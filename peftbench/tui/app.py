@@ -1,28 +1,34 @@
-"""The app: opens the feed, hands its snapshots to the screens, lists every action for the palette."""
+"""The Textual app: starts the poller, passes its states to the screens, lists all actions in the command palette."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from pathlib import Path
 from typing import ClassVar
 
 from textual.app import SystemCommand
 from textual.binding import BindingType
+from textual.events import Event, InputEvent
 from textual.screen import Screen
 
+from peftbench.plot import BRAILLE, Glyphs
+from peftbench.tui import garbage
 from peftbench.tui.actions import ACTIONS, BY_NAME, OF_APP
-from peftbench.tui.feed import FeedFailed, Looked
-from peftbench.tui.host import Host
-from peftbench.tui.screens.acting import ActsOnRun
+from peftbench.tui.base_app import BaseApp
+from peftbench.tui.poller import PollFailed, StateReady
 from peftbench.tui.screens.dashboard import Dashboard
 from peftbench.tui.screens.help import Help
+from peftbench.tui.screens.run_screen import RunScreen
+from peftbench.tui.screens.sized import Palette
+from peftbench.tui.source import StateSource
 
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
-class PeftbenchApp(Host):
+class PeftbenchApp(BaseApp):
     """The dashboard."""
 
     TITLE = "peftbench"
@@ -32,51 +38,79 @@ class PeftbenchApp(Host):
     VERTICAL_BREAKPOINTS = [(0, "-low"), (32, "-middle"), (48, "-high")]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = [BY_NAME[name].binding() for name in OF_APP]
 
+    def __init__(
+        self,
+        database: Path,
+        source: Callable[[], StateSource] | None = None,
+        glyphs: Glyphs = BRAILLE,
+        refused: str = "",
+    ) -> None:
+        super().__init__(database, source, glyphs, refused)
+        self._collector = garbage.Collector()
+
     def get_default_screen(self) -> Screen[None]:
-        """Begin with the dashboard."""
+        """Return the dashboard screen."""
         return Dashboard()
 
     def on_mount(self) -> None:
-        """Begin to read; leave in order on signals too, so that the terminal is as it was."""
-        self.feed.start()
+        """Start the poller; exit cleanly on signals too, so that the terminal is restored."""
+        self._collector.begin()
+        self.set_interval(garbage.EVERY_S, self._collector.turn)
+        self.poller.start()
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
-            with suppress(NotImplementedError, RuntimeError, ValueError):  # no main thread, or no such signals here
-                loop.add_signal_handler(number, self._leave_by, number)
+            with suppress(NotImplementedError, RuntimeError, ValueError):  # not in the main thread, or unsupported here
+                loop.add_signal_handler(number, self._exit_on_signal, number)
 
     def on_unmount(self) -> None:
-        """Read no more."""
-        self.feed.close()
+        """Stop the poller."""
+        self.poller.close()
+        self._collector.end()
 
-    def on_looked(self, message: Looked) -> None:
-        """Hand the newest snapshot to whatever is on the screen."""
+    async def on_event(self, event: Event) -> None:
+        """Record user input, for the scheduling of garbage collection."""
+        if isinstance(event, InputEvent):
+            self._collector.touched()
+        await super().on_event(event)
+
+    def on_state_ready(self, message: StateReady) -> None:
+        """Show the latest state on all screens."""
         self.snapshot = message.snapshot
         for screen in self.screen_stack:
-            if isinstance(screen, ActsOnRun) and screen.is_mounted:
+            if isinstance(screen, RunScreen) and screen.is_mounted:
                 screen.show(message.snapshot)
 
-    def on_feed_failed(self, message: FeedFailed) -> None:
-        """End with the traceback: what was not foreseen is not to be hidden."""
+    def on_poll_failed(self, message: PollFailed) -> None:
+        """Exit with a traceback on an unexpected error."""
         raise message.error
 
     def action_help(self) -> None:
-        """Show the keys."""
+        """Show the help screen."""
         if not isinstance(self.screen, Help):
             self.push_screen(Help())
 
+    def action_command_palette(self) -> None:
+        """Show the command palette."""
+        if self.use_command_palette and not isinstance(self.screen, Palette):
+            self.push_screen(Palette(id="--command-palette"))
+
     async def action_quit(self) -> None:
-        """Leave; the runs go on."""
+        """Quit; runs continue."""
         self.exit(0)
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """Return every action for the command palette, before Textual's own."""
+        """Yield all actions for the command palette, before Textual's own."""
         for action in ACTIONS:
+            if action.acts and self.refused:
+                continue
             if action.name in OF_APP:
                 yield SystemCommand(action.label, action.help, getattr(self, f"action_{action.name}"))
             elif isinstance(screen, Dashboard):
                 yield SystemCommand(action.label, action.help, getattr(screen, f"action_{action.name}"))
-        mine = {action.label.lower() for action in ACTIONS} | {"keys", "quit", "maximize", "minimize"}
-        yield from (command for command in super().get_system_commands(screen) if command.title.lower() not in mine)
+        own = {action.label.lower() for action in ACTIONS} | {"keys", "quit", "maximize", "minimize"}
+        if self.refused:
+            own.add("screenshot")  # it would write a file
+        yield from (command for command in super().get_system_commands(screen) if command.title.lower() not in own)
 
-    def _leave_by(self, number: int) -> None:
+    def _exit_on_signal(self, number: int) -> None:
         self.exit(return_code=128 + number)

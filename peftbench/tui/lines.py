@@ -1,4 +1,4 @@
-"""The dashboard's single lines as text: the header, the cards, the run at the cursor. Pure functions, cut to fit."""
+"""The dashboard's text lines: header, GPUs, the selected run. Pure functions; lines are truncated to the width."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from pathlib import Path
 
 from rich.text import Text
 
+from peftbench import formatting
+from peftbench.analysis.machine_load import others_now
 from peftbench.plot import Glyphs
 from peftbench.plot.cells import fit, printable, width
-from peftbench.report import figures
 from peftbench.report.tables import STATE_STYLE
 from peftbench.report.watching_lines import progress_line, state_line
 from peftbench.store.rows import THROTTLING, State, reasons
 from peftbench.tui.machine import CardNow, Machine
-from peftbench.tui.snapshot import Detail, Line, Snapshot
+from peftbench.tui.state import DashboardState, Detail, RunLine
 
 _BAR = 12
+_SAMPLES = 60  # latest samples used to tell whether the machine is busy
 _STATES: tuple[State, ...] = (
     "running",
     "stalled",
@@ -31,8 +33,8 @@ _STATES: tuple[State, ...] = (
 )
 
 
-def header(snapshot: Snapshot, database: Path, cells: int, showing: str = "") -> Text:
-    """Return what this is, how many runs are in which state, and the machine."""
+def header(snapshot: DashboardState, database: Path, cells: int, showing: str = "") -> Text:
+    """Return the header: database, number of runs per state, machine."""
     counted = Counter(line.state for line in snapshot.lines)
     fields: list[tuple[str, str]] = [("peftbench", "bold"), (fit(printable(database.name), 24), "")]
     if showing:
@@ -48,7 +50,7 @@ def header(snapshot: Snapshot, database: Path, cells: int, showing: str = "") ->
 
 
 def machine_name(machine: Machine) -> str:
-    """Return what computes here: the cards as NVML names them, else the processor's cores."""
+    """Return the name of the hardware: the GPUs by NVML name, else the number of CPU cores."""
     if machine.cards:
         first = machine.cards[0]
         more = f" +{len(machine.cards) - 1}" if len(machine.cards) > 1 else ""
@@ -57,58 +59,59 @@ def machine_name(machine: Machine) -> str:
 
 
 def machine_lines(machine: Machine, cells: int, most: int, glyphs: Glyphs) -> list[Text]:
-    """Return a line of bars for each card, at most so many; without a card one for the host."""
+    """Return a line of gauges for each GPU, at most `most` lines; without a GPU, one line for the host."""
     if not machine.cards:
         return [_host_line(machine, cells, glyphs)] if machine.cores else []
     lines = [_card_line(card, cells, glyphs) for card in machine.cards[:most]]
     left_out = len(machine.cards) - len(lines)
     if left_out and lines:
-        more = f"  +{left_out} cards"
+        more = f"  +{left_out} GPUs"
         lines[-1] = _cut(lines[-1], cells - len(more)).append(more, "dim")
     return lines
 
 
-def run_lines(detail: Detail | None, line: Line | None, cells: int, now_s: float, glyphs: Glyphs) -> list[Text]:
-    """Return two lines on the run at the cursor: its state and scores; where it stands, or what is to be known."""
+def run_lines(detail: Detail | None, line: RunLine | None, cells: int, now_s: float, glyphs: Glyphs) -> list[Text]:
+    """Return two lines on the selected run: state and scores; progress, or the state's details or cost."""
     if line is None:
         return []
     name = Text(fit(printable(line.run.name), 30), style="bold")
     if detail is None:
         return [name, Text("")]
-    told = state_line(detail.record, cells - name.cell_len - 2, now_s)
-    first = Text.assemble(name, "  ", told[0])
+    others = others_now(detail.samples[-_SAMPLES:], detail.record.run.conditions)
+    state_texts = state_line(detail.record, cells - name.cell_len - 2, now_s)
+    first = Text.assemble(name, "  ", state_texts[0])
     second = [
-        *progress_line(detail.record, detail.progress, cells, now_s, glyphs),
-        *told[1:],
+        *progress_line(detail.record, detail.progress, cells, now_s, glyphs, others),
+        *state_texts[1:],
         *_cost_line(detail, cells),
     ]
     return [_cut(first, cells), _cut(second[0], cells) if second else Text("")]
 
 
 def bar(share: float, cells: int, glyphs: Glyphs) -> Text:
-    """Return a bar that is filled to a share."""
+    """Return a bar filled to a fraction (clipped to 0..1)."""
     done, rest = ("#", "-") if glyphs.letters else ("█", "░")
     full = round(min(max(share, 0.0), 1.0) * cells)
     return Text.assemble(done * full, (rest * (cells - full), "dim"))
 
 
 def _cost_line(detail: Detail, cells: int) -> list[Text]:
-    from peftbench.analysis.resources import cost
+    from peftbench.analysis.cost import cost
 
     spent = cost(detail.record)
     first = next(iter(spent.its), None)
     fields = [
-        (f"run {figures.seconds(spent.run_s)}" if spent.run_s is not None else "", ""),
-        (f"{printable(first)} {figures.rate(spent.its[first])} it/s" if first else "", ""),
-        (f"VRAM {figures.mib(spent.vram_mib)} MiB" if spent.vram_mib is not None else "", ""),
-        (f"RSS {figures.mib(spent.peak_rss_mib)} MiB" if spent.peak_rss_mib is not None else "", ""),
+        (f"run {formatting.seconds(spent.run_s)}" if spent.run_s is not None else "", ""),
+        (f"{printable(first)} {formatting.rate(spent.its[first])} it/s" if first else "", ""),
+        (f"VRAM {formatting.mib(spent.vram_mib)} MiB" if spent.vram_mib is not None else "", ""),
+        (f"RSS {formatting.mib(spent.peak_rss_mib)} MiB" if spent.peak_rss_mib is not None else "", ""),
         (
-            f"{figures.joules(spent.j_per_1k_examples[first])} J/1,000 examples"
+            f"{formatting.joules(spent.j_per_1k_examples[first])} J/1,000 examples"
             if first in spent.j_per_1k_examples
             else "",
             "",
         ),
-        (f"{figures.watt_hours(spent.run_wh)} Wh" if spent.run_wh is not None else "", ""),
+        (f"{formatting.watt_hours(spent.run_wh)} Wh" if spent.run_wh is not None else "", ""),
     ]
     line = _joined([("cost", "dim"), *fields], cells)
     return [line] if any(text for text, _ in fields) else []
@@ -116,7 +119,7 @@ def _cost_line(detail: Detail, cells: int) -> list[Text]:
 
 def _card_line(card: CardNow, cells: int, glyphs: Glyphs) -> Text:
     throttled = ", ".join(reasons((card.event_reasons or 0) & THROTTLING))
-    slowed = ("slowed: " + throttled, "bold yellow") if throttled else ("not slowed", "dim")
+    slowed = ("throttled: " + throttled, "bold yellow") if throttled else ("not throttled", "dim")
     narrow = cells < 100
     line = Text.assemble((f"GPU{card.index} ", "bold"))
     parts = [
@@ -131,7 +134,7 @@ def _card_line(card: CardNow, cells: int, glyphs: Glyphs) -> Text:
     if throttled:
         parts.insert(2, parts.pop())
     if all(not part.plain for part in parts):
-        return line.append("does not answer", "bold red")
+        return line.append("no readings", "bold red")
     for part in parts:
         if part.plain and line.cell_len + 2 + part.cell_len <= cells:
             line.append("" if line.plain.endswith(" ") else "  ").append_text(part)
@@ -144,20 +147,20 @@ def _host_line(machine: Machine, cells: int, glyphs: Glyphs) -> Text:
     line.append("  ").append_text(
         _gauge("mem", machine.memory_used_mib, machine.memory_total_mib, "MiB", glyphs, cells < 100)
     )
-    why = f"  no GPU read: {printable(machine.why_none)}" if machine.why_none else ""
-    return _cut(line.append(why, "dim"), cells)
+    note = f"  no GPU readings: {printable(machine.why_none)}" if machine.why_none else ""
+    return _cut(line.append(note, "dim"), cells)
 
 
-def _gauge(name: str, value: float | None, whole: float | None, unit: str, glyphs: Glyphs, narrow: bool) -> Text:
+def _gauge(name: str, value: float | None, total: float | None, unit: str, glyphs: Glyphs, narrow: bool) -> Text:
     if value is None:
         return Text("")
     if unit == "MiB":
-        value, whole, unit = value / 1024, None if whole is None else whole / 1024, "GiB"
+        value, total, unit = value / 1024, None if total is None else total / 1024, "GiB"
     digits = 1 if unit == "GiB" else 0
-    text = f"{value:.{digits}f}{f'/{whole:.{digits}f}' if whole and unit != '%' else ''} {unit}"
-    if not whole:
+    text = f"{value:.{digits}f}{f'/{total:.{digits}f}' if total and unit != '%' else ''} {unit}"
+    if not total:
         return Text(f"{name} {text}")
-    return Text.assemble(f"{name} ", bar(value / whole, _BAR // 2 if narrow else _BAR, glyphs), f" {text}")
+    return Text.assemble(f"{name} ", bar(value / total, _BAR // 2 if narrow else _BAR, glyphs), f" {text}")
 
 
 def _joined(fields: Sequence[tuple[str, str]], cells: int) -> Text:

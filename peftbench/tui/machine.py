@@ -1,4 +1,4 @@
-"""What the machine is and does right now: its cards through NVML, else its processors. Never raises for want of one."""
+"""Current hardware and load of the machine: GPUs through NVML, and the host. A missing GPU is not an error."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EVERY_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class CardNow:
-    """A card: what it is, and its last reading. What cannot be read is None."""
+    """A GPU and its last reading. Values that cannot be read are None."""
 
     index: int
     name: str
@@ -34,18 +34,18 @@ class CardNow:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """The cards that answer, and the host: cores, load, memory."""
+    """The readable GPUs, and the host: cores, load, memory."""
 
     cards: tuple[CardNow, ...] = ()
     why_none: str = ""
     cores: int = 0
-    cpu_pct: float | None = None  # of all cores
+    cpu_pct: float | None = None  # average over all cores
     memory_used_mib: float | None = None
     memory_total_mib: float | None = None
 
 
 class MachineMeter:
-    """Reads the machine, not more often than once a second."""
+    """Reads the machine at most once a second."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -57,14 +57,14 @@ class MachineMeter:
         self._why = ""
 
     def read(self) -> Machine:
-        """Return what it read last, within the last second."""
+        """Return a reading that is at most a second old."""
         if self._clock() - self._at >= EVERY_S:
             self._at = self._clock()
             self._machine = self._read()
         return self._machine
 
     def close(self) -> None:
-        """Let NVML go."""
+        """Close NVML."""
         if self._nvml is not None:
             self._nvml.close()
             self._nvml, self._meters = None, []

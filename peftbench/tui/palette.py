@@ -1,6 +1,6 @@
-"""Colours of runs, by place: bright on dark, dark on light, and the terminal's own sixteen where it wants those.
+"""Colours of runs by slot: bright on dark themes, dark on light themes, and ANSI colours for ANSI themes.
 
-They differ in luminance too, so that they can be told without hue, which markers do anyway.
+They differ in luminance too, so that they can be distinguished without hue; markers differ as well.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ LIGHT = ("#0366d6", "#b3006b", "#7a5c00", "#1a7f37", "#6f42c1", "#b34700", "#007
 ANSI = ("bright_cyan", "bright_magenta", "bright_yellow", "bright_green", "bright_blue", "bright_red", "bright_white")
 
 
-def color_of(place: int, dark: bool, ansi: bool) -> str:
-    """Return the colour of the run at a place, as rich knows it; they begin anew at their end."""
+def color_of(slot: int, dark: bool, ansi: bool) -> str:
+    """Return the rich colour of a slot; the palette repeats cyclically."""
     colors = ANSI if ansi else DARK if dark else LIGHT
-    return colors[place % len(colors)]
+    return colors[slot % len(colors)]

@@ -1,4 +1,4 @@
-"""Which runs are drawn, and at which place each: its marker and colour stay its own while it is pinned."""
+"""The pinned runs and their slots: a slot fixes a run's marker and colour while it is pinned."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from peftbench.tui.source import MOST_PINNED
 
 
 class Pins:
-    """The pinned runs. Until somebody pins or unpins one, the source chooses them."""
+    """The pinned runs. Until the user pins or unpins one, the source chooses them."""
 
     def __init__(self) -> None:
-        self.places: dict[str, int] = {}  # by run id
+        self.slots: dict[str, int] = {}  # by run id
         self.wanted: tuple[str, ...] | None = None
-        self._coming: set[str] = set()  # queued here, and in no snapshot yet
+        self._coming: set[str] = set()  # queued here, but not yet in a snapshot
 
     def take(self, pinned: Sequence[str], known: Iterable[str]) -> None:
-        """Take over what a snapshot has pinned, where nobody chose; forget runs that are not there any more."""
-        there = set(known)
+        """Update from a snapshot: adopt its pins if the user has chosen none, and drop deleted runs."""
+        existing = set(known)
         if self.wanted is None:
             self._keep(pinned)
         else:
-            self.wanted = tuple(run_id for run_id in self.wanted if run_id in there or run_id in self._coming)
-            self._coming -= there
+            self.wanted = tuple(run_id for run_id in self.wanted if run_id in existing or run_id in self._coming)
+            self._coming -= existing
             self._keep(self.wanted)
 
     def toggle(self, run_id: str) -> bool:
-        """Pin a run, or no more; False where too many are pinned."""
-        chosen = list(self.places)
+        """Pin or unpin a run; return False if the maximum number is pinned."""
+        chosen = list(self.slots)
         if run_id in chosen:
             chosen.remove(run_id)
         elif len(chosen) >= MOST_PINNED:
@@ -38,27 +38,25 @@ class Pins:
         return True
 
     def add(self, run_ids: Sequence[str]) -> None:
-        """Pin runs that were just queued, whether or not a snapshot has them yet."""
+        """Pin runs that were just queued, even if no state contains them yet."""
         self._coming |= set(run_ids)
-        self._choose([*self.places, *(run_id for run_id in run_ids if run_id not in self.places)][-MOST_PINNED:])
+        self._choose([*self.slots, *(run_id for run_id in run_ids if run_id not in self.slots)][-MOST_PINNED:])
 
-    def places_of(self, run_ids: Sequence[str]) -> dict[str, int]:
-        """Return a place for each run: its own where it is pinned, else one that no other has."""
-        found = {run_id: self.places[run_id] for run_id in run_ids if run_id in self.places}
+    def slots_of(self, run_ids: Sequence[str]) -> dict[str, int]:
+        """Return a slot for each run: its own if it is pinned, else a free one."""
+        slots = {run_id: self.slots[run_id] for run_id in run_ids if run_id in self.slots}
         for run_id in run_ids:
-            if run_id not in found:
-                found[run_id] = next(
-                    place for place in range(len(run_ids) + MOST_PINNED) if place not in found.values()
-                )
-        return found
+            if run_id not in slots:
+                slots[run_id] = next(slot for slot in range(len(run_ids) + MOST_PINNED) if slot not in slots.values())
+        return slots
 
     def _choose(self, chosen: Sequence[str]) -> None:
         self.wanted = tuple(chosen)
         self._keep(chosen)
 
     def _keep(self, pinned: Sequence[str]) -> None:
-        kept = {run_id: self.places[run_id] for run_id in pinned if run_id in self.places}
+        kept = {run_id: self.slots[run_id] for run_id in pinned if run_id in self.slots}
         for run_id in pinned:
             if run_id not in kept:
-                kept[run_id] = next(place for place in range(MOST_PINNED + 1) if place not in kept.values())
-        self.places = {run_id: kept[run_id] for run_id in pinned}
+                kept[run_id] = next(slot for slot in range(MOST_PINNED + 1) if slot not in kept.values())
+        self.slots = {run_id: kept[run_id] for run_id in pinned}

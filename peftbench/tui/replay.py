@@ -1,4 +1,4 @@
-"""A finished run played again: what a look at the store would have shown at each moment of it."""
+"""Replay of a finished run: reconstructs the database's content at each point in time of the run."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from peftbench.analysis.course import best_gap
+from peftbench.analysis.trajectory import best_gap
 from peftbench.store.rows import Progress, Run, RunRecord, SampleRow, State
-from peftbench.tui.snapshot import Detail, Figures, Line, Snapshot, Wanted
+from peftbench.tui.state import DashboardState, Detail, Figures, RunLine, StateRequest
 
 
 class ReplaySource:
-    """Plays one run from its start to its end, and then stays there.
+    """Plays one run from its start to its end, and then stays at the end.
 
     Args:
         record: the run with its epochs, scores and phases.
         samples: all of its samples.
-        speed: how many times as fast as it went.
-        clock: seconds that only grow.
+        speed: playback speed as a multiple of real time.
+        clock: monotonic clock in seconds.
     """
 
     def __init__(
@@ -36,8 +36,8 @@ class ReplaySource:
         self.start_s = _unix(record.run.started_at or record.run.created_at)
         self.end_s = max([self.start_s, *ends, *(sample.at_s for sample in samples[-1:])])
 
-    def look(self, wanted: Wanted) -> Snapshot:
-        """Return the run as it was at the moment that the replay has come to."""
+    def look(self, wanted: StateRequest) -> DashboardState:
+        """Return the run as it was at the current point of the replay."""
         now_s = min(self.start_s + (self.clock() - self._begun) * self.speed, self.end_s)
         record, progress = self.at(now_s)
         held = [sample for sample in self.samples if sample.at_s <= now_s]
@@ -52,13 +52,13 @@ class ReplaySource:
         )
         run = record.run
         detail = Detail(record, progress, tuple(shown))
-        return Snapshot(now_s, (Line(run, run.state, progress, figures),), (run.id,), {run.id: detail})
+        return DashboardState(now_s, (RunLine(run, run.state, progress, figures),), (run.id,), {run.id: detail})
 
     def close(self) -> None:
-        """Hold nothing."""
+        """Do nothing: the source holds no resources."""
 
     def at(self, now_s: float) -> tuple[RunRecord, Progress | None]:
-        """Return what was stored of the run at a moment (Unix time), and where it stood."""
+        """Return the record and the progress of the run as of a Unix time."""
         if now_s >= self.end_s:
             return self.record, None
         epochs = tuple(epoch for epoch in self.record.epochs if _unix(epoch.finished_at) <= now_s)
@@ -88,13 +88,13 @@ class ReplaySource:
         ), (self._progress(run, len(epochs), now_s))
 
     def _progress(self, run: Run, done: int, now_s: float) -> Progress:
-        """Return where the run stood, by time: its steps are not stored one by one."""
+        """Return the progress interpolated from time: single steps are not stored."""
         ends = [self.start_s, *(_unix(epoch.finished_at) for epoch in self.record.epochs)]
         begun, ends_s = ends[done], ends[done + 1] if done + 1 < len(ends) else self.end_s
         share = (now_s - begun) / (ends_s - begun) if ends_s > begun else 1.0
         epoch = done + 1
         steps = sum(p.steps or 0 for p in self.record.phases if p.epoch == epoch and p.phase in ("warmup", "train"))
-        whole = sum(p.steps or 0 for p in self.record.phases if p.phase in ("warmup", "train"))
+        total_steps = sum(p.steps or 0 for p in self.record.phases if p.phase in ("warmup", "train"))
         before = sum(
             p.steps or 0
             for p in self.record.phases
@@ -102,7 +102,9 @@ class ReplaySource:
         )
         step = round(share * steps)
         moment = datetime.fromtimestamp(now_s).astimezone().isoformat(timespec="milliseconds")
-        return Progress(min(epoch, run.epochs_planned), "train", None, step, steps, before + step, whole, None, moment)
+        return Progress(
+            min(epoch, run.epochs_planned), "train", None, step, steps, before + step, total_steps, None, moment
+        )
 
 
 def _unix(moment: str) -> float:

@@ -1,4 +1,4 @@
-"""Where snapshots come from: the store, read a little at a time; only what is new since the last look."""
+"""Snapshot source that reads the database incrementally: only what has changed since the last poll."""
 
 from __future__ import annotations
 
@@ -6,48 +6,51 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from peftbench.analysis.course import best_gap
-from peftbench.analysis.forecast import Wanted as WantedTime
-from peftbench.analysis.forecast import forecast
-from peftbench.analysis.resources import cost
+from peftbench.analysis.cost import cost
+from peftbench.analysis.forecast import PlannedRun, forecast
+from peftbench.analysis.time_left import time_left_s
+from peftbench.analysis.trajectory import best_gap
 from peftbench.errors import PeftbenchError
 from peftbench.jobs.liveness import state_shown
-from peftbench.report.watching_lines import time_left_s
 from peftbench.store.reader import Reader
 from peftbench.store.rows import ACTIVE_STATES, Run, RunRecord, SampleRow
 from peftbench.tui.machine import Machine, MachineMeter
-from peftbench.tui.snapshot import Detail, Figures, Line, Snapshot, Wanted
+from peftbench.tui.run_cache import RunCache
+from peftbench.tui.state import DashboardState, Detail, Figures, RunLine, StateRequest
 
 MOST_PINNED = 20
 PINNED_BY_ITSELF = 3
-MOST_POINTS = 600  # of a whole run's samples, summed up
-_BUDGET_S = 0.05  # for figures of runs that nobody looks at, in one look
+MOST_POINTS = 600  # samples of a whole run after aggregation
+_BUDGET_S = 0.004  # per poll, for figures of off-screen runs: 2 % of a core, beside runs that are measured
 _FORECAST_EVERY_S = 5.0
 
 
-class Source(Protocol):
-    """Gives snapshots; from one thread only."""
+class StateSource(Protocol):
+    """Provides states; used from one thread only."""
 
-    def look(self, wanted: Wanted) -> Snapshot:
-        """Return the world as it is now. Never raises for what a user can read about: see `Snapshot.problem`."""
+    def look(self, wanted: StateRequest) -> DashboardState:
+        """Return the current state. Errors that the user can read about are in its `problem`, not raised."""
 
     def close(self) -> None:
-        """Let go of what it holds."""
+        """Release resources."""
 
 
 class StoreSource:
-    """Reads one database; opens it anew where its file was replaced, and says so where it cannot be read.
+    """Reads one database; reopens it if its file was replaced, and reports if it cannot be read.
 
     Args:
-        path: the file; one that is not there (yet) reads as an empty one.
-        machine: what reads the machine.
+        path: path of the database; a file that does not exist (yet) reads as an empty database.
+        machine: reads the machine.
         clock: Unix time.
-        host: this machine's name, by which times are predicted.
+        host: name of this machine, for the prediction of times.
     """
+
+    _wanted: StateRequest | None  # request for which the details were read
+    _pinned_ids: tuple[str, ...]
+    _shown_details: dict[str, Detail]
 
     def __init__(
         self,
@@ -61,103 +64,122 @@ class StoreSource:
         self._machine = machine or self._meter.read
         self._reader: Reader | None = None
         self._file: tuple[int, int] | None = None
-        self._last = Snapshot(clock(), read=False)
+        self._changed_at: int | None = None
+        self._last = DashboardState(clock(), read=False)
         self._forget()
 
-    def look(self, wanted: Wanted) -> Snapshot:
-        """Return the world as it is now."""
+    def look(self, wanted: StateRequest) -> DashboardState:
+        """Return the current snapshot."""
         machine = self._machine()
         try:
             self._last = self._look(wanted, machine)
         except PeftbenchError as error:
             self._close_reader()
-            said = error.message + (f" ({error.hint})" if error.hint else "")
-            self._last = replace(self._last, now_s=self.clock(), machine=machine, problem=said, read=True, broken=True)
+            problem = error.message + (f" ({error.hint})" if error.hint else "")
+            self._last = replace(
+                self._last, now_s=self.clock(), machine=machine, problem=problem, read=True, broken=True
+            )
         return self._last
 
     def close(self) -> None:
-        """Close the database and let the cards go."""
+        """Close the database and NVML."""
         self._close_reader()
         self._meter.close()
 
-    def _look(self, wanted: Wanted, machine: Machine) -> Snapshot:
+    def _look(self, wanted: StateRequest, machine: Machine) -> DashboardState:
         if (gone := self._open()) is not None:
             return replace(self._last, now_s=self.clock(), machine=machine, problem=gone, read=True, broken=True)
         reader = self._reader
         assert reader is not None
-        marks = reader.marks()
-        for run_id, mark in marks.items():
-            if self._marks.get(run_id) != mark:
-                self._marks[run_id] = mark
-                self._take(reader, run_id)
-        for gone in self._marks.keys() - marks.keys():
-            self._drop(gone)
-            del self._marks[gone]
-        runs = [self._runs[run_id] for run_id in marks if run_id in self._runs]
-        pinned = self._pinned(wanted, runs)
-        details = self._details(reader, wanted, pinned)
-        self._predict(runs)
-        lines = self._lines(reader, wanted, runs, details)
-        return Snapshot(self.clock(), lines, pinned, details, machine, problem=self._told_odd())
+        changed = self._loaded.refresh(reader, wanted.most)
+        for run_id in changed or ():
+            self._invalidate(run_id)
+        runs = list(self._loaded.runs.values())
+        if changed is not None or wanted != self._wanted:
+            self._pinned_ids = self._pinned(wanted, runs)
+            self._shown_details = self._details(reader, wanted, self._pinned_ids)
+            self._wanted = wanted
+        self._predict(reader, runs, changed is not None)
+        lines = self._lines(reader, wanted, runs, self._shown_details)
+        return DashboardState(
+            self.clock(),
+            lines,
+            self._pinned_ids,
+            self._shown_details,
+            machine,
+            problem=self._unreadable_problem(),
+            total=self._loaded.total,
+        )
 
-    def _take(self, reader: Reader, run_id: str) -> None:
-        """Read a run's row anew; of one that makes no sense remember why."""
-        self._drop(run_id)
-        try:
-            run = reader.get(run_id)
-            if run is not None:
-                check(run)
-                self._runs[run_id] = run
-                self._stale.add(run_id)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            self._odd[run_id] = f"{type(error).__name__}: {error}"
-
-    def _drop(self, run_id: str) -> None:
-        for known in (self._runs, self._figures, self._records, self._odd):
+    def _invalidate(self, run_id: str) -> None:
+        """Drop everything cached from a run's row, which has changed or was deleted."""
+        for known in (self._figures, self._records, self._ended_lines, self._lines_before):
             known.pop(run_id, None)
         self._stale.discard(run_id)
         self._whole.discard(run_id)
+        if run_id in self._runs:
+            self._stale.add(run_id)
 
-    def _told_odd(self) -> str | None:
-        if not self._odd:
+    @property
+    def _runs(self) -> dict[str, Run]:
+        return self._loaded.runs
+
+    def _unreadable_problem(self) -> str | None:
+        unreadable = self._loaded.unreadable
+        if not unreadable:
             return None
-        run_id, why = next(iter(self._odd.items()))
-        more = f" and {len(self._odd) - 1} more" if len(self._odd) > 1 else ""
-        return f"left out: run {run_id}{more}: what is stored of it cannot be read ({why})"
+        run_id, reason = next(iter(unreadable.items()))
+        more = f" and {len(unreadable) - 1} more" if len(unreadable) > 1 else ""
+        return f"not listed: run {run_id}{more}: its row cannot be read ({reason})"
 
     def _open(self) -> str | None:
-        """Open the database where it is not, or where its file is another one by now; say where it is gone."""
+        """Open the database if it is closed or its file was replaced; return a message if the file is gone."""
         file = self._identity()
         if file is None and self._runs:
             self._close_reader()
-            return f"the database {self.path} is gone: it was deleted or moved; what is shown is what was in it"
-        if file != self._file:
+            return f"the database {self.path} was deleted or moved; showing its last content"
+        if file != self._file or (
+            self._reader is not None and self._reader.frozen and self._time() != self._changed_at
+        ):
             self._close_reader()
-            self._forget()
         elif self._reader is not None and self._reader.empty:
-            self._close_reader()  # it may have been on its way to be one
+            self._close_reader()  # it may just be under creation
         if self._reader is None:
+            self._changed_at = self._time()
             self._reader, self._file = Reader(self.path), file
+            self._forget()  # change counters are per connection
         return None
 
     def _identity(self) -> tuple[int, int] | None:
         try:
-            found = self.path.stat()
+            status = self.path.stat()
         except OSError:
             return None
-        return found.st_dev, found.st_ino
+        return status.st_dev, status.st_ino
+
+    def _time(self) -> int | None:
+        """Return the file's modification time in nanoseconds."""
+        try:
+            return self.path.stat().st_mtime_ns
+        except OSError:
+            return None
 
     def _forget(self) -> None:
-        self._marks: dict[str, tuple[object, ...]] = {}
-        self._runs: dict[str, Run] = {}
+        self._loaded = RunCache()
+        self._wanted = None
+        self._pinned_ids = ()
+        self._shown_details = {}
+        self._ended_lines: dict[str, RunLine] = {}
+        self._lines_before: dict[str, RunLine] = {}
+        self._listed: tuple[RunLine, ...] = ()
         self._records: dict[str, RunRecord] = {}
         self._figures: dict[str, Figures] = {}
         self._samples: dict[str, tuple[int | None, list[SampleRow]]] = {}
         self._times: dict[str, float | None] = {}
-        self._odd: dict[str, str] = {}  # runs whose rows make no sense, and why
-        self._whole: set[str] = set()  # ended runs whose last samples have been read
-        self._stale: set[str] = set()  # runs of which the record or the figures are older than their row
+        self._whole: set[str] = set()  # ended runs whose samples have all been read
+        self._stale: set[str] = set()  # runs whose cached record or figures are older than their row
         self._predicted_at = float("-inf")
+        self._forecast_due = True
 
     def _close_reader(self) -> None:
         if self._reader is not None:
@@ -165,21 +187,21 @@ class StoreSource:
                 self._reader.__exit__(None, None, None)
             self._reader = None
 
-    def _pinned(self, wanted: Wanted, runs: list[Run]) -> tuple[str, ...]:
+    def _pinned(self, wanted: StateRequest, runs: list[Run]) -> tuple[str, ...]:
         if wanted.pinned is not None:
             return tuple(run_id for run_id in wanted.pinned if run_id in self._runs)[:MOST_PINNED]
-        return _worth_it(runs)
+        return _default_pins(runs)
 
-    def _details(self, reader: Reader, wanted: Wanted, pinned: tuple[str, ...]) -> dict[str, Detail]:
-        found: dict[str, Detail] = {}
+    def _details(self, reader: Reader, wanted: StateRequest, pinned: tuple[str, ...]) -> dict[str, Detail]:
+        details: dict[str, Detail] = {}
         for run_id in dict.fromkeys((*pinned, *wanted.looked_at)):
             if run_id not in self._runs:
                 continue
             record = self._record(reader, run_id)
             progress = reader.progress(run_id) if state_shown(record.run) in ACTIVE_STATES else None
-            found[run_id] = Detail(record, progress, tuple(self._window(reader, wanted, run_id)))
-        self._records = {run_id: self._records[run_id] for run_id in found}
-        return found
+            details[run_id] = Detail(record, progress, tuple(self._window(reader, wanted, run_id)))
+        self._records = {run_id: self._records[run_id] for run_id in details}
+        return details
 
     def _record(self, reader: Reader, run_id: str) -> RunRecord:
         known = self._records.get(run_id)
@@ -190,8 +212,8 @@ class StoreSource:
             self._stale.discard(run_id)
         return known
 
-    def _window(self, reader: Reader, wanted: Wanted, run_id: str) -> list[SampleRow]:
-        """Return a run's samples in the window: new ones are read, older ones dropped."""
+    def _window(self, reader: Reader, wanted: StateRequest, run_id: str) -> list[SampleRow]:
+        """Return a run's samples in the window: new ones are read, old ones dropped."""
         window, held = self._samples.get(run_id, (-1, []))
         active = self._runs[run_id].state in ACTIVE_STATES
         if window != wanted.window_s or not held:
@@ -212,21 +234,41 @@ class StoreSource:
         self._samples[run_id] = (wanted.window_s, held)
         return held
 
-    def _predict(self, runs: list[Run]) -> None:
-        """Say of each queued run how long it will take, now and then."""
+    def _predict(self, reader: Reader, runs: list[Run], changed: bool) -> None:
+        """Predict the time of each queued run, at most every `_FORECAST_EVERY_S`."""
         queued = [run for run in runs if run.state == "queued"]
-        if time.monotonic() - self._predicted_at < _FORECAST_EVERY_S and all(run.id in self._times for run in queued):
+        if not queued:
+            self._times = {}
             return
+        self._forecast_due |= changed
+        asked_before = all(run.id in self._times for run in queued)
+        due = self._forecast_due and time.monotonic() - self._predicted_at >= _FORECAST_EVERY_S
+        if asked_before and not due:
+            return
+        self._forecast_due = False
         self._predicted_at = time.monotonic()
-        times = forecast([WantedTime.of(run) for run in queued], runs, self.host)
-        self._times = {run.id: found.wall_s for run, found in zip(queued, times, strict=True)}
+        requests = [PlannedRun.of(run) for run in queued]
+        times = forecast(requests, reader.judging([request.key for request in requests], self.host), self.host)
+        self._times = {run.id: estimate.wall_s for run, estimate in zip(queued, times, strict=True)}
 
-    def _lines(self, reader: Reader, wanted: Wanted, runs: list[Run], details: dict[str, Detail]) -> tuple[Line, ...]:
-        self._fill(reader, wanted, runs)
-        return tuple(self._line(reader, run, details.get(run.id)) for run in runs)
+    def _lines(
+        self, reader: Reader, wanted: StateRequest, runs: list[Run], details: dict[str, Detail]
+    ) -> tuple[RunLine, ...]:
+        if self._stale:
+            self._fill(reader, wanted, runs)
+        lines = []
+        for run in runs:
+            line = self._ended_lines.get(run.id)
+            if line is None:
+                before, line = self._lines_before.get(run.id), self._line(reader, run, details.get(run.id))
+                line = self._lines_before[run.id] = before if before == line else line
+            lines.append(line)
+        if len(lines) != len(self._listed) or any(new is not old for new, old in zip(lines, self._listed, strict=True)):
+            self._listed = tuple(lines)
+        return self._listed
 
-    def _fill(self, reader: Reader, wanted: Wanted, runs: list[Run]) -> None:
-        """Read figures of runs that are not drawn: those on the screen at once, others as far as there is time."""
+    def _fill(self, reader: Reader, wanted: StateRequest, runs: list[Run]) -> None:
+        """Read the figures of runs that are not drawn: on-screen runs first, others within the time budget."""
         begun = time.monotonic()
         shown = set(wanted.shown)
         for run in (*(r for r in runs if r.id in shown), *(r for r in runs if r.id not in shown)):
@@ -237,15 +279,18 @@ class StoreSource:
             self._figures[run.id] = _figures(reader.record(run)) if run.started_at else Figures()
             self._stale.discard(run.id)
 
-    def _line(self, reader: Reader, run: Run, detail: Detail | None) -> Line:
+    def _line(self, reader: Reader, run: Run, detail: Detail | None) -> RunLine:
         if run.state not in ACTIVE_STATES:
-            return Line(run, run.state, None, self._figures.get(run.id, Figures()))
+            line = RunLine(run, run.state, None, self._figures.get(run.id, Figures()))
+            if run.id not in self._stale:
+                self._ended_lines[run.id] = line
+            return line
         figures = self._figures.get(run.id, Figures())
         if run.state == "queued":
-            return Line(run, run.state, None, replace(figures, left_s=self._times.get(run.id)))
+            return RunLine(run, run.state, None, replace(figures, left_s=self._times.get(run.id)))
         state = state_shown(run)
-        if state not in ACTIVE_STATES:  # nobody wrote it yet: what its worker said last is no more
-            return Line(run, state, None, figures)
+        if state not in ACTIVE_STATES:  # the worker is gone, but the row is not updated yet: its progress is obsolete
+            return RunLine(run, state, None, figures)
         progress = detail.progress if detail else reader.progress(run.id)
         record = detail.record if detail else RunRecord(run)
         left_s = time_left_s(record, progress) if progress else None
@@ -256,22 +301,7 @@ class StoreSource:
             vram = last.vram_mib if figures.vram_mib is None else figures.vram_mib
             rss = last.rss_mib if figures.rss_mib is None else figures.rss_mib
             figures = replace(figures, energy_j=last.energy_j, vram_mib=vram, rss_mib=rss)
-        return Line(run, state, progress, replace(figures, left_s=left_s))
-
-
-def check(run: Run) -> None:
-    """See that what a screen needs of a run's row is what it should be.
-
-    Raises:
-        AttributeError, KeyError, TypeError, ValueError: it is not.
-    """
-    if not all(isinstance(task, str) for task in RunRecord(run).tasks):
-        raise ValueError("the names of its tasks")
-    if not isinstance(run.conditions, dict):
-        raise ValueError("its conditions")
-    for moment in (run.created_at, run.started_at, run.finished_at, run.state_at, run.heartbeat_at):
-        if moment is not None and datetime.fromisoformat(moment).tzinfo is None:
-            raise ValueError(f"the time {moment!r}")
+        return RunLine(run, state, progress, replace(figures, left_s=left_s))
 
 
 def _figures(record: RunRecord) -> Figures:
@@ -280,11 +310,11 @@ def _figures(record: RunRecord) -> Figures:
     return Figures(best_gap(record), spent.vram_mib, spent.peak_rss_mib, joules)
 
 
-def _worth_it(runs: Iterable[Run]) -> tuple[str, ...]:
-    """Return the runs to draw where nobody said: those that go on, then the newest, all of one workload."""
+def _default_pins(runs: Iterable[Run]) -> tuple[str, ...]:
+    """Return the runs to draw by default: active ones, then the newest, all of one workload."""
     known = list(runs)
     working = [run for run in known if run.state in ACTIVE_STATES and run.state != "queued"]
     ended = [run for run in known if run.epochs_done and run not in working]
-    found = [*working, *ended]
-    same = [run for run in found if run.workload == found[0].workload]
+    candidates = [*working, *ended]
+    same = [run for run in candidates if run.workload == candidates[0].workload]
     return tuple(run.id for run in same[:PINNED_BY_ITSELF])

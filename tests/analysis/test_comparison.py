@@ -1,8 +1,7 @@
-"""Runs side by side: what makes a comparison unfair is named, and costs come from the phases alone."""
+"""Comparison of runs: unfair differences are named, and costs are computed from the phases only."""
 
 from __future__ import annotations
 
-import itertools
 import json
 from dataclasses import replace
 from typing import Any
@@ -11,79 +10,15 @@ import pytest
 
 from peftbench.analysis.comparability import Mixed
 from peftbench.analysis.comparison import Comparison, compare
-from peftbench.analysis.resources import cost
-from peftbench.analysis.settings import MEANT_BEFORE
+from peftbench.analysis.cost import cost
+from peftbench.analysis.settings import MEANT_BEFORE, MEANT_BEFORE_OF_TASKS
 from peftbench.errors import UsageError
 from peftbench.spec import resolve
-from peftbench.store.rows import Phase, Prediction, Run, RunRecord, Score
-
-TASKS = ("sst", "paraphrase", "sts")
-METRIC = {"sst": "accuracy", "paraphrase": "accuracy", "sts": "pearson"}
-_NUMBERS = itertools.count()
-CONDITIONS = {
-    "device": "a CPU",
-    "device_type": "cpu",
-    "path": "native: torch, float32",
-    "threads": 2,
-    "malloc": {},
-    "torch": "2.9",
-    "encoder_sha256": "abc",
-    "python": "3.12",
-}
-
-
-def record(
-    preset: str = "lora-r12",
-    overrides: tuple[str, ...] = (),
-    *,
-    spec_json: str | None = None,
-    seed: int = 0,
-    conditions: dict[str, Any] | None = None,
-    predictions: dict[str, tuple[Prediction, ...]] | None = None,
-    phases: tuple[Phase, ...] = (),
-    shift: float = 0.0,
-    **changed: Any,
-) -> RunRecord:
-    """Return the record of a finished run on the quickstart workload."""
-    spec = resolve(preset, overrides=overrides, seed=seed).spec
-    fields: dict[str, Any] = {
-        "id": f"id-{next(_NUMBERS)}",
-        "name": f"{preset}-1",
-        "state": "finished",
-        "reason": None,
-        "exit_code": 0,
-        "preset": preset,
-        "workload": "quickstart",
-        "method": spec.method.name,
-        "encoder": spec.encoder.name,
-        "seed": seed,
-        "spec_json": spec_json or spec.canonical_json(),
-        "spec_hash": spec.hash(),
-        "group_hash": spec.group_hash(),
-        "origins": {},
-        "conditions": CONDITIONS | (conditions or {}),
-        "data_hash": "d" * 64,
-        "weights_total": 100,
-        "weights_trainable": 10,
-        "adapter_weights": {},
-        "epochs_planned": spec.train.epochs,
-        "epochs_done": spec.train.epochs,
-        "best_epoch": 2,
-        "dev_avg": 0.5,
-        "leaderboard": 0.6,
-        "created_at": "2026-01-01T10:00:00.000Z",
-        "started_at": "2026-01-01T10:00:01.000Z",
-        "finished_at": "2026-01-01T10:01:31.500Z",
-        "worker": None,
-        **changed,
-    }
-    own = predictions if predictions is not None else {task: predicted(task, shift) for task in TASKS}
-    scores = tuple(Score(2, task, "dev", METRIC[task], 0.5, None, 0.1, 6) for task in TASKS)
-    return RunRecord(Run(**fields), scores=scores, phases=phases, predictions=own)
-
-
-def predicted(task: str, shift: float = 0.0, count: int = 6) -> tuple[Prediction, ...]:
-    return tuple(Prediction(task, 2, f"{task}-{n}", float(n % 2), n % 3 + shift * n) for n in range(count))
+from peftbench.store.rows import Phase, Run, RunRecord
+from peftbench.tasks import FilesSource, TaskSpec
+from tests.factories import CONDITIONS, predicted
+from tests.factories import comparable_record as record
+from tests.tiny import TASKS
 
 
 def differing(result: Comparison) -> dict[str, bool]:
@@ -97,20 +32,45 @@ def test_two_equal_runs_do_not_differ() -> None:
     assert {row.verdict for row in result.against[0].metrics} == {"no detectable difference"}
 
 
-def test_a_spec_of_before_a_key_was_there_means_its_default() -> None:
+def test_a_spec_without_a_later_key_has_its_default() -> None:
     from peftbench.spec import TrainSpec
-    from peftbench.spec.model import _YOUNGER_THAN_HASHES, HeadSpec
+    from peftbench.spec.hashing import ADDED_KEYS
+    from peftbench.spec.model import HeadSpec
 
     parts = {"train": TrainSpec, "head": HeadSpec}
-    younger = [(part, key) for part, keys in _YOUNGER_THAN_HASHES.items() for key in keys]
+    younger = [(part, key) for part, keys in ADDED_KEYS.items() for key in keys]
     defaults = {f"{part}.{key}": parts[part].model_fields[key].default for part, key in younger}
     assert {key: value for key, value in defaults.items() if value not in (None, {})} == MEANT_BEFORE
+    of_tasks = {key: TaskSpec.model_fields[key].default for key in MEANT_BEFORE_OF_TASKS}
+    assert of_tasks == MEANT_BEFORE_OF_TASKS
+    assert FilesSource.model_fields["quoting"].default == "auto"
     old = record()
     spec = json.loads(old.run.spec_json)
     for part, key in younger:
         del spec[part][key]
+    for task in spec["tasks"]:
+        for key in ("labels", "missing", "group"):
+            del task[key]
     old = replace(old, run=replace(old.run, spec_json=json.dumps(spec)))
     assert compare([old, record()]).differences == ()
+
+
+def test_files_of_before_quoting_was_a_setting_are_the_same_files() -> None:
+    now = record()
+    spec = json.loads(now.run.spec_json)
+    source = {"type": "files", "train": "a.csv", "dev": "b.csv", "root": "/x"}
+    for task in spec["tasks"]:
+        task["source"] = dict(source)
+    before = json.dumps(spec)
+    for task in spec["tasks"]:
+        task["source"]["quoting"] = "auto"
+    assert compare([record(spec_json=before), record(spec_json=json.dumps(spec))]).differences == ()
+
+
+def test_a_column_of_groups_is_no_difference_in_what_was_trained() -> None:
+    grouped = record(overrides=("tasks.sst.group=document",))
+    assert compare([record(), grouped]).differences == ()
+    assert grouped.run.spec_hash == record().run.spec_hash
 
 
 def test_how_rows_are_augmented_is_implied_where_one_side_has_no_augmentation() -> None:
@@ -168,11 +128,27 @@ def test_what_a_run_was_measured_under_is_named(key: str, value: object) -> None
     assert {difference.key: difference.values for difference in result.unfair} == {key: (CONDITIONS[key], value)}
 
 
-def test_another_python_is_no_matter() -> None:
+@pytest.mark.parametrize(
+    ("one", "other", "named"),
+    [
+        ({}, {"omp_wait_policy": "passive"}, ("active", "passive")),  # stored before it was recorded
+        ({}, {"omp_wait_policy": "active"}, None),
+        ({"omp_wait_policy": "passive"}, {"omp_wait_policy": "passive"}, None),
+        ({"omp_wait_policy": "passive"}, {"omp_wait_policy": "GOMP_SPINCOUNT=100"}, ("passive", "GOMP_SPINCOUNT=100")),
+        ({"threads": 1}, {"threads": 1, "omp_wait_policy": "passive"}, None),  # a single thread never waits
+    ],
+)
+def test_how_threads_wait_is_named(one: dict[str, Any], other: dict[str, Any], named: tuple[str, str] | None) -> None:
+    result = compare([record(conditions=one), record(conditions=other)])
+    found = {difference.key: difference.values for difference in result.unfair}
+    assert found == ({} if named is None else {"omp_wait_policy": named})
+
+
+def test_another_python_version_is_harmless() -> None:
     assert compare([record(), record(conditions={"python": "3.11"})]).unfair == ()
 
 
-def test_a_circumstance_that_only_one_run_knows_is_named() -> None:
+def test_a_condition_that_only_one_run_has_is_named() -> None:
     only = record()
     bare = RunRecord(
         Run(**{field: getattr(only.run, field) for field in Run.__slots__} | {"conditions": {}}),
@@ -200,7 +176,7 @@ def test_the_folder_of_the_data_is_no_difference() -> None:
 
 
 def test_another_order_of_the_tasks_is_named() -> None:
-    """The tasks are trained in that order; the hash tells such specs apart."""
+    """The tasks are trained in that order, so such specs have different hashes."""
     tree = json.loads(resolve("full").spec.canonical_json())
     turned = tree | {"tasks": tree["tasks"][::-1]}
     result = compare([record("full"), record("full", spec_json=json.dumps(turned))])
@@ -212,7 +188,7 @@ def test_an_unfinished_run_is_named() -> None:
     assert {difference.key: difference.values for difference in result.unfair} == {"epochs done": ("4 of 4", "2 of 4")}
 
 
-def test_every_other_run_is_held_against_the_first() -> None:
+def test_every_other_run_is_compared_with_the_first() -> None:
     result = compare([record(), record("full", shift=0.5), record("dora-r4", shift=-0.25)])
     assert len(result.records) == len(result.spendings) == 3
     assert len(result.against) == 2
@@ -239,19 +215,19 @@ def test_groups_of_one_preset_are_named_by_what_differs() -> None:
         compare([record(), []])
 
 
-def test_a_group_whose_runs_differ_among_themselves_is_no_measure() -> None:
+def test_a_group_whose_own_runs_differ_is_always_unfair() -> None:
     mixed = [record(seed=0), record(seed=1, conditions={"device": "another CPU"})]
     (unfair,) = compare([mixed, [record(seed=0), record(seed=1)]]).unfair
     assert (unfair.key, unfair.values) == ("device", (Mixed(("a CPU", "another CPU")), "a CPU"))
 
 
-def test_a_run_stands_on_one_side_only() -> None:
+def test_a_run_is_in_one_group_only() -> None:
     one, two = record(), record(seed=1)
     with pytest.raises(UsageError, match="is both in"):
         compare([[one, two], one])
 
 
-def test_a_metric_that_is_not_there_is_a_mistake() -> None:
+def test_an_unknown_metric_is_an_error() -> None:
     with pytest.raises(UsageError, match="did you mean 'sts'"):
         compare([record(), record()], ["stss"])
 
@@ -274,7 +250,7 @@ class TestCost:
         assert spent.examples_per_s == pytest.approx(240 / 9)
         assert spent.tokens_per_s == pytest.approx(2800 / 9)
         assert spent.step_ms_median == {"sst": 250.0, "sts": 400.0}
-        assert spent.peak_rss_mib == 900.0
+        assert spent.peak_rss_mib == 800.0
 
     def test_what_was_not_measured_is_none(self) -> None:
         spent = cost(record(finished_at=None))

@@ -1,53 +1,35 @@
-"""How long runs will take: judged by the nearest finished runs, and by nothing where there is none."""
+"""Predicted duration of runs, from the most similar finished runs; no prediction without any."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peftbench.analysis.forecast import NOTHING_YET, Predicted, Wanted, forecast, total, wall_s
-from peftbench.store.rows import Run, Worker
-from tests.report.test_figures_and_tables import record
-
-START = datetime(2026, 11, 25, 23, 59, 30, tzinfo=UTC)
-CPU, GPU = {"device_type": "cpu", "device": "a CPU"}, {"device_type": "cuda", "device": "a card"}
-
-
-def stamp(moment: datetime) -> str:
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+from peftbench.analysis.forecast import NOTHING_YET, PlannedRun, RunForecast, forecast, total, wall_s
+from peftbench.store.rows import Run
+from tests.factories import ON_CPU as CPU
+from tests.factories import ON_GPU as GPU
+from tests.factories import STARTED as START
+from tests.factories import finished_run as run
+from tests.factories import timestamp as stamp
 
 
-def run(took_s: float = 30.0, epochs: int = 3, *, host: str | None = "here", **changed: Any) -> Run:
-    """Return a finished run of LoRA on quickstart, of group "lora"."""
-    worker = None if host is None else Worker(1, 0.0, "boot", host)
-    fields: dict[str, Any] = {
-        "state": "finished",
-        "group_hash": "lora",
-        "conditions": CPU,
-        "started_at": stamp(START),
-        "finished_at": stamp(START + timedelta(seconds=took_s)),
-        "worker": worker,
-        "session": 1,
-    }
-    return replace(record(epochs=epochs).run, **(fields | changed))
+def wanted(group: str = "lora", method: str = "lora", epochs: int = 3, workload: str = "quickstart") -> PlannedRun:
+    return PlannedRun(group, workload, method, epochs)
 
 
-def wanted(group: str = "lora", method: str = "lora", epochs: int = 3, workload: str = "quickstart") -> Wanted:
-    return Wanted(group, workload, method, epochs)
-
-
-def predict(one: Wanted, *runs: Run, host: str | None = None) -> tuple[float | None, str]:
+def predict(one: PlannedRun, *runs: Run, host: str | None = None) -> tuple[float | None, str]:
     (found,) = forecast([one], runs, host)
     return found.wall_s, found.basis
 
 
-def test_augmented_runs_are_judged_by_such_runs_alone() -> None:
+def test_augmented_runs_are_predicted_from_such_runs_only() -> None:
     plain = run(30, group_hash="plain")
     spec = json.loads(plain.spec_json) | {"augment": {"method": "eda"}}
     augmented = run(300, group_hash="augmented", spec_json=json.dumps(spec))
@@ -55,7 +37,7 @@ def test_augmented_runs_are_judged_by_such_runs_alone() -> None:
     assert predict(asked, plain) == (None, NOTHING_YET)
     assert predict(asked, plain, augmented)[0] == 300
     assert predict(wanted("another"), plain, augmented)[0] == 30
-    assert Wanted.of(augmented).augment == "eda" and Wanted.of(plain).augment is None
+    assert PlannedRun.of(augmented).augment == "eda" and PlannedRun.of(plain).augment is None
 
 
 class TestWallTime:
@@ -78,7 +60,7 @@ class TestWallTime:
         ],
         ids=str,
     )
-    def test_a_run_that_says_nothing_of_it(self, changed: dict[str, Any]) -> None:
+    def test_a_run_without_a_usable_duration(self, changed: dict[str, Any]) -> None:
         assert wall_s(run(**changed)) is None
 
 
@@ -105,8 +87,9 @@ class TestNearest:
 
     def test_a_stored_run_can_be_predicted_too(self) -> None:
         queued = run(state="queued", started_at=None, finished_at=None, epochs_done=0)
-        assert predict(Wanted.of(queued), queued, run(30)) == (30, "from 1 run of this spec")
+        assert predict(PlannedRun.of(queued), queued, run(30)) == (30, "from 1 run of this spec")
 
+    @pytest.mark.slow
     @given(st.lists(st.sampled_from(["lora", "full", "dora"]), max_size=6), st.sampled_from(["lora", "dora", "vera"]))
     def test_each_gets_the_prediction_that_it_gets_alone(self, methods: list[str], method: str) -> None:
         runs = [run(10 * (place + 1), method=name, group_hash=name) for place, name in enumerate(methods)]
@@ -123,9 +106,9 @@ class TestMachine:
         assert found == (30, "from 1 run of lora on quickstart")
 
     @pytest.mark.parametrize("host", ["there", None])
-    def test_runs_from_elsewhere_are_said_to_be(self, host: str | None) -> None:
+    def test_predictions_from_other_machines_say_so(self, host: str | None) -> None:
         found = predict(wanted(), run(5, host=host), host="here")
-        assert found == (5, "from 1 run of this spec of another machine")
+        assert found == (5, "from 1 run of this spec on another machine")
 
     def test_the_device_of_the_newest_run_counts(self) -> None:
         newest_first = [run(5, conditions=GPU), run(60, conditions=CPU)]
@@ -138,22 +121,22 @@ class TestMachine:
 
 class TestTotal:
     def test_the_known_add_up_and_the_unknown_are_counted(self) -> None:
-        found = total([Predicted(10, ""), Predicted(None, ""), Predicted(2.5, "")])
+        found = total([RunForecast(10, ""), RunForecast(None, ""), RunForecast(2.5, "")])
         assert (found.wall_s, found.unknown, found.runs, found.known) == (12.5, 1, 3, True)
 
     def test_where_nothing_is_known(self) -> None:
-        assert not total([Predicted(None, "")]).known
+        assert not total([RunForecast(None, "")]).known
 
 
 def test_energy_is_judged_by_the_spec_else_by_the_method_scaled_by_epochs() -> None:
     import dataclasses
 
     from peftbench.analysis.forecast import energy_wh
-    from tests.jobs.rows import run
+    from tests.factories import run_row as run
 
     same = run("a", group_hash="g", epochs_done=2)
     method = run("b", group_hash="other", epochs_done=4)
-    wanted = Wanted("g", "quickstart", "lora", 10)
+    wanted = PlannedRun("g", "quickstart", "lora", 10)
     assert energy_wh([wanted], [(same, 3.0), (same, 5.0), (method, 100.0)]) == (4.0, 1)
     assert energy_wh([dataclasses.replace(wanted, group_hash="new")], [(method, 8.0)]) == (20.0, 1)
     assert energy_wh([wanted, dataclasses.replace(wanted, group_hash="x", method="full")], [(same, 3.0)]) == (3.0, 1)

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from peftbench.analysis.level import level
-from peftbench.analysis.samples import Sample
+from peftbench.analysis.stats.bootstrap import ScoreSample
+from peftbench.analysis.stats.level import level
 
 
-def sample(values: list[float], covariance: np.ndarray) -> Sample:
+def sample(values: list[float], covariance: np.ndarray) -> ScoreSample:
     runs = tuple(f"r{n}" for n in range(len(values)))
-    return Sample("sst", "accuracy", 400, runs, np.asarray(values), covariance)
+    return ScoreSample("sst", "accuracy", 400, runs, np.asarray(values), covariance)
 
 
 def test_without_noise_of_examples_it_is_students_interval_over_the_seeds() -> None:
@@ -31,6 +31,11 @@ def test_what_seeds_share_through_the_examples_does_not_average_out() -> None:
     shared = np.full((3, 3), 0.0004)
     found = level(sample([0.7, 0.7, 0.7], shared), ["r0", "r1", "r2"])
     assert found.high - found.value == pytest.approx(1.959964 * 0.02)
+
+
+def test_seeds_that_agree_by_chance_have_an_interval() -> None:
+    found = level(sample([0.7, 0.7, 0.7], np.diag([0.0009] * 3)), ["r0", "r1", "r2"])
+    assert found.high - found.value == pytest.approx(1.959964 * (0.0009 / 3) ** 0.5)
 
 
 def test_a_run_that_is_not_in_the_sample_has_no_level() -> None:

@@ -1,4 +1,4 @@
-"""McNemar's and Holm's against scipy and published worked examples."""
+"""McNemar's test and Holm's correction against scipy and published worked examples."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy import stats
 
-from peftbench.analysis.pvalues import holm, mcnemar_exact
+from peftbench.analysis.stats.pvalues import holm, mcnemar_exact
 
 
 @given(st.integers(0, 400), st.integers(0, 400))
@@ -33,12 +33,12 @@ def test_mcnemar_of_many_thousand_pairs_is_quick() -> None:
     expected = stats.binomtest(3_000, 6_200).pvalue
     start = time.process_time()
     found = mcnemar_exact(3_000, 3_200)
-    assert time.process_time() - start < 0.5
+    assert time.process_time() - start < 5  # CPU time; it takes some hundredths of a second
     assert found == pytest.approx(expected, rel=1e-9)
 
 
 def test_holm_as_worked_by_hand() -> None:
-    """0.005 x 4, 0.01 x 3, 0.03 x 2, and 0.04 x 1 raised to the one before it."""
+    """0.005 x 4, 0.01 x 3, 0.03 x 2, and 0.04 x 1 raised to the previous value."""
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
 
 
@@ -49,7 +49,7 @@ def test_holm_of_one_and_of_none() -> None:
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
 def test_holm_rejects_what_its_definition_rejects(p_values: list[float]) -> None:
-    """Holm 1979: in rising order, reject while p <= alpha / (number still to be tested)."""
+    """Holm 1979: in ascending order, reject while p <= alpha / (number of remaining tests)."""
     alpha, rejected = 0.05, set()
     for rank, place in enumerate(sorted(range(len(p_values)), key=lambda place: p_values[place])):
         if (len(p_values) - rank) * p_values[place] > alpha:

@@ -29,16 +29,16 @@ def test_small_blocks_share_a_segment_and_large_ones_another() -> None:
     assert allocator.reserved == 22 * MIB
 
 
-def test_what_is_given_back_is_used_again_and_neighbours_join() -> None:
+def test_freed_blocks_are_reused_and_merged() -> None:
     allocator = Allocator()
     blocks = [allocator.take(5 * MIB) for _ in range(4)]
     for block in (blocks[1], blocks[3], blocks[2], blocks[0]):
         allocator.give(block)
-    assert allocator.take(19 * MIB).size == 20 * MIB  # what is left, 1 MiB, is too little to split
+    assert allocator.take(19 * MIB).size == 20 * MIB  # the remaining 1 MiB is too small to split off
     assert allocator.reserved == 20 * MIB
 
 
-def test_the_smallest_hole_that_fits_is_taken() -> None:
+def test_the_smallest_free_block_that_fits_is_taken() -> None:
     allocator = Allocator()
     first, _, third, _ = (allocator.take(count * MIB) for count in (6, 2, 4, 2))
     allocator.give(first)
@@ -68,6 +68,7 @@ def test_a_step_that_is_replayed_needs_no_more_than_the_first_time() -> None:
     assert allocator.reserved == (20 + 2) * MIB and list(known) == [2]
 
 
+@pytest.mark.slow
 def test_an_epoch_reserves_more_than_its_largest_step_keeps() -> None:
     assert max(sst_lengths()) == 80 and len(sst_lengths()) == 1068
     short, long_ = (reserved_bytes("last-layer", order, formed=False) for order in ([8], [8, 80, 8]))

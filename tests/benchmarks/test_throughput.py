@@ -1,4 +1,4 @@
-"""The throughput benchmark on a tiny encoder: what it writes, not how fast anything is."""
+"""The throughput benchmark on a tiny encoder: its output, not its speed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RATES = ("steps_per_s", "examples_per_s", "tokens_per_s")
 
 @pytest.fixture(autouse=True)
 def _one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Two threads wait for each other where something else runs as well, and here speed does not matter."""
+    """Two threads contend where other processes run, and speed does not matter here."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -30,6 +30,7 @@ def _one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+@pytest.mark.slow
 def test_every_column_has_rates_memory_and_a_ratio_to_its_bar(tmp_path: Path) -> None:
     sentences = tmp_path / "some.txt"
     sentences.write_text("\n".join("very " * (i % 9) + "good" for i in range(40)))
@@ -70,6 +71,7 @@ def test_theirs_and_ours_compute_the_same_loss(method: str) -> None:
     torch.testing.assert_close(*losses)
 
 
+@pytest.mark.slow
 def test_peak_memory_is_that_of_another_process() -> None:
     assert peak_rss("ours lora", Setting("tiny", 0.0), np.array([5, 9, 3])) > 50
 

@@ -1,4 +1,4 @@
-"""`peftbench augment`: a folder that `--data` takes, pairs to look at, figures of quality."""
+"""`peftbench augment`: the folder for `--data`, the inspected pairs, the quality statistics."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_the_folder_is_read_in_place_of_the_data_and_is_what_a_run_would_make(ho
 
     from peftbench.encoder import find_encoder, load_tokenizer
     from peftbench.training.data import load_data
-    from tests.training.test_training import Memory
+    from tests.recorders import Memory
 
     inside = resolve("dora-r12", str(home / "own.toml"), data=[str(home / "data")], overrides=["augment.method=eda"])
     files = find_encoder(inside.spec.encoder)
@@ -131,7 +131,7 @@ def test_what_is_shown_fits_a_terminal_and_holds_both_texts(home: Path) -> None:
     assert result.exit_code == 0, result.output
     tables = [line for line in result.output.splitlines() if not line.startswith(("similarity:", "note:"))]
     assert max(map(len, tables)) <= 80
-    assert "as it was" in result.output and "words in" in result.output
+    assert "source" in result.output and "words in" in result.output
     assert result.output.count("label ") == 5
     assert "of mean-pooled vectors of" in result.output
 
@@ -140,7 +140,7 @@ def test_the_widest_pair_fits_too() -> None:
     from peftbench.data.augment.rows import NewRow
     from peftbench.data.examples import Example
     from peftbench.report.augmentation import pairs
-    from tests.report.test_figures_and_tables import printed
+    from tests.printing import printed
 
     text = "word " * 30 + "x" * 70
     row = (Example("a", (text, text), 4.875), NewRow("b", (text + " zebra", text), 4.875, "a", "backtranslate"))
@@ -187,8 +187,8 @@ def test_a_workload_without_files_can_be_looked_at_but_not_written(tmp_path: Pat
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ('"para-train.csv"', '"/somewhere/para.csv"', "lies in no folder of its own"),
-        ('"para-train.csv"', '"../para.csv"', "lies in no folder of its own"),
+        ('"para-train.csv"', '"/somewhere/para.csv"', "is outside the data folder"),
+        ('"para-train.csv"', '"../para.csv"', "is outside the data folder"),
         ('"para-dev.csv"', '"sst-dev.csv"', "tasks sst and paraphrase both read a file named 'sst-dev.csv'"),
     ],
 )

@@ -1,23 +1,21 @@
-"""`peftbench estimate` as its users meet it."""
+"""End-to-end tests of `peftbench estimate`."""
 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.cli.inside import inside
 from tests.tiny import tiny_overrides
 
 PARTS = ["weights", "trainable", "gradients", "optimizer", "activations", "workspace"]
 
 
 def estimate(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "peftbench", "estimate", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=240, env={**os.environ, "COLUMNS": "80"})
+    return inside("estimate", *arguments)
 
 
 def sets(encoder: Path, *more: str) -> list[str]:
@@ -41,6 +39,7 @@ def test_one_preset_is_a_table_with_bars_and_words(tiny_encoder: Path) -> None:
     assert "weights take 16.0 bytes each" in " ".join(done.stdout.split())
 
 
+@pytest.mark.slow
 def test_the_parts_of_the_json_add_up(tiny_encoder: Path) -> None:
     done = estimate("--preset", "dora-r12", "--device", "cpu", "--json", *sets(tiny_encoder))
     found = json.loads(done.stdout)
@@ -52,6 +51,7 @@ def test_the_parts_of_the_json_add_up(tiny_encoder: Path) -> None:
     assert found["batches"]["sst"]["tokens"] < found["batches"]["sst"]["tokens_padded"]
 
 
+@pytest.mark.slow
 def test_a_larger_batch_keeps_more(tiny_encoder: Path) -> None:
     small, large = (
         json.loads(estimate("-p", "lora-r12", "--json", *sets(tiny_encoder, f"train.batch_size={size}")).stdout)
@@ -61,6 +61,7 @@ def test_a_larger_batch_keeps_more(tiny_encoder: Path) -> None:
     assert large["bytes"]["weights"] == small["bytes"]["weights"]
 
 
+@pytest.mark.soak
 def test_all_rows_of_the_study_and_its_figures_beside_them(every: subprocess.CompletedProcess[str]) -> None:
     assert every.returncode == 0, every.stderr
     ours, _, study = every.stdout.partition("The study's Table 2")
@@ -76,6 +77,7 @@ def test_all_rows_of_the_study_and_its_figures_beside_them(every: subprocess.Com
     assert all(len(line) <= 80 for line in every.stdout.splitlines() if "█" in line)
 
 
+@pytest.mark.slow
 def test_another_workload_is_not_held_to_the_study(tiny_encoder: Path) -> None:
     done = estimate("--all", "--workload", "quickstart", "--json", *sets(tiny_encoder))
     found = json.loads(done.stdout)
@@ -99,6 +101,7 @@ def test_mistakes_are_told(arguments: tuple[str, ...], code: int, told: str) -> 
     assert told in done.stderr and "Traceback" not in done.stderr and done.stdout == ""
 
 
+@pytest.mark.slow
 def test_several_presets_make_one_table(tiny_encoder: Path) -> None:
     done = estimate("--preset", "lora-r12", "--preset", "full", "--json", *sets(tiny_encoder))
     found = json.loads(done.stdout)

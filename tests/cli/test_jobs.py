@@ -1,4 +1,4 @@
-"""`queue`, `stop`, `resume`, `retry`, `log` and `run --detach`: what they print and how they leave."""
+"""`queue`, `stop`, `resume`, `retry`, `log` and `run --detach`: output and exit codes."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from peftbench.jobs.queue import enqueue
 from peftbench.paths import worker_log
 from peftbench.spec import Resolved
 from peftbench.store.reader import Reader
+from tests.patience import PATIENCE_S
 from tests.store.life import Life
 from tests.tiny import tiny_overrides
 
@@ -31,7 +32,7 @@ def cli(db: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         [*PEFTBENCH, *arguments, "--db", str(db)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_S,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
 
@@ -43,7 +44,7 @@ def db(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def stopped(db: Path, tiny: Callable[..., Resolved], monkeypatch: pytest.MonkeyPatch) -> str:
-    """A run that was stopped before it began; nobody drains the queue."""
+    """A run that was stopped before it started; no queue runner is active."""
     with monkeypatch.context() as still:
         still.setattr(module, "ensure_runner", lambda database: False)
         (run_id,) = enqueue(db, [tiny("last-layer")])
@@ -52,6 +53,7 @@ def stopped(db: Path, tiny: Callable[..., Resolved], monkeypatch: pytest.MonkeyP
     return run_id
 
 
+@pytest.mark.slow
 def test_a_group_in_the_background_from_its_start_to_its_end(db: Path, tiny_encoder: Path) -> None:
     sets = [word for one in tiny_overrides(tiny_encoder) for word in ("--set", one)]
     done = cli(db, "run", "-p", "last-layer", "--seeds", "2", "--detach", "--json", *sets)
@@ -66,8 +68,8 @@ def test_a_group_in_the_background_from_its_start_to_its_end(db: Path, tiny_enco
     with Reader(db) as reader:
         ended = [(reader.run(run_id).state, reader.run(run_id).seed) for run_id in ids]
     assert ended == [("finished", 0), ("finished", 1)]
-    assert cli(db, "queue").stdout == "Nothing runs and nothing waits.\n"
-    assert cli(db, "stop", ids[0]).stdout.startswith("last-layer-1 is finished already")
+    assert cli(db, "queue").stdout == "No runs are running or queued.\n"
+    assert cli(db, "stop", ids[0]).stdout.startswith("last-layer-1 is already finished")
 
 
 def test_the_queue_with_what_waits_and_how_it_was_set(
@@ -78,11 +80,18 @@ def test_the_queue_with_what_waits_and_how_it_was_set(
         enqueue(db, [tiny("lora-r12", ["encoder.name=/no/such"])] * 2, sweep="two-abcd")
     done = cli(db, "queue", "--slots", "2", "--cooldown", "600")
     assert done.returncode == 0
-    for words in ("lora-r12-1", "two-abcd: 2 wait", "no run of this workload yet", "2 at once", "600 s of rest"):
+    for words in (
+        "lora-r12-1",
+        "two-abcd: 2 queued",
+        "no finished run of this workload",
+        "2 at once",
+        "a pause of 600 s",
+    ):
         assert words in done.stdout, done.stdout
     assert max(len(line) for line in done.stdout.splitlines()) <= 100
 
 
+@pytest.mark.slow
 def test_resume_goes_on_and_says_what_it_came_to(db: Path, stopped: str) -> None:
     done = cli(db, "resume", stopped)
     assert done.returncode == 0, done.stderr
@@ -90,9 +99,10 @@ def test_resume_goes_on_and_says_what_it_came_to(db: Path, stopped: str) -> None
     again = cli(db, "resume", stopped)
     assert (again.returncode, again.stdout) == (2, "")
     assert "is finished: there is nothing left to do" in again.stderr
-    assert "hint: once more from the start: peftbench retry last-layer-1" in again.stderr
+    assert "hint: start it over: peftbench retry last-layer-1" in again.stderr
 
 
+@pytest.mark.slow
 def test_retry_is_another_run_changed_where_asked(db: Path, stopped: str) -> None:
     done = cli(db, "retry", "last-layer-1", "--set", "train.epochs=1", "--set", "train.batch_size=4", "--json")
     assert done.returncode == 0, done.stderr
@@ -108,8 +118,9 @@ def test_retry_is_another_run_changed_where_asked(db: Path, stopped: str) -> Non
     cli(db, "stop", new.id)
 
 
+@pytest.mark.slow
 def test_a_log_is_printed_clean_and_from_its_end(db: Path, stopped: str) -> None:
-    assert "no worker has printed anything yet" in cli(db, "log", stopped).stdout
+    assert "its worker log is empty so far" in cli(db, "log", stopped).stdout
     content = b"one\n\x1b[31m    two\x1b]0;owned\x07\n  File \xff\xe2\x80\xae\nlast, without an end"
     worker_log(db, stopped).write_bytes(content)
     lines = cli(db, "log", stopped).stdout.splitlines()
@@ -119,6 +130,7 @@ def test_a_log_is_printed_clean_and_from_its_end(db: Path, stopped: str) -> None
     assert cli(db, "log", stopped, "-n", "0").stdout == ""
 
 
+@pytest.mark.slow
 def test_hostile_names_reasons_and_settings_are_printed_clean(db: Path, stopped: str) -> None:
     connection = sqlite3.connect(db)
     connection.execute("UPDATE runs SET name = ?, reason = ?, sweep = ?", (HOSTILE, HOSTILE, HOSTILE))

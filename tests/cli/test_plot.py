@@ -1,4 +1,4 @@
-"""`peftbench plot` as its users meet it."""
+"""End-to-end tests of `peftbench plot`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_compare import cli, failed, fill
+from tests.cli.inside import failed
+from tests.cli.inside import invoke as cli
+from tests.stored import store_scored_run as fill
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +26,7 @@ def db(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("curves", "solid: dev"),
         ("ranks", "95 % interval"),
         ("pareto", "Dev Avg against peak RSS"),
-        ("memory", "no run has a memory anatomy"),
+        ("memory", "no run has memory data"),
         ("power", "no power was measured"),
     ],
 )
@@ -42,6 +44,7 @@ def test_groups_and_a_metric_can_be_named(db: Path) -> None:
     assert (code, "did you mean 'sts'" in message) == (2, True)
 
 
+@pytest.mark.slow
 def test_a_file_is_svg_or_png(db: Path, tmp_path: Path) -> None:
     assert failed("plot", "curves", "--out", tmp_path / "x.pdf", "--db", db)[0] == 2
     pytest.importorskip("matplotlib")

@@ -1,4 +1,4 @@
-"""`peftbench reproduce`: it asks, picks up what is there, says how runs end, and writes the report."""
+"""`peftbench reproduce`: confirmation, reuse of runs, outcomes, and the report."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from peftbench.store.reader import Reader
+from tests.patience import PATIENCE_S
 from tests.tiny import tiny_encoder_into
 
 PEFTBENCH = [sys.executable, "-P", "-m", "peftbench"]
@@ -42,25 +43,28 @@ def ran(*words: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess
     )
 
 
+@pytest.mark.slow
 def test_it_asks_and_where_nobody_can_answer_it_refuses(tmp_path: Path) -> None:
     told = ran("reproduce", "--db", "runs.db", cwd=tmp_path)
     assert told.returncode == 2
     assert "the study on workload quickstart: 18 runs: 18 to be run" in told.stdout
     assert "time: unknown" in told.stdout
-    assert "GPU energy: not known" in told.stdout
+    assert "GPU energy: unknown" in told.stdout
     assert "left out: dora-r12-augmented" in told.stdout
-    assert "say --yes" in told.stderr
-    assert not (tmp_path / "runs.db").exists()
-
-
-def test_a_report_that_could_not_be_written_is_said_before_anything_is_run(tmp_path: Path) -> None:
-    told = ran("reproduce", "--yes", "--html", "nowhere/report.html", "--db", "runs.db", cwd=tmp_path)
-    assert told.returncode == 3
-    assert "there is no folder nowhere" in told.stderr
+    assert "add --yes" in told.stderr
     assert not (tmp_path / "runs.db").exists()
 
 
 @pytest.mark.slow
+def test_a_report_that_could_not_be_written_is_said_before_anything_is_run(tmp_path: Path) -> None:
+    told = ran("reproduce", "--yes", "--html", "nowhere/report.html", "--db", "runs.db", cwd=tmp_path)
+    assert told.returncode == 3
+    assert "no such folder: nowhere" in told.stderr
+    assert not (tmp_path / "runs.db").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.soak
 def test_it_is_interrupted_and_picked_up_and_done_only_once(tmp_path: Path) -> None:
     encoder = tiny_encoder_into(tmp_path / "bert")
     (tmp_path / "tiny.toml").write_text(TINY.format(encoder=encoder))
@@ -77,14 +81,17 @@ def test_it_is_interrupted_and_picked_up_and_done_only_once(tmp_path: Path) -> N
     assert first.stdout is not None
     assert any("1/9" in line for line in first.stdout)
     first.send_signal(signal.SIGINT)
-    _, error = first.communicate(timeout=60)
+    _, error = first.communicate(timeout=PATIENCE_S)
     assert first.returncode == 130
-    assert "the runs go on; peftbench reproduce --workload ./tiny.toml --seeds 1 --db runs.db picks them up" in error
+    assert (
+        "the runs continue; to follow them again: peftbench reproduce --workload ./tiny.toml --seeds 1 --db runs.db"
+        in error
+    )
 
     told = ran(*words, cwd=tmp_path)
     assert told.returncode == 0, told.stderr + told.stdout
     assert "9 runs: " in told.stdout
-    assert "finished already" in told.stdout
+    assert "already finished" in told.stdout
     assert "9/9" in told.stdout
     assert "NOT the study's workload" in told.stdout
     assert "these runs can show" in told.stdout
@@ -95,6 +102,6 @@ def test_it_is_interrupted_and_picked_up_and_done_only_once(tmp_path: Path) -> N
 
     again = ran(*words, cwd=tmp_path)
     assert again.returncode == 0
-    assert "9 finished already" in again.stdout
+    assert "9 already finished" in again.stdout
     with Reader(tmp_path / "runs.db") as reader:
         assert len(reader.runs()) == 9

@@ -1,4 +1,4 @@
-"""`peftbench submit`: six files in the course's form, read back by a reader of the tests' own."""
+"""`peftbench submit`: six files in the course's format, parsed by an independent reader."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typer.testing import CliRunner, Result
 
 from peftbench.cli import app
 from peftbench.errors import MissingError, UsageError
-from peftbench.training.submission import content
-from tests.cli.test_commands import cli
+from peftbench.study.submission import content
+from tests.processes import run_peftbench as cli
 
 NAMES = [f"{task}-{split}-output.csv" for task in ("sst", "para", "sts") for split in ("dev", "test")]
 HEADERS = {
@@ -28,7 +28,7 @@ ROWS = {"train": 8, "dev": 6, "test": 5}
 
 
 def course_data(folder: Path) -> Path:
-    """Write files in the course's form: tab-separated, an index column without a name, two of them in SST's test."""
+    """Write files in the course's format: tab-separated, an unnamed index column (two in SST's test file)."""
     for split, count in ROWS.items():
         ids = [f"{split}{n:021x}" for n in reversed(range(count))]
         tables = {
@@ -56,7 +56,7 @@ def course_data(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Path:
-    """A folder with the course's data in small and a finished run on them."""
+    """A folder with a small version of the course's data and a finished run on it."""
     home = tmp_path_factory.mktemp("course")
     data = course_data(home)
     done = cli(
@@ -72,7 +72,7 @@ def submit(home: Path, *words: object) -> Result:
 
 
 def read(path: Path) -> list[tuple[str, str]]:
-    """Read a file as the course's leaderboard might: the header to the byte, then `id , value ` lines."""
+    """Parse a file as the course's leaderboard might: an exact header, then `id , value ` lines."""
     task = path.name.partition("-")[0]
     data = path.read_bytes()
     assert data.startswith(HEADERS[task])
@@ -87,6 +87,7 @@ def ids_of(path: Path) -> list[str]:
     return [row["id"] for row in csv.DictReader(path.open(), delimiter="\t")]
 
 
+@pytest.mark.slow
 def test_six_files_with_every_id_in_order(home: Path, tmp_path: Path) -> None:
     result = submit(home, "--out", tmp_path / "out")
     assert result.exit_code == 0, result.output
@@ -98,6 +99,7 @@ def test_six_files_with_every_id_in_order(home: Path, tmp_path: Path) -> None:
         assert [row_id for row_id, _ in read(tmp_path / "out" / name)] == ids_of(home / source)
 
 
+@pytest.mark.slow
 def test_the_scores_of_dev_are_those_of_the_file_and_of_the_run(home: Path, tmp_path: Path) -> None:
     found = json.loads(submit(home, "--out", tmp_path / "out", "--json").output)
     run = json.loads(cli("show", "latest", "--json", "--db", home / "runs.db").stdout)
@@ -118,12 +120,43 @@ def test_the_scores_of_dev_are_those_of_the_file_and_of_the_run(home: Path, tmp_
     assert score == pytest.approx(np.corrcoef(*zip(*pairs, strict=True))[0, 1], abs=1e-5)
 
 
+@pytest.mark.slow
+def test_dev_rows_without_a_label_or_a_text_are_predicted_and_the_labelled_ones_scored(
+    home: Path, tmp_path: Path
+) -> None:
+    """The run skipped them, but the course expects every id of its file."""
+    holes = tmp_path / "data"
+    holes.mkdir()
+    for path in home.glob("*.csv"):
+        (holes / path.name).write_bytes(path.read_bytes())
+    rows = [line.split("\t") for line in (home / "quora-dev.csv").read_text().splitlines()]
+    extra = [
+        ["6", "nolabel", "a fine film", "grand", ""],
+        ["7", "notext", "", "grand", "1.0"],
+        ["8", "none", "", "", ""],
+    ]
+    lines = [rows[0], extra[0], *rows[1:4], extra[1], *rows[4:], extra[2]]
+    (holes / "quora-dev.csv").write_text("".join("\t".join(line) + "\n" for line in lines))
+    result = submit(home, "--out", tmp_path / "out", "--data", holes, "--json")
+    assert result.exit_code == 0, result.output
+    written = dict(read(tmp_path / "out" / "para-dev-output.csv"))
+    assert list(written) == [line[1] for line in lines[1:]]
+    labels = {line[1]: float(line[4]) for line in lines[1:] if line[4]}
+    found = next(one for one in json.loads(result.output)["files"] if one["file"] == "para-dev-output.csv")
+    assert (found["rows"], found["labelled"]) == (len(lines) - 1, len(labels))
+    assert found["score"] == np.mean([float(written[row_id]) == label for row_id, label in labels.items()])
+    shown = submit(home, "--out", tmp_path / "again", "--data", holes).output
+    assert "(7 labelled)" in shown and "dev: leaderboard" in shown
+
+
+@pytest.mark.slow
 def test_the_table_says_what_was_written(home: Path, tmp_path: Path) -> None:
     output = submit(home, "--out", tmp_path / "out").output
     assert "dev: leaderboard 0." in output and "no labels" in output
     assert max(len(line) for line in output.splitlines()[1:-1]) <= 80
 
 
+@pytest.mark.slow
 def test_a_test_file_with_labels_is_scored_too(home: Path, tmp_path: Path) -> None:
     arguments = [
         f"--test={task}={home / name}"
@@ -136,6 +169,7 @@ def test_a_test_file_with_labels_is_scored_too(home: Path, tmp_path: Path) -> No
     ).read_bytes()
 
 
+@pytest.mark.slow
 def test_each_task_may_have_its_own_best_epoch(home: Path, tmp_path: Path) -> None:
     found = json.loads(submit(home, "--out", tmp_path / "out", "--json", "--best", "task").output)
     run = json.loads(cli("show", "latest", "--json", "--db", home / "runs.db").stdout)
@@ -143,6 +177,7 @@ def test_each_task_may_have_its_own_best_epoch(home: Path, tmp_path: Path) -> No
     assert {one["task"]: one["epoch"] for one in found["files"]} == best
 
 
+@pytest.mark.slow
 def test_what_is_missing_is_named_before_anything_is_written(home: Path, tmp_path: Path) -> None:
     bare = tmp_path / "bare"
     bare.mkdir()
@@ -155,25 +190,27 @@ def test_what_is_missing_is_named_before_anything_is_written(home: Path, tmp_pat
     assert "--skip-missing" in error.hint and not (tmp_path / "out").exists()
     result = submit(home, "--out", tmp_path / "out", "--data", bare, "--skip-missing")
     assert result.exit_code == 0
-    assert "not made: para-test-output.csv" in result.output and "dev: leaderboard" in result.output
+    assert "not written: para-test-output.csv" in result.output and "dev: leaderboard" in result.output
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(set(NAMES) - {"para-test-output.csv"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [("--test", "sst"), ("--test", "ssst=x"), ("--data", "ssst=x"), ("--test", "=x")])
 def test_mistakes_in_options_name_the_tasks(home: Path, tmp_path: Path, words: tuple[str, str]) -> None:
     error = submit(home, "--out", tmp_path / "out", *words).exception
     assert isinstance(error, UsageError) and "sst, paraphrase, sts" in error.hint
 
 
+@pytest.mark.slow
 def test_nothing_is_overwritten(home: Path, tmp_path: Path) -> None:
     (tmp_path / "sts-dev-output.csv").write_text("mine")
     error = submit(home, "--out", tmp_path).exception
-    assert isinstance(error, UsageError) and "sts-dev-output.csv is there already" in error.message
+    assert isinstance(error, UsageError) and "sts-dev-output.csv exists already" in error.message
     assert [path.name for path in tmp_path.iterdir()] == ["sts-dev-output.csv"]
 
 
 def test_the_bytes_are_those_of_the_courses_program() -> None:
-    """Its lines are f"{id} , {value} \\n" of numpy's int64, rounded float32 and float32."""
+    """The course writes f"{id} , {value} \\n" with numpy int64, rounded float32 and float32."""
     for value in (np.float32(2.3456789), np.float32(1e-5), np.float32(-0.25), np.float32(5)):
         assert content("sts", {"a": float(value)}) == f"id \t Predicted_Similiary \na , {value} \n".encode()
     for value in (np.float32(0), np.float32(1)):

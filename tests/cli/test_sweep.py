@@ -1,4 +1,4 @@
-"""`peftbench sweep` and `sweeps` as their users meet them."""
+"""End-to-end tests of `peftbench sweep` and `sweeps`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from peftbench.analysis.forecast import Predicted
+from peftbench.analysis.forecast import RunForecast
 from peftbench.cli import app
 from peftbench.errors import UsageError
 from peftbench.report.sweep import plan_json, plan_page
@@ -20,8 +20,8 @@ from peftbench.spec import Resolved, resolve
 from peftbench.spec.sweep import plan, read_sweep
 from peftbench.store.reader import Reader
 from peftbench.store.rows import Worker
-from tests.analysis.test_forecast import run as finished
-from tests.report.test_figures_and_tables import printed
+from tests.factories import finished_run as finished
+from tests.printing import printed
 
 GRID = """
 presets = ["last-layer", "lora-r12", "lora-r12"]
@@ -46,7 +46,7 @@ def mine(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def queued(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """Stand in for the queue: what was put into it, call by call."""
+    """Fake queue that records the arguments of each call."""
     calls: list[dict[str, Any]] = []
 
     def enqueue(database: Path, runs: Sequence[Resolved], *, sweep: str, slots: int | None = None) -> list[str]:
@@ -69,12 +69,12 @@ class TestDryRun:
             ("lora-r12", "0-1", "–"),
             ("lora-r12", "0-1", "–"),
         ]
-        assert "left out by [[skip]]: 2 runs (last-layer rank=8)" in lines
+        assert "skipped by [[skip]]: 2 runs (last-layer rank=8)" in lines
         twice = "lora-r12 rank=4 is lora-r12 rank=4; lora-r12 rank=8 is lora-r12 rank=8"
         assert f"the same spec twice, run once: 4 runs ({twice})" in lines
         order = "seed 0 from last-layer, seed 1 from lora-r12 rank=4"
         assert f"order: all rows with one seed, then with the next: {order}" in lines
-        assert "time: unknown: no run of this workload yet to judge by" in lines
+        assert "time: unknown: no finished run of this workload to predict from" in lines
         assert queued == []
 
     def test_the_json_holds_every_run_in_its_order(self, mine: Path) -> None:
@@ -127,11 +127,11 @@ class TestForecast:
     def test_each_row_says_what_it_is_judged_by_and_they_add_up(
         self, mine: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """From a store with one finished run of this machine: lora-r12 at rank 4, 12 s."""
+        """The database has one finished run of this machine: lora-r12 at rank 4, 12 s."""
         spec = resolve("lora-r12", overrides=["method.rank=4"], seed=5).spec
         here = Worker(1, 0.0, "boot", platform.node())
         stored = finished(12.0, group_hash=spec.group_hash(), worker=here)
-        monkeypatch.setattr(Reader, "runs", lambda _: [stored])
+        monkeypatch.setattr(Reader, "judging", lambda *_: [stored])
         found = json.loads(cli("sweep", mine, "--dry-run", "--json").stdout)
         assert {run["label"]: (run["predicted_s"], run["predicted_from"]) for run in found["runs"]} == {
             "last-layer": (12.0, "from 1 run of other methods on quickstart"),
@@ -144,9 +144,9 @@ class TestForecast:
 
     def test_a_run_that_cannot_be_judged_makes_the_time_a_lower_bound(self, mine: Path) -> None:
         planned = plan(read_sweep(str(mine)), seeds=[0])
-        predicted = [Predicted(60.0, "from 1 run of this spec"), *[Predicted(None, "no run")] * 2]
+        predicted = [RunForecast(60.0, "from 1 run of this spec"), *[RunForecast(None, "no run")] * 2]
         page = plan_page(planned, predicted)
-        assert page[-1] == "time: at least 1 min 00 s, one run after another (2 of 3 runs cannot be judged)"
+        assert page[-1] == "time: at least 1 min 00 s, one run after another (2 of 3 runs cannot be predicted)"
         found = plan_json(planned, predicted)
         assert (found["predicted_s"], found["predicted_unknown"]) == (60.0, 2)
 
@@ -163,7 +163,7 @@ class TestQueue:
         assert call["runs"] == [run.resolved for run in plan(read_sweep(str(mine))).runs]
         lines = done.stdout.splitlines()
         assert lines[0] == f"sweep {call['sweep']}: 6 runs queued, the first run00000, the last run00005"
-        assert lines[1].startswith("left out by [[skip]]: 2 runs")
+        assert lines[1].startswith("skipped by [[skip]]: 2 runs")
         assert lines[-1] == f"next: peftbench queue --db {tmp_path / 'x.db'}"
 
     def test_as_json(self, mine: Path, queued: list[dict[str, Any]]) -> None:
@@ -188,6 +188,7 @@ class TestCatalogue:
         listed = json.loads(cli("sweeps", "--json").stdout)
         assert [set(one) for one in listed] == [{"name", "description", "path"}] * 5
 
+    @pytest.mark.slow
     def test_one_is_shown_as_its_file(self, mine: Path) -> None:
         shown = cli("sweeps", mine).stdout
         assert shown.splitlines()[0] == f"# {mine}" and GRID in shown
@@ -205,5 +206,5 @@ def test_nothing_of_a_files_name_acts_on_a_terminal(mine: Path, name: str) -> No
     sweep = mine.with_name(f"sweep {name}.toml")
     sweep.write_text(f"description = {json.dumps(name)}\npresets = [{json.dumps(recipe.name)}]\n")
     planned = plan(read_sweep(str(sweep)))
-    shown = "".join(printed(part) for part in plan_page(planned, [Predicted(None, name)]))
+    shown = "".join(printed(part) for part in plan_page(planned, [RunForecast(None, name)]))
     assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", shown)

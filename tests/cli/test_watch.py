@@ -1,4 +1,4 @@
-"""`peftbench watch`: what it prints, how it leaves, and that it leaves the run and the terminal alone."""
+"""`peftbench watch`: output, exit codes, and no effect on the run or the terminal."""
 
 from __future__ import annotations
 
@@ -22,15 +22,17 @@ import pytest
 from peftbench.jobs.liveness import this_process
 from peftbench.spec import resolve
 from peftbench.store.reader import Reader
-from peftbench.store.rows import Epoch, Progress, RunSettings, SampleRow, Score, now
+from peftbench.store.rows import Progress, RunSettings, SampleRow, now
+from tests.patience import PATIENCE_S
 from tests.store.life import Life
+from tests.stored import put_scored_epoch
 
 WATCH = [sys.executable, "-m", "peftbench", "watch"]
 SHOWN, HIDDEN = b"\x1b[?25h", b"\x1b[?25l"
 
 
 class Store:
-    """A database with a run that this process pretends to execute."""
+    """A database with a run that this process simulates."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -51,20 +53,8 @@ class Store:
         return run_id
 
     def epoch(self, run_id: str, number: int) -> None:
-        scores = [
-            Score(number, task, split, "accuracy", 0.5 + number / 10, None, 1.0, 300)
-            for task in ("sst", "paraphrase", "sts")
-            for split in ("train", "dev")
-        ]
-        self.writer.put_epoch(
-            run_id,
-            Epoch(number, 0.5 + number / 10, 0.6, None, now()),
-            scores,
-            [],
-            best_epoch=number,
-            task_bests=[],
-            predictions=[],
-        )
+        score = 0.5 + number / 10
+        put_scored_epoch(self.writer, run_id, number, score, score)
 
     def progress(self, run_id: str, step: int) -> None:
         self.writer.put_progress(run_id, Progress(1, "train", "sst", step, 50, step, 450, 9.5, now()))
@@ -90,13 +80,13 @@ def watch(store: Store, *arguments: str, **environment: str) -> subprocess.Compl
         [*WATCH, *arguments, "--db", str(store.path)],
         capture_output=True,
         env={**os.environ, **environment},
-        timeout=60,
+        timeout=PATIENCE_S,
     )
 
 
 @pytest.fixture
 def spawn(store: Store) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Start `peftbench watch` with pipes; one that is still there after the test is killed."""
+    """Start `peftbench watch` with pipes; it is killed if it still runs after the test."""
     started: list[subprocess.Popen[str]] = []
 
     def start(*arguments: str) -> subprocess.Popen[str]:
@@ -132,8 +122,8 @@ class Terminal:
     def resize(self, columns: int, rows: int) -> None:
         fcntl.ioctl(self.leader, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
-    def read(self, wanted: Callable[[bytes], bool], timeout_s: float = 30.0) -> bytes:
-        """Read until what was written is as wanted."""
+    def read(self, wanted: Callable[[bytes], bool], timeout_s: float = PATIENCE_S) -> bytes:
+        """Read until the output satisfies a condition."""
         until = time.monotonic() + timeout_s
         while not wanted(self.written):
             assert time.monotonic() < until, f"not seen in {timeout_s} s: {self.written[-2000:]!r}"
@@ -145,8 +135,8 @@ class Terminal:
         return self.read(lambda written: text.encode() in written)
 
     def leave(self) -> int:
-        """Wait for the end, reading what is still written, and return the exit code."""
-        until = time.monotonic() + 30
+        """Wait for the process to end, reading its output, and return the exit code."""
+        until = time.monotonic() + PATIENCE_S
         while self.process.poll() is None or select.select([self.leader], [], [], 0.1)[0]:
             assert time.monotonic() < until
             if select.select([self.leader], [], [], 0.1)[0]:
@@ -202,6 +192,7 @@ class TestPlain:
         assert lines[4].startswith("lora-r12-1 finished: best epoch 3, dev avg 0.800")
         assert b"\x1b" not in done.stdout
 
+    @pytest.mark.slow
     def test_a_running_run_is_followed_to_its_end(self, store: Store, spawn) -> None:
         store.finished("over")
         run_id = store.start("at-work")
@@ -213,11 +204,12 @@ class TestPlain:
         store.epoch(run_id, 2)
         assert process.stdout.readline().startswith("epoch 2/3")
         store.writer.finish(run_id, "finished")
-        rest, _ = process.communicate(timeout=30)
+        rest, _ = process.communicate(timeout=PATIENCE_S)
         assert rest.startswith("at-work finished: best epoch 2")
         assert len(rest.splitlines()) == 1
         assert process.returncode == 0
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("state", "code", "left_with", "next_step"),
         [("failed", 1, 1, "log"), ("failed", 3, 3, "log"), ("stopped", 130, 130, "resume")],
@@ -234,22 +226,25 @@ class TestPlain:
             done.stderr.decode(),
         )
 
+    @pytest.mark.slow
     def test_a_run_whose_worker_died_is_lost(self, store: Store) -> None:
         run_id = store.start(claimed=False)
         store.writer.claim(run_id, dataclasses.replace(this_process(), started_at=1.0))
         done = watch(store, run_id, "--plain")
         assert done.returncode == 1
-        assert b"lost: its worker is gone without a word" in done.stderr
+        assert b"lost: its worker died without recording an end" in done.stderr
         assert watch(store).returncode == 3, "and it is no run that is going on"
 
+    @pytest.mark.slow
     def test_without_a_run_that_is_going_on_it_says_what_to_do(self, store: Store, tmp_path: Path) -> None:
         store.finished()
         done = watch(store)
         assert done.returncode == 3
-        said(["no run is going on", "peftbench runs", "peftbench run --preset"], done.stderr.decode())
+        said(["no active run", "peftbench runs", "peftbench run --preset"], done.stderr.decode())
         assert watch(store, "nobody").returncode == 3
         assert not (tmp_path / "none.db").exists()
 
+    @pytest.mark.slow
     def test_a_running_one_is_taken_before_a_newer_one_that_waits(self, store: Store, spawn) -> None:
         run_id = store.start("at-work")
         store.start("waiting", claimed=False)
@@ -257,32 +252,34 @@ class TestPlain:
         assert process.stdout is not None
         assert process.stdout.readline().startswith("at-work (")
         store.writer.finish(run_id, "finished")
-        process.communicate(timeout=30)
+        process.communicate(timeout=PATIENCE_S)
         assert process.returncode == 0
 
     def test_an_interval_that_makes_no_sense_is_refused(self, store: Store) -> None:
         assert watch(store, "--interval", "0").returncode == 2
 
+    @pytest.mark.slow
     def test_ctrl_c_leaves_the_run_alone_and_says_how_to_go_on(self, store: Store, spawn) -> None:
         run_id = store.start("at-work")
         process = spawn("--plain")
         assert process.stdout is not None
         process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=PATIENCE_S)
         assert process.returncode == 130
-        said(["the run goes on: peftbench watch at-work", "stop it: peftbench stop at-work"], errors)
+        said(["the run continues; watch it again: peftbench watch at-work", "stop it: peftbench stop at-work"], errors)
         with Reader(store.path) as reader:
             assert reader.run(run_id).state == "running"
 
 
 class TestLive:
+    @pytest.mark.slow
     def test_it_draws_the_run_until_its_end_and_leaves_the_terminal_as_it_was(self, store: Store, terminal) -> None:
         run_id = store.start()
         store.start("next-one", claimed=False)
         store.progress(run_id, 5)
         screen = terminal()
-        said(["preset lora-r12", "running", "no epoch has ended yet", "5/50"], text_of(screen.until("512 MiB")))
+        said(["preset lora-r12", "running", "no epoch has finished yet", "5/50"], text_of(screen.until("512 MiB")))
         store.epoch(run_id, 1)
         screen.until("0.600/0.600")
         said(["next-one", "●", "▲", "■", "╍ train"], text_of(screen.written))
@@ -295,6 +292,7 @@ class TestLive:
         said(["finished", "0.700/0.700", "lora-r12-1 finished: best epoch 2"], last)
         assert last.count("\n") <= 24, "the last picture and the end line are on the screen together"
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
     def test_it_leaves_the_terminal_and_the_run_alone_on_a_signal(self, store, terminal, number, code) -> None:
         run_id = store.start()
@@ -303,10 +301,11 @@ class TestLive:
         screen.process.send_signal(number)
         assert screen.leave() == code
         assert screen.restored()
-        assert (b"the run goes on" in screen.written) == (number is signal.SIGINT)
+        assert (b"the run continues" in screen.written) == (number is signal.SIGINT)
         with Reader(store.path) as reader:
             assert reader.run(run_id).state == "running"
 
+    @pytest.mark.slow
     def test_an_error_leaves_the_terminal_as_it_was(self, store: Store, terminal) -> None:
         run_id = store.start()
         screen = terminal()
@@ -318,6 +317,7 @@ class TestLive:
         assert screen.restored()
         assert b"Traceback" not in screen.written
 
+    @pytest.mark.slow
     def test_it_follows_the_size_of_the_terminal(self, store: Store, terminal) -> None:
         store.start()
         screen = terminal()
@@ -325,11 +325,10 @@ class TestLive:
         seen = len(screen.written)
         screen.resize(50, 16)
         screen.read(lambda written: b"\x1b[2J" in written[seen:] and b"epoch 0/3" in written[seen:])
-        time.sleep(0.5)
-        screen.read(lambda written: True)
         lines = text_of(screen.written[screen.written.rfind(b"\x1b[2J") :]).split("\n")
         assert max(len(line.strip()) for line in lines) <= 50
 
+    @pytest.mark.slow
     def test_no_color_means_none_and_ascii_means_ascii(self, store: Store, terminal) -> None:
         store.finished()
         plain = terminal("latest", NO_COLOR="1")
@@ -341,6 +340,7 @@ class TestLive:
         assert letters.written.isascii()
         assert "A sst 0.800/0.800" in text_of(letters.written)
 
+    @pytest.mark.slow
     def test_a_terminal_of_another_encoding_gets_ascii_by_itself(self, store: Store, terminal) -> None:
         store.finished("räksmörgås")
         screen = terminal("latest", PYTHONIOENCODING="ascii")

@@ -1,4 +1,4 @@
-"""Tokens: cached by what determines them, padded no more than needed."""
+"""Token cache keys, and minimal padding."""
 
 from __future__ import annotations
 
@@ -8,16 +8,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from peftbench.data import tokenise
 from peftbench.data.batches import WINDOW_BATCHES, Batcher, bucketed_batches, pack, random_batches, sorted_batches
+from peftbench.data.cache_files import read_checked
 from peftbench.data.encode import EncodedSplit, Ragged, encode_split, encode_texts
 from peftbench.data.examples import Example, fingerprint
 from peftbench.data.load import Split
 from peftbench.data.rows import RowCount
 from peftbench.encoder import find_encoder, load_tokenizer
+from peftbench.errors import Interrupted
 from peftbench.kernels.attention import round_up
 from peftbench.seeds import generator
 from peftbench.spec import EncoderSpec
+from tests.encoder.families import byte_level, unigram, wordpiece
 
 PADDED = Batcher(False, 0, torch.device("cpu"))
 PAIRS = [("A short one.", "Another."), ("A somewhat longer sentence than that.", "Yes."), ("No.", "No, no, no!")]
@@ -79,6 +85,121 @@ def test_a_damaged_cache_file_is_made_anew(tokenizer: object, cache: Path) -> No
     assert not again.from_cache
     assert again.parts[0].ids.tolist() == fresh.parts[0].ids.tolist()
     assert encode_split(split_of(PAIRS), tokenizer, "t", True, 64).from_cache
+
+
+@pytest.mark.slow
+def test_a_flipped_bit_anywhere_is_seen_and_the_file_made_anew(tokenizer: object, cache: Path) -> None:
+    fresh = encode_split(split_of(PAIRS), tokenizer, "t", True, 64)
+    (file,) = cache.iterdir()
+    whole = file.read_bytes()
+    for place in range(len(whole)):
+        spoilt = bytearray(whole)
+        spoilt[place] ^= 1 << place % 8
+        file.write_bytes(spoilt)
+        assert read_checked(file) is None
+    again = encode_split(split_of(PAIRS), tokenizer, "t", True, 64)
+    assert not again.from_cache
+    assert again.parts[0].ids.tolist() == fresh.parts[0].ids.tolist()
+    assert file.read_bytes() == whole
+
+
+@pytest.mark.parametrize("content", [b"", b"peftbench cache 1\n", b"x" * 500])
+def test_what_was_not_written_by_it_is_not_read(content: bytes, tokenizer: object, cache: Path) -> None:
+    encode_split(split_of(PAIRS), tokenizer, "t", True, 64)
+    (file,) = cache.iterdir()
+    file.write_bytes(content)
+    assert not encode_split(split_of(PAIRS), tokenizer, "t", True, 64).from_cache
+    assert encode_split(split_of(PAIRS), tokenizer, "t", True, 64).from_cache
+
+
+def test_files_of_earlier_versions_are_left_alone(tokenizer: object, cache: Path) -> None:
+    """They had no checksum, and similar names in the same folder."""
+    from safetensors.numpy import save_file
+
+    encode_split(split_of(PAIRS), tokenizer, "t", True, 64)
+    (file,) = cache.iterdir()
+    old = file.with_suffix(".safetensors")
+    wrong = {"cut": np.array([0, 0]), "ids0": np.zeros(3, np.int32), "types0": np.zeros(3, np.int32)}
+    save_file({**wrong, "offsets0": np.arange(4)}, old)
+    file.unlink()
+    again = encode_split(split_of(PAIRS), tokenizer, "t", True, 64)
+    assert not again.from_cache
+    assert again.lengths.sum() > 3
+    assert old.is_file()
+
+
+def test_another_behaviour_of_the_same_files_is_another_key(tokenizer: object, cache: Path) -> None:
+    from peftbench.encoder.tokenizer import load_tokenizer as load
+
+    encode_split(split_of(PAIRS), tokenizer, "t", True, 64)
+    files = find_encoder(EncoderSpec(name=tokenizer.name_or_path))
+    other = load(files)
+    assert encode_split(split_of(PAIRS), other, "t", True, 64).from_cache
+    other.truncation_side = "left"
+    assert not encode_split(split_of(PAIRS), other, "t", True, 64).from_cache
+    other = load(files)
+    other.add_tokens(["longer sentence"])
+    assert not encode_split(split_of(PAIRS), other, "t", True, 64).from_cache
+
+
+def in_two_passes(texts: list[tuple[str, ...]], tokenizer: object, joint: bool, longest: int) -> list[object]:
+    """Reference for `tokenise`: all texts in one call, and all again with truncation."""
+    sides = [list(side) for side in zip(*texts, strict=True)]
+    found, lost = [], []
+    for column in [sides] if joint or len(sides) == 1 else [[side] for side in sides]:
+        whole = tokenizer(*column, return_token_type_ids=True, truncation=False, verbose=False)
+        cut = tokenizer(*column, return_token_type_ids=True, truncation=True, max_length=longest)
+        lost += [len(a) - len(b) for a, b in zip(whole["input_ids"], cut["input_ids"], strict=True) if len(a) > len(b)]
+        found.append((cut["input_ids"], cut["token_type_ids"]))
+    return [found, (len(lost), sum(lost))]
+
+
+class TestBatchesOfTexts:
+    TOKENIZERS = (wordpiece(), byte_level(), unigram())
+
+    @pytest.mark.slow
+    @settings(max_examples=150)
+    @given(data=st.data())
+    def test_the_tokens_are_those_of_one_call(self, data: st.DataObject) -> None:
+        tokenizer = data.draw(st.sampled_from(self.TOKENIZERS))
+        tokenizer.truncation_side = data.draw(st.sampled_from(["right", "left"]))
+        words = st.sampled_from(["the", "film", "very bad", "東京", "<pad>", "[SEP]", "e\u0301", "\u200b", "x" * 30])
+        text = st.lists(words, max_size=12).map(" ".join) | st.text(max_size=20)
+        texts = data.draw(st.lists(st.tuples(*[text] * data.draw(st.integers(1, 2))), min_size=1, max_size=12))
+        joint, longest = data.draw(st.booleans()), data.draw(st.integers(8, 40))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(tokenise, "BATCH", data.draw(st.integers(1, 13)))
+            parts, cut = tokenise.tokenise(texts, tokenizer, joint, longest)
+        expected, lost = in_two_passes(texts, tokenizer, joint, longest)
+        assert cut == lost
+        assert len(parts) == len(expected)
+        for part, (ids, types) in zip(parts, expected, strict=True):
+            assert (part.ids.dtype, part.types.dtype, part.offsets.dtype) == (np.int32, np.int32, np.int64)
+            rows = range(len(texts))
+            assert [part.ids[part.offsets[i] : part.offsets[i + 1]].tolist() for i in rows] == ids
+            assert [part.types[part.offsets[i] : part.offsets[i + 1]].tolist() for i in rows] == types
+
+    def test_each_batch_is_told_and_what_is_raised_ends_it(
+        self, tokenizer: object, cache: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(tokenise, "BATCH", 2)
+        split, told = split_of([*PAIRS, *PAIRS]), []
+
+        def stop(done: int, total: int) -> None:
+            told.append((done, total))
+            if done == 4:
+                raise Interrupted("asked to stop")
+
+        with pytest.raises(Interrupted):
+            encode_split(split, tokenizer, "t", True, 64, stop)
+        assert told == [(2, 6), (4, 6)]
+        assert not cache.exists()  # partial results are not cached
+        told.clear()
+        encode_split(split, tokenizer, "t", True, 64, lambda done, total: told.append((done, total)))
+        assert told == [(2, 6), (4, 6), (6, 6)]
+        told.clear()
+        assert encode_split(split, tokenizer, "t", True, 64, stop).from_cache
+        assert told == []
 
 
 def test_long_inputs_are_cut_and_counted(tokenizer: object, cache: Path) -> None:

@@ -26,11 +26,27 @@ def test_rows_of_a_data_set_become_examples(tmp_path: Path, monkeypatch: pytest.
     train = load_split(task(repository), "train")
     assert [(e.id, e.texts, e.label) for e in train.examples] == [("1", ("fine",), 4.0), ("2", ("bad",), 0.0)]
     assert len(load_split(task(repository), "dev").examples) == 1
-    with pytest.raises(MissingError, match="split 'tset', cannot be read from the hub"):
+    with pytest.raises(MissingError, match="has no split 'tset'; its splits: train, validation") as caught:
         load_split(task(repository, dev="tset"), "dev")
+    assert "--set tasks.sst.source.dev=" in caught.value.hint and "network" not in caught.value.hint
 
 
-def test_a_data_set_that_cannot_be_had_says_so() -> None:
+@pytest.mark.parametrize("dev", ["validation", "validation[:50%]"])
+def test_a_data_set_without_a_dev_split_names_those_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dev: str
+) -> None:
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    repository = tmp_path / "repository"
+    repository.mkdir()
+    for name in ("train", "test"):
+        (repository / f"{name}.csv").write_text("text,label\n fine ,4\nbad,0\n")
+    with pytest.raises(MissingError, match="its splits: train, test") as caught:
+        load_split(task(repository, dev=dev), "dev")
+    assert "source.dev=test" in caught.value.hint
+
+
+def test_a_data_set_that_cannot_be_had_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.sleep", lambda seconds: None)  # no waiting between retries without a network
     with pytest.raises(MissingError, match="no-such/data-set, split 'train', cannot be read from the hub"):
         load_split(task("no-such/data-set"), "train")
 

@@ -1,4 +1,4 @@
-"""The sentences the program writes itself: stable, balanced, never repeated, and readable."""
+"""The generated sentences: reproducible, balanced, unique and readable."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def sentences(task: str) -> list[str]:
 
 
 def overlap(example: Example) -> float:
-    """The share of words that both texts of a pair have (Jaccard)."""
+    """The Jaccard similarity of the words of both texts of a pair."""
     first, second = (set(re.findall(r"[\w']+", text.lower())) for text in example.texts)
     return len(first & second) / len(first | second)
 
 
-# Stored runs are compared with new ones: whoever changes these says in the changelog that it breaks that.
+# Stored runs are compared with new ones: a change of these values must be announced in the changelog as breaking.
 FINGERPRINTS = {
     "sst": "e65ce057c58e9cab675ca947b918ad100ebfa0a6b0d451b7e81459a8517842ee",
     "paraphrase": "62c61d9a1be4238a7db6f97716f74af1c061a7f34e594e4e76eeaaa6f2e273ba",
@@ -55,6 +55,7 @@ def test_another_seed_gives_other_sentences(task):
     assert len(texts & {example.texts for example in examples(task)[:200]}) < 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS)
 def test_no_text_is_repeated_within_or_between_splits(task):
     keys = {split: {tuple(sorted(example.texts)) for example in examples(task, split)} for split in SPLITS}
@@ -112,7 +113,7 @@ def test_more_noise_keeps_what_less_noise_falsified(task):
 
 
 def test_overlap_does_not_give_a_paraphrase_away():
-    """Near misses share many words with their source, a third of the negatives only the topic."""
+    """Hard negatives share many words with their source; a third of the negatives share only the topic."""
     negatives = [overlap(example) for example in examples("paraphrase", noise=0.0) if example.label == 0]
     positives = [overlap(example) for example in examples("paraphrase", noise=0.0) if example.label == 1]
     assert sum(negatives) / len(negatives) > 0.35
@@ -131,8 +132,8 @@ def test_similarity_falls_with_what_was_changed():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("qqp", "train", 1), "unknown quickstart task 'qqp'; there are sst, paraphrase, sts"),
-        (("sst", "valid", 1), "unknown split 'valid'; there are train, dev, test"),
+        (("qqp", "train", 1), "unknown quickstart task 'qqp'; allowed: sst, paraphrase, sts"),
+        (("sst", "valid", 1), "unknown split 'valid'; allowed: train, dev, test"),
         (("sst", "train", 0), "count must be 1 to 20000, not 0"),
         (("sst", "train", 20_001), "count must be 1 to 20000, not 20001"),
     ],

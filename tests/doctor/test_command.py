@@ -1,4 +1,4 @@
-"""`peftbench doctor` as its users meet it: lines, JSON, exit codes."""
+"""The command `peftbench doctor`: lines, JSON, exit codes."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from peftbench.cli import app
 from peftbench.doctor import Check, Finding
 from peftbench.doctor.findings import fail, ok, warn
+from tests.patience import PATIENCE_S
 from tests.sim.library import environment
 from tests.sim.machine import STILL
 
@@ -25,10 +26,11 @@ def doctor(*arguments: object, **variables: str) -> subprocess.CompletedProcess[
         capture_output=True,
         text=True,
         env={**os.environ, **variables},
-        timeout=120,
+        timeout=PATIENCE_S,
     )
 
 
+@pytest.mark.slow
 def test_json_has_counts_and_every_check(nvml_library: Path, tmp_path: Path) -> None:
     scenario = STILL.with_card(1, name="T4\x1b[2J\u202e").write(tmp_path / "cards.scenario")
     done = doctor("--json", "--quick", "--db", tmp_path / "x.db", **environment(nvml_library, scenario))
@@ -44,7 +46,7 @@ def test_json_has_counts_and_every_check(nvml_library: Path, tmp_path: Path) -> 
     assert of["gpu 0 cadence"] == {
         "check": "gpu 0 cadence",
         "state": "skip",
-        "detail": "left out by --quick",
+        "detail": "skipped by --quick",
         "remedy": None,
     }
     assert of["hub"]["state"] == "skip"  # the tests are offline
@@ -52,6 +54,7 @@ def test_json_has_counts_and_every_check(nvml_library: Path, tmp_path: Path) -> 
     assert not (tmp_path / "x.db").exists()
 
 
+@pytest.mark.slow
 def test_a_broken_driver_and_a_folder_that_cannot_be_end_in_exit_code_1(nvml_library: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     scenario = replace(STILL, init_error="LIB_RM_VERSION_MISMATCH").write(tmp_path / "cards.scenario")

@@ -1,4 +1,4 @@
-"""Findings: clean text, a check that raises, the order of groups, the page, and a light import."""
+"""Findings: sanitised text, exceptions in checks, the order of groups, the output, and import time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from peftbench.doctor import Check, Finding, Options, checked, counts, examine
 from peftbench.doctor.findings import fail, ok, skip, warn
 from peftbench.doctor.groups import GROUPS, examined
 from peftbench.errors import MissingError
-from peftbench.report import doctor as page
+from peftbench.report import doctor
 
 OPTIONS = Options(Path("none.db"))
 
@@ -35,7 +35,7 @@ def test_a_check_that_raises_is_a_failed_one_with_what_was_raised() -> None:
 
     found = checked(Check("odd", defect))
     assert (found.check, found.state) == ("odd", "fail")
-    assert found.detail == "the check itself ended with ZeroDivisionError: seven over nothing"
+    assert found.detail == "the check itself failed with ZeroDivisionError: seven over nothing"
     assert found.remedy is not None
     assert checked(Check("known", known)) == Finding("known", "fail", "the thing is not there", "fetch it")
 
@@ -71,12 +71,12 @@ def test_counts_name_every_state() -> None:
 
 def test_a_line_begins_with_its_state_and_fits_80_columns() -> None:
     long = "word " * 40
-    lines = page.line(warn("a check", long, long)).plain.splitlines()
+    lines = doctor.line(warn("a check", long, long)).plain.splitlines()
     assert lines[0].startswith("warn a check           word")
     assert all(len(line) <= 80 for line in lines)
     assert [line for line in lines if "->" in line] == [line for line in lines if line.lstrip().startswith("->")]
-    assert "->" not in page.line(ok("a check", "x")).plain
-    assert page.summary([ok("a", "")]).plain == "\n1 ok, 0 warn, 0 fail, 0 skip"
+    assert "->" not in doctor.line(ok("a check", "x")).plain
+    assert doctor.summary([ok("a", "")]).plain == "\n1 ok, 0 warn, 0 fail, 0 skip"
 
 
 def test_the_doctor_is_light_until_it_looks() -> None:

@@ -1,4 +1,4 @@
-"""The cards' checks on made-up surveys; `test_simulated.py` has them on cards that the real pynvml reads."""
+"""GPU checks on constructed surveys; `test_simulated.py` runs them on simulated cards through the real pynvml."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CLOSED = Survey(False, "NVML: it does not open", 12)
 
 
 def card(missing: dict[str, Missing] | None = None, mig_mode: bool | None = None, **facts: object) -> SurveyedCard:
-    """Return a card in order, but for fields without value, and facts."""
+    """Return a healthy card, except for given missing fields and facts."""
     lacking: dict[str, Missing] = {"process_vram_mib": "unsupported", **(missing or {})}
     given = dict.fromkeys(GPU_FIELDS, 40.0) | {"foreign_processes": 0.0, "event_reasons": 0.0}
     values = {name: value for name, value in given.items() if name not in lacking}
@@ -75,7 +75,7 @@ def test_each_breakage_of_the_driver_has_its_own_remedy() -> None:
 def test_no_card_lost_cards_and_a_card_that_is_not_there() -> None:
     assert gpu.gpus(Survey(True)).state == "warn"
     assert gpu.gpus(Survey(True, lost={0: "lost"})).state == "fail"
-    assert gpu.gpus(Survey(True, cards=(card(),), lost={1: "lost"})).state == "ok"  # the lost one has its own line
+    assert gpu.gpus(Survey(True, cards=(card(),), lost={1: "lost"})).state == "ok"  # the lost one is separate
     assert gpu.lost(1, "lost").state == gpu.lost(1, "no_permission").state == "fail"
     assert gpu.lost(1, "lost").remedy != gpu.lost(1, "no_permission").remedy
     assert gpu.gpus(Survey(True, no_card="GPU '7': no such card")).state == "fail"
@@ -144,7 +144,7 @@ def test_a_hot_or_slowed_card() -> None:
     assert gpu.temperature("t", reads(temperature_c=60)).state == "ok"
     assert gpu.temperature("t", reads(temperature_c=85)).state == "warn"
     slowed = gpu.temperature("t", reads(temperature_c=60, event_reasons=0x40 | 0x1))
-    assert (slowed.state, slowed.detail) == ("warn", "60 °C, slowed by: hardware thermal slowdown")
+    assert (slowed.state, slowed.detail) == ("warn", "60 °C, throttled by: hardware thermal slowdown")
     assert gpu.temperature("t", card({"temperature_c": "unsupported"})).state == "skip"
 
 

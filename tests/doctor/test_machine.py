@@ -1,4 +1,4 @@
-"""The machine's checks, each by what would make it doubtful."""
+"""The machine checks, each with the conditions that trigger it."""
 
 from __future__ import annotations
 

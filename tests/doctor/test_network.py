@@ -1,4 +1,4 @@
-"""The hub, reached or not, and the embedded encoder's hash."""
+"""The hub, reachable or not, and the embedded encoder's hash."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-import peftbench.encoder as encoders
+import peftbench.encoder.files as encoders
 from peftbench.doctor import Check, checked, network
 
 
@@ -24,7 +24,7 @@ def _online(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def answering(request: pytest.FixtureRequest) -> Iterator[str]:
-    """A hub on this machine that answers HEAD with the status of the test's parameter."""
+    """A local hub that responds to HEAD with the status given by the test's parameter."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_HEAD(self) -> None:
@@ -45,7 +45,7 @@ def test_a_hub_that_answers(answering: str, state: str, monkeypatch: pytest.Monk
     monkeypatch.setattr(constants, "ENDPOINT", answering)
     found = network.hub(2.0)
     assert found.state == state
-    assert found.detail.startswith("127.0.0.1 answers")
+    assert found.detail.startswith("127.0.0.1 responds")
     assert "secret" not in found.detail
 
 
@@ -73,7 +73,7 @@ def test_a_hub_is_not_asked_where_the_user_said_offline(monkeypatch: pytest.Monk
 
 
 def test_the_embedded_encoder_is_hashed() -> None:
-    assert network.embedded_encoder().detail == "all-MiniLM-L6-v2, SHA-256 53aa51172d14… as it should be"
+    assert network.embedded_encoder().detail == "all-MiniLM-L6-v2, SHA-256 53aa51172d14… as expected"
 
 
 def test_embedded_weights_that_are_others_fail(tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

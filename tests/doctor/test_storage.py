@@ -1,4 +1,4 @@
-"""Storage: mounts from made-up mountinfo, folders that cannot be, and database files of every kind."""
+"""Storage: mounts from constructed mountinfo, impossible folders, and database files of every kind."""
 
 from __future__ import annotations
 
@@ -99,9 +99,9 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_a_new_folder_will_be_made_and_is_not_made_now(tmp_path: Path) -> None:
     found = storage.writable("f", tmp_path / "a" / "b", "another")
-    assert (found.state, found.detail) == ("ok", f"{tmp_path / 'a' / 'b'} (will be made)")
-    assert storage.content(tmp_path / "a" / "x.db").detail.endswith("none yet; the first run makes it")
-    assert storage.cache_here(tmp_path / "a" / "c").state in ("ok", "warn", "fail")  # by the disk that this runs on
+    assert (found.state, found.detail) == ("ok", f"{tmp_path / 'a' / 'b'} (will be created)")
+    assert storage.content(tmp_path / "a" / "x.db").detail.endswith("none yet; created by the first run")
+    assert storage.cache_here(tmp_path / "a" / "c").state in ("ok", "warn", "fail")  # depends on the disk here
     assert list(tmp_path.iterdir()) == []
 
 
@@ -120,7 +120,7 @@ def database(tmp_path: Path) -> Path:
 def test_a_sound_database_is_ok_and_stays_as_it_is(database: Path) -> None:
     before = database.read_bytes()
     found = storage.content(database)
-    assert (found.state, f"schema {SCHEMA_VERSION}, sound" in found.detail) == ("ok", True)
+    assert (found.state, f"schema {SCHEMA_VERSION}, intact" in found.detail) == ("ok", True)
     assert database.read_bytes() == before
 
 
@@ -180,7 +180,7 @@ def test_a_large_wal_and_a_look_that_took_too_long(database: Path, monkeypatch: 
     monkeypatch.setattr(health, "LOOKED_FOR_S", -1.0)
     monkeypatch.setattr(health, "_STEPS", 1)
     found = storage.content(database)
-    assert (found.state, "was left" in found.detail) == ("warn", True)
+    assert (found.state, "was aborted" in found.detail) == ("warn", True)
 
 
 def test_a_database_over_a_network_is_not_opened(

@@ -8,30 +8,35 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from peftbench.errors import MissingError
 from peftbench.jobs import control
 from peftbench.jobs.follow import Update
 from peftbench.jobs.launch import Launched, launch
+from peftbench.jobs.liveness import liveness, state_shown
 from peftbench.jobs.lock import RunnerLock
 from peftbench.paths import run_folder
 from peftbench.spec import Resolved
 from peftbench.store.reader import Reader
 from peftbench.store.rows import Run, RunSettings
+from peftbench.store.writer import Writer
 from tests.faults.finals import differences, final, unsound
 from tests.faults.soak import soak
+from tests.patience import PATIENCE_S
 
 PEFTBENCH = [sys.executable, "-m", "peftbench"]
 OFTEN = RunSettings(checkpoint_minutes=0.002)
-STEPS = ["train.epochs=60", "encoder.dropout=0.1"]
+STEPS = ["train.epochs=30", "encoder.dropout=0.1"]
 
 
 @pytest.fixture(autouse=True)
@@ -72,7 +77,7 @@ def kill(pid: int | None, number: signal.Signals = signal.SIGKILL) -> None:
         os.kill(pid, number)
 
 
-def ended(database: Path, run_id: str, seconds: float = 90) -> Run:
+def ended(database: Path, run_id: str, seconds: float = PATIENCE_S) -> Run:
     """Wait for a run's end by looking only: nobody here starts what drains the queue."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
@@ -84,7 +89,7 @@ def ended(database: Path, run_id: str, seconds: float = 90) -> Run:
     raise AssertionError(f"run {run_id} is {run.state} after {seconds:.0f} s")
 
 
-def working(database: Path, run_id: str, epochs: int = 1, seconds: float = 60) -> Run:
+def working(database: Path, run_id: str, epochs: int = 1, seconds: float = PATIENCE_S) -> Run:
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         with Reader(database) as reader:
@@ -111,6 +116,7 @@ def test_killed_workers_and_runners_come_to_the_same_bits(tmp_path: Path) -> Non
     assert tally.kills >= 3
 
 
+@pytest.mark.soak
 def test_what_drains_the_queue_is_killed_with_nobody_looking(db: Path, tiny: Callable[..., Resolved]) -> None:
     first = launch(tiny("lora-r12", ["train.epochs=300"]), db)
     second = launch(tiny("last-layer"), db)
@@ -121,6 +127,7 @@ def test_what_drains_the_queue_is_killed_with_nobody_looking(db: Path, tiny: Cal
     assert unsound(db) == []
 
 
+@pytest.mark.slow
 @pytest.mark.soak
 def test_a_watcher_that_is_killed_and_hang_ups_touch_no_run(
     db: Path, tiny: Callable[..., Resolved], left_alone: dict[str, Any]
@@ -136,6 +143,7 @@ def test_a_watcher_that_is_killed_and_hang_ups_touch_no_run(
     assert differences(left_alone, final(db, launched.run_id)) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "damage",
     ["cut", pytest.param("altered", marks=pytest.mark.soak), pytest.param("all", marks=pytest.mark.soak)],
@@ -160,6 +168,7 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_it_used(
     assert unsound(db) == []
 
 
+@pytest.mark.slow
 def test_of_two_resumes_at_once_one_wins(db: Path, tiny: Callable[..., Resolved], left_alone: dict[str, Any]) -> None:
     run = stopped_in_the_middle(tiny, db)
     both = [
@@ -188,6 +197,7 @@ def in_a_small_place(tmp_path: Path, script: str) -> subprocess.CompletedProcess
     )
 
 
+@pytest.mark.slow
 @pytest.mark.soak
 def test_a_full_disk_is_waited_for_and_nothing_is_lost(
     tmp_path: Path, tiny: Callable[..., Resolved], left_alone: dict[str, Any]
@@ -197,7 +207,7 @@ def test_a_full_disk_is_waited_for_and_nothing_is_lost(
     peftbench = " ".join(PEFTBENCH)
     script = f"""
         id=$({peftbench} run -p lora-r12 --detach --checkpoint-minutes 0.002 $(sed 's/^/--set /' {spec}) 2>/dev/null)
-        log=$SMALL/runs-runs/$id/worker.log
+        log=$SMALL/runs.db-runs/$id/worker.log
         for i in $(seq 300); do grep -q '^epoch 3:' $log 2>/dev/null && break; sleep 0.1; done
         dd if=/dev/zero of=$SMALL/filler bs=4k 2>/dev/null
         for i in $(seq 100); do grep -q 'cannot be written' $log && break; sleep 0.1; done
@@ -218,6 +228,7 @@ def test_a_full_disk_is_waited_for_and_nothing_is_lost(
     assert "storage" in kinds
 
 
+@pytest.mark.slow
 def test_a_database_that_cannot_be_written_starts_nothing(tmp_path: Path) -> None:
     peftbench = " ".join(PEFTBENCH)
     script = f"mount -o remount,ro $SMALL; {peftbench} run -p lora-r12 --detach; echo code $?"
@@ -235,6 +246,7 @@ def tiny_sets(tiny: Callable[..., Resolved]) -> list[str]:
     return [*tiny_overrides(Path(resolved.spec.encoder.name)), *STEPS]
 
 
+@pytest.mark.slow
 @pytest.mark.soak
 def test_a_clock_that_jumps_a_day_confuses_nobody(
     tmp_path: Path,
@@ -251,7 +263,7 @@ def test_a_clock_that_jumps_a_day_confuses_nobody(
     monkeypatch.setenv("PEFTBENCH_CLOCK", str(shift))
     monkeypatch.setenv("LD_PRELOAD", str(library))
     launched = launch(tiny("lora-r12", STEPS), db, settings=OFTEN)
-    for epochs, seconds in ((5, 86_400), (20, -86_400), (40, 0)):
+    for epochs, seconds in ((5, 86_400), (12, -86_400), (20, 0)):
         working(db, launched.run_id, epochs)
         shift.write_text(str(seconds))
     run = ended(db, launched.run_id)
@@ -260,3 +272,77 @@ def test_a_clock_that_jumps_a_day_confuses_nobody(
     with Reader(db) as reader:
         states = [e.message for e in reader.record(run).events if e.kind == "state"]
     assert states == ["queued", "starting", "running", "finished"]
+
+
+def gone(database: Path) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        database.with_name(database.name + suffix).unlink(missing_ok=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "what", ["deleted", *(pytest.param(f"replaced by {by}", marks=pytest.mark.soak) for by in ("another", "a backup"))]
+)
+def test_a_database_that_goes_while_a_run_works_leaves_its_checkpoints(
+    what: str, db: Path, tmp_path: Path, tiny: Callable[..., Resolved]
+) -> None:
+    launched = launch(tiny("lora-r12", ["train.epochs=5000", "encoder.dropout=0.1"]), db, settings=OFTEN)
+    run = working(db, launched.run_id, epochs=2)
+    backup = tmp_path / "backup.db"
+    with closing(sqlite3.connect(db)) as source, closing(sqlite3.connect(backup)) as copy:
+        source.backup(copy)
+    updates = launched.follow(0.05)
+    next(updates)
+    gone(db)
+    if what == "replaced by another":
+        Writer(db).__exit__(None, None, None)
+    elif what == "replaced by a backup":
+        backup.rename(db)
+    with pytest.raises(MissingError, match=r"it was deleted, moved or replaced while run .* was followed"):
+        for _ in updates:
+            pass
+    assert run.worker is not None
+    while liveness(run.worker) == "alive":
+        time.sleep(0.05)
+    folder = run_folder(db, run.id)
+    assert list(folder.glob("snapshot-*.ckpt")), launched.log.read_text()
+    assert list(folder.glob("epoch-*.safetensors"))
+    assert "it was deleted, moved or replaced during the run" in launched.log.read_text()
+    if what == "replaced by a backup":
+        with Reader(db) as reader:
+            known = reader.run(run.id)
+        assert (known.state, known.failure) == ("failed", "storage")
+        assert "checkpoints are kept" in (known.reason or "")
+    else:
+        assert db.exists() == (what != "deleted")
+
+
+@pytest.mark.slow
+@pytest.mark.soak
+def test_a_run_goes_on_over_a_backup_to_the_same_bits(
+    db: Path, tmp_path: Path, tiny: Callable[..., Resolved], left_alone: dict[str, Any]
+) -> None:
+    """The backup lacks epochs that the checkpoints have: they are made again."""
+    launched = launch(tiny("lora-r12", STEPS), db, settings=OFTEN)
+    working(db, launched.run_id, epochs=1)
+    backup = tmp_path / "backup.db"
+    with closing(sqlite3.connect(db)) as source, closing(sqlite3.connect(backup)) as copy:
+        source.backup(copy)
+    run = followed(
+        launched, lambda update: launched.stop() if update.run.epochs_done > 9 and not launched.stops_asked else None
+    )
+    assert run.state == "stopped", launched.log.read_text()
+    until_drained(db)
+    gone(db)
+    backup.rename(db)
+    with Reader(db) as reader:
+        known = reader.run(run.id)
+    assert state_shown(known) == "lost"
+    control.resume(db, known)
+    assert followed(Launched(run.id, db)).state == "finished", launched.log.read_text()
+    assert differences(left_alone, final(db, run.id)) == []
+
+
+def until_drained(database: Path) -> None:
+    while RunnerLock(database).holder() is not None:
+        time.sleep(0.05)

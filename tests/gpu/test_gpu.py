@@ -10,16 +10,15 @@ import torch
 
 from peftbench.data.batches import Batcher
 from peftbench.encoder import find_encoder, load_encoder
+from peftbench.jobs.execute import execute
 from peftbench.model import MultitaskModel
 from peftbench.spec import Resolved
-from peftbench.training.execute import execute
-from tests.test_native import TASKS, gradients, named, texts
-from tests.training.test_training import Memory
+from tests.marks import needs_gpu
+from tests.models import gradients, named, texts
+from tests.recorders import Memory
+from tests.tiny import TASKS
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU here"),
-]
+pytestmark = needs_gpu()
 
 
 def model_on(device: str, resolved: Resolved, runtime: str = "native") -> MultitaskModel:

@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from peftbench.anatomy.measure import activation_bytes, measured
-from peftbench.anatomy.parts import score
-from peftbench.anatomy.predict import predict_for
 from peftbench.data.batches import Batch
+from peftbench.memory.measure import activation_bytes, measured
+from peftbench.memory.parts import score
+from peftbench.memory.predict import predict_for
 from peftbench.spec import Resolved
 from peftbench.training.metrics import loss_of
-from tests.anatomy.live import BATCHES, small_config, texts
-from tests.gpu.test_gpu import pytestmark  # noqa: F401
+from tests.marks import needs_gpu
+from tests.memory.live import BATCHES, small_config, texts
 
+pytestmark = needs_gpu()
 STEP = 512  # the allocator's: what it gives is a multiple of it
 
 

@@ -1,4 +1,4 @@
-"""A run in a store with something in every table, its bundle, and bundles forged from it."""
+"""A stored run with rows in every table, its bundle, and forged bundles."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from peftbench.interchange.bundle import encoded, write_bundle
-from peftbench.interchange.places import whole_file
+from peftbench.interchange.destinations import whole_file
 from peftbench.paths import run_folder
 from peftbench.spec import Resolved
 from peftbench.store.rows import Epoch, Phase, Prediction, RunRecord, SampleRow, Score, TaskBest, Usage
@@ -23,7 +23,7 @@ METRICS = {"sst": "accuracy", "paraphrase": "accuracy", "sts": "pearson"}
 
 
 def stored_run(database: Path, resolved: Resolved, name: str = "forged-1", state: str = "finished") -> str:
-    """Store a run of two epochs, as its worker would, with files of weights that hold anything."""
+    """Store a run of two epochs, as its worker would, with dummy weight files."""
     life, spec = Life(database), resolved.spec
     run_id = life.create_run(
         spec_json=spec.canonical_json(),
@@ -42,7 +42,11 @@ def stored_run(database: Path, resolved: Resolved, name: str = "forged-1", state
             for task, metric in METRICS.items()
             for split in ("dev", "train")
         ]
-        guesses = [Prediction(task, epoch, f"{task}-{n}", float(n % 2), 1.0) for task in TASKS for n in range(4)]
+        guesses = [
+            Prediction(task, epoch, f"{task}-{n}", float(n % 2), 1.0, f"document {n // 2}" if task == "sst" else None)
+            for task in TASKS
+            for n in range(4)
+        ]
         life.put_losses(run_id, epoch, "sst", [(3 * epoch, 3, 0.7)])
         life.put_epoch(
             run_id,
@@ -77,13 +81,13 @@ def bundle_of(database: Path, run_id: str, path: Path) -> Path:
 
 
 def everything(database: Path) -> dict[str, list[Any]]:
-    """All that a database holds of runs, and the files beside it."""
+    """All rows of a database's runs, and the files of its run folders."""
     found: dict[str, list[Any]] = {}
     with RowReader(database) as reader:
         for run in reader.runs():
             with reader.rows(run.id) as rows:
                 found[run.id] = [dataclasses.asdict(run), {table: list(each) for table, each in rows.items()}]
-    folder = database.with_name(f"{database.stem}-runs")
+    folder = database.with_name(f"{database.name}-runs")
     found["files"] = sorted((str(path.relative_to(folder)), path.read_bytes()) for path in folder.rglob("*.*"))
     return found
 
@@ -92,7 +96,7 @@ Change = Callable[[list[dict[str, Any]]], object]
 
 
 class Forger:
-    """Makes bundles that are as ours but for one thing, with hashes that agree."""
+    """Creates valid bundles except for one change, with matching hashes."""
 
     def __init__(self, bundle: Path, folder: Path) -> None:
         with zipfile.ZipFile(bundle) as archive:
@@ -100,7 +104,7 @@ class Forger:
         self.folder = folder
 
     def rows(self, table: str, change: Change) -> Path:
-        """Change a table's rows in place, or return them anew."""
+        """Change a table's rows, in place or by returning new ones."""
         rows = [json.loads(line) for line in self.contents[f"rows/{table}.jsonl"].splitlines()]
         rows = change(rows) or rows
         return self.files({f"rows/{table}.jsonl": b"".join(map(encoded, rows))})
@@ -110,7 +114,7 @@ class Forger:
         return self.rows(table, lambda rows: rows[0].update(values))
 
     def files(self, changed: Mapping[str, bytes | None] | None = None, **about: Any) -> Path:
-        """Change or add files (None: leave one out), and what the manifest says."""
+        """Change, add or remove (None) files, and change the manifest."""
         contents = {**self.contents, **(changed or {})}
         contents = {name: content for name, content in contents.items() if content is not None}
         manifest = json.loads(contents.pop("manifest.json"))
@@ -121,7 +125,7 @@ class Forger:
         return self.zip([*contents.items(), ("manifest.json", json.dumps({**manifest, **about}).encode())])
 
     def zip(self, entries: list[tuple[str, bytes]], tweak: Callable[[zipfile.ZipInfo], object] = id) -> Path:
-        """Pack entries as `write_bundle` does, but for what `tweak` changes of each."""
+        """Pack entries as `write_bundle` does, with changes to each by `tweak`."""
         path = self.folder / "forged.zip"
         with zipfile.ZipFile(path, "w") as archive:
             for name, content in entries:

@@ -1,4 +1,4 @@
-"""Adapters in HF PEFT's format and plain merged checkpoints: other programs compute what the run computes."""
+"""Adapters in HF PEFT's format and merged checkpoints: other programs reproduce the run's outputs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from peftbench.encoder import find_encoder, load_encoder, load_tokenizer
 from peftbench.errors import DataError, MissingError, PeftbenchError, UsageError
 from peftbench.interchange.merged import export_merged
 from peftbench.interchange.peft_format import export_peft, take_peft
-from peftbench.interchange.trained import Source
+from peftbench.interchange.trained import TrainedRun
 from peftbench.methods import as_peft
 from peftbench.methods.as_peft import AsPeft
 from peftbench.methods.lora import LoraAdapter
@@ -28,8 +28,8 @@ from peftbench.methods.registry import method_info
 from peftbench.model import MultitaskModel
 from peftbench.spec import Resolved
 from peftbench.spec.model import RunSpec
-from peftbench.training.checkpoint import checkpoint_path, load_weights, save_weights
 from peftbench.training.evaluation import logits_of
+from peftbench.training.weights import load_weights, save_weights, weights_path
 
 TASKS = ("sst", "paraphrase")  # one of single texts, one of pairs
 
@@ -46,8 +46,8 @@ MERGED_BY_PEFT = ["pissa-r12", "adalora-r12", "vera-r256", "oft-b32", "ln-tuning
 SMALL = {"vera-r256": ["method.rank=8"], "oft-b32": ["method.block_size=8"], "boft-b8": ["method.block_size=4"]}
 
 
-def trained_run(spec: RunSpec, folder: Path) -> Source:
-    """Put random weights, far from where training starts, where a run keeps its best epoch's."""
+def trained_run(spec: RunSpec, folder: Path) -> TrainedRun:
+    """Write random weights, far from the initial ones, as a run's best checkpoint."""
     model = MultitaskModel(load_encoder(spec.encoder, find_encoder(spec.encoder)), spec)
     rng = torch.Generator().manual_seed(9)
     with torch.no_grad():
@@ -56,20 +56,20 @@ def trained_run(spec: RunSpec, folder: Path) -> Source:
                 weight.fill_(1.0)
             elif weight.is_floating_point() and "ranknum" not in name:
                 weight.add_(0.2 * torch.randn(weight.shape, generator=rng))
-    save_weights(model.saved(), checkpoint_path(folder, 2), spec.hash())
-    return Source(spec, folder, {task.name: 2 for task in spec.tasks}, own=False)
+    save_weights(model.saved(), weights_path(folder, 2), spec.hash())
+    return TrainedRun(spec, folder, {task.name: 2 for task in spec.tasks}, own=False)
 
 
-def run_of(tiny: Tiny, preset: str, folder: Path, *overrides: str) -> Source:
+def run_of(tiny: Tiny, preset: str, folder: Path, *overrides: str) -> TrainedRun:
     spec = tiny(preset, [*SMALL.get(preset, []), *overrides]).spec
     return trained_run(spec.model_copy(update={"tasks": spec.tasks[:2]}), folder)
 
 
-def native_logits(source: Source) -> dict[str, np.ndarray]:
-    """What `predict` computes: on the run's own path."""
+def native_logits(source: TrainedRun) -> dict[str, np.ndarray]:
+    """The output of `predict`, in the run's own runtime."""
     spec, files = source.spec, source.files()
     model = MultitaskModel(load_encoder(spec.encoder, files), spec)
-    load_weights(model, checkpoint_path(source.folder, 2), spec.hash())
+    load_weights(model, weights_path(source.folder, 2), spec.hash())
     model.prepare(torch.device("cpu"))
     tokenizer, found = load_tokenizer(files), {}
     for task in spec.tasks:
@@ -80,8 +80,8 @@ def native_logits(source: Source) -> dict[str, np.ndarray]:
 
 
 @torch.no_grad()
-def as_others_compute(encoder: nn.Module, folder: Path, source: Source) -> Tensor:
-    """Nothing of peftbench's: transformers' tokeniser and encoder, the mean of its states, a linear layer."""
+def as_others_compute(encoder: nn.Module, folder: Path, source: TrainedRun) -> Tensor:
+    """Compute without peftbench: transformers' tokeniser and encoder, mean pooling, a linear layer."""
     from transformers import AutoTokenizer
 
     about = json.loads((folder / "head.json").read_text())
@@ -101,6 +101,7 @@ def as_others_compute(encoder: nn.Module, folder: Path, source: Source) -> Tenso
     return x
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", [*THROUGH_OURS, *THROUGH_PEFT])
 def test_peft_itself_loads_an_exported_adapter_and_computes_the_same(preset: str, tiny: Tiny, tmp_path: Path) -> None:
     source = run_of(tiny, preset, tmp_path / "run")
@@ -116,9 +117,10 @@ def test_peft_itself_loads_an_exported_adapter_and_computes_the_same(preset: str
     pretrained = as_others_compute(
         AutoModel.from_pretrained(source.spec.encoder.name), tmp_path / "out" / "sst", source
     )
-    assert np.abs(pretrained.numpy() - expected["sst"]).max() > 100 * TOLERANCE  # the adapter does something
+    assert np.abs(pretrained.numpy() - expected["sst"]).max() > 100 * TOLERANCE  # the adapter has an effect
 
 
+@pytest.mark.slow
 def test_a_head_with_hidden_layers_goes_whole(tiny: Tiny, tmp_path: Path) -> None:
     source = run_of(tiny, "lora-r12", tmp_path / "run", "head.kind=mlp", "head.width=9", "head.tasks.sst.layers=2")
     export_peft(source, tmp_path / "out")
@@ -134,6 +136,7 @@ def adapter_config(folder: Path) -> dict[str, object]:
     return json.loads((folder / "adapter_config.json").read_text())
 
 
+@pytest.mark.slow
 def test_the_configuration_says_what_the_method_is_in_peft_s_words(tiny: Tiny, tmp_path: Path) -> None:
     overrides = ["method.layers=1", "method.alpha=6", 'method.targets=["query", "output.dense"]']
     export_peft(run_of(tiny, "dora-r12", tmp_path / "run", *overrides), tmp_path / "dora")
@@ -147,7 +150,7 @@ def test_the_configuration_says_what_the_method_is_in_peft_s_words(tiny: Tiny, t
 
 
 def test_layers_that_peft_would_take_otherwise_are_named_in_full(tmp_path: Path) -> None:
-    """ModernBERT's layers are at the top, where PEFT's rule for `layers_to_transform` does not see them."""
+    """ModernBERT's layers are at the top level, where PEFT's rule for `layers_to_transform` does not find them."""
     from transformers import ModernBertConfig, ModernBertModel
 
     config = ModernBertConfig(
@@ -192,26 +195,28 @@ def test_each_task_has_its_own_best_epoch_where_asked(tiny: Tiny, tmp_path: Path
     model = MultitaskModel(load_encoder(spec.encoder, files), spec)
     epochs = {"sst": 1, "paraphrase": 2}
     for task, epoch in epochs.items():
-        save_weights(model.saved(task), checkpoint_path(source.folder, epoch, task), spec.hash())
-    done = export_peft(Source(spec, source.folder, epochs, own=True), tmp_path / "out")
+        save_weights(model.saved(task), weights_path(source.folder, epoch, task), spec.hash())
+    done = export_peft(TrainedRun(spec, source.folder, epochs, own=True), tmp_path / "out")
     assert {row.task: row.epoch for row in done} == epochs
     weights = load_file(tmp_path / "out" / "sst" / "adapter_model.safetensors")
     assert all(float(weight.abs().max()) == 0 for name, weight in weights.items() if "lora_B" in name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("export", [export_peft, export_merged])
 def test_an_export_that_computes_something_else_is_no_export(
-    export: Callable[[Source, Path], object], tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    export: Callable[[TrainedRun, Path], object], tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = run_of(tiny, "lora-r12", tmp_path / "run")
     monkeypatch.setattr(LoraAdapter, "weight", lambda self, base: base.weight)
     monkeypatch.setattr(
         as_peft, "_weights", lambda adapter: [("lora_A.weight", adapter.A), ("lora_B.weight", -adapter.B)]
     )
-    with pytest.raises(PeftbenchError, match="other logits than the run"):
+    with pytest.raises(PeftbenchError, match="logits differ from the run"):
         export(source, tmp_path / "out")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", ["last-layer", "full", *THROUGH_OURS, *MERGED_BY_PEFT])
 def test_transformers_loads_a_merged_checkpoint_and_computes_the_same(preset: str, tiny: Tiny, tmp_path: Path) -> None:
     source = run_of(tiny, preset, tmp_path / "run")
@@ -233,7 +238,7 @@ def test_an_exported_folder_comes_back_with_the_same_bits(preset: str, tiny: Tin
     export_peft(source, tmp_path / "out")
     files = source.files()
     there, here = (MultitaskModel(load_encoder(source.spec.encoder, files), source.spec) for _ in range(2))
-    load_weights(there, checkpoint_path(source.folder, 2), source.spec.hash())
+    load_weights(there, weights_path(source.folder, 2), source.spec.hash())
     for task in TASKS:
         take_peft(here, task, tmp_path / "out" / task)
     assert here.saved().keys() == there.saved().keys()
@@ -245,11 +250,11 @@ def test_an_exported_folder_comes_back_with_the_same_bits(preset: str, tiny: Tin
 def test_what_was_converted_does_not_come_back_and_says_so(preset: str, tiny: Tiny, tmp_path: Path) -> None:
     source = run_of(tiny, preset, tmp_path / "run")
     assert {row.converted for row in export_peft(source, tmp_path / "out")} == {"LoRA of rank 24"}
-    with pytest.raises(UsageError, match="LoRA of rank 24, and do not come back"):
+    with pytest.raises(UsageError, match="LoRA of rank 24 and cannot load them back"):
         take_peft(fresh_model(source), "sst", tmp_path / "out" / "sst")
 
 
-def fresh_model(source: Source) -> MultitaskModel:
+def fresh_model(source: TrainedRun) -> MultitaskModel:
     return MultitaskModel(load_encoder(source.spec.encoder, source.files()), source.spec)
 
 
@@ -268,18 +273,22 @@ def test_an_adapter_of_another_kind_or_shape_is_not_taken(tiny: Tiny, tmp_path: 
         (place / "adapter_config.json").write_text(json.dumps({**config, **changed}))
 
     write(lora_alpha=24)
-    refused(DataError, "lora_alpha is 24, and the run has 12")
+    refused(DataError, "lora_alpha is 24, but the run has 12")
     write(use_dora=True)
     refused(DataError, "use_dora is True")
-    for content, said in (("[1]", "no adapter's configuration"), ("[" * 100_000, "no JSON"), ("x" * 2**21, "larger")):
+    for content, said in (
+        ("[1]", "not an adapter configuration"),
+        ("[" * 100_000, "not JSON"),
+        ("x" * 2**21, "larger"),
+    ):
         (place / "adapter_config.json").write_text(content)
         refused(DataError, said)
     write()
     good = (place / "adapter_model.safetensors").read_bytes()
     save_file({"base_model.model.x": torch.zeros(2)}, place / "adapter_model.safetensors")
-    refused(DataError, "not those that the run's adapters have")
+    refused(DataError, "differ from the run's in names or shapes")
     (place / "adapter_model.safetensors").write_bytes(good[: len(good) // 2])
     refused(DataError, "cannot be read")
     (place / "adapter_model.safetensors").unlink()
-    refused(MissingError, "is not there")
+    refused(MissingError, "does not exist")
     assert all(torch.equal(weight, before[name]) for name, weight in model.saved().items())

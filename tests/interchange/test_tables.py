@@ -1,4 +1,4 @@
-"""Tables, TensorBoard's events, and where an export goes; and the commands."""
+"""Tables, TensorBoard events, destinations of exports, and the commands."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from peftbench.cli.interchange import export, import_bundle
 from peftbench.errors import MissingError, UsageError
 from peftbench.interchange import tables, tensorboard
-from peftbench.interchange.places import MARK, whole_file, whole_folder
+from peftbench.interchange.destinations import MARK, whole_file, whole_folder
 from peftbench.spec import Resolved, resolve
 from peftbench.store.reader import Reader
 from tests.interchange.runs import record_of, stored_run
@@ -52,7 +52,7 @@ def test_csv_holds_every_row_and_leaves_out_what_is_not_there(database: Path, tm
     scores = read(out / "scores.csv")
     assert len(scores) == 2 * 3 * 2
     assert [row["value"] for row in scores if row["task"] == "sst" and row["split"] == "dev"] == ["0.25", "0.5"]
-    assert {row["power_w"] for row in read(out / "phases.csv")} == {""}  # not measured is empty, not 0
+    assert {row["power_w"] for row in read(out / "phases.csv")} == {""}  # missing values are empty, not 0
     assert len(read(out / "predictions.csv")) == 3 * 4
 
 
@@ -130,7 +130,7 @@ def test_without_tensorboard_the_error_says_what_to_install(
 @pytest.mark.parametrize("what", ["csv", "json", "bundle"])
 def test_nothing_is_overwritten_without_force(what: str, database: Path, tmp_path: Path) -> None:
     out = exported(database, tmp_path / "out", what)
-    with pytest.raises(UsageError, match=r"earlier export|is there already") as caught:
+    with pytest.raises(UsageError, match=r"earlier export|already exists") as caught:
         exported(database, tmp_path / "out", what)
     assert "--force" in (caught.value.hint or "")
     exported(database, out, what, force=True)
@@ -143,11 +143,11 @@ def test_what_is_no_export_is_not_replaced_even_with_force(database: Path, tmp_p
     (tmp_path / "link").symlink_to(tmp_path / "mine")
     for out in (tmp_path / "mine", tmp_path / "link"):
         for what in ("csv", "json", "peft"):
-            with pytest.raises(UsageError, match="is there already"):
+            with pytest.raises(UsageError, match="already exists"):
                 exported(database, out, what, force=True)
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "all of it"
     (tmp_path / "none").mkdir()
-    exported(database, tmp_path / "none", "csv")  # an empty folder holds nothing to lose
+    exported(database, tmp_path / "none", "csv")  # an empty folder may be replaced
 
 
 def test_what_fails_half_way_leaves_nothing(tmp_path: Path) -> None:
@@ -174,17 +174,18 @@ def test_a_bundle_goes_from_one_database_to_another(
     out = exported(database, tmp_path / "run.zip", "bundle")
     said = capsys.readouterr().out
     assert "weights: epoch-2.safetensors (0.0 MiB)" in said
-    assert "weights: epoch-2-sts.safetensors is not there any more" in said
+    assert "weights: epoch-2-sts.safetensors no longer exists" in said
     import_bundle(out, db=tmp_path / "other.db")
     assert capsys.readouterr().out.startswith("imported: forged-1 (")
     import_bundle(out, db=tmp_path / "other.db")
-    assert capsys.readouterr().out.startswith("already there: forged-1 (")
+    assert capsys.readouterr().out.startswith("already imported: forged-1 (")
     light = exported(database, tmp_path / "light.zip", "bundle", weights=False)
     assert light.stat().st_size < out.stat().st_size
     import_bundle(light, db=tmp_path / "third.db")
     assert "weights: none" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_tables_and_bundles_load_nothing_heavy(database: Path, tmp_path: Path) -> None:
     script = f"""
 import sys
@@ -200,6 +201,7 @@ print("LOADED", *(name for name in ("torch", "transformers", "peft", "datasets",
     assert done.stdout.split("LOADED")[1].split() == []
 
 
+@pytest.mark.slow
 def test_errors_have_their_exit_codes(database: Path, tmp_path: Path) -> None:
     def code(*arguments: object) -> int:
         done = subprocess.run(

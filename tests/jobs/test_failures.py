@@ -1,4 +1,4 @@
-"""Kinds of failures, and what is said of a run that ran out of memory."""
+"""Kinds of failures, and the message of a run that ran out of memory."""
 
 from __future__ import annotations
 
@@ -26,6 +26,11 @@ from peftbench.store.rows import Progress, now
         (torch.cuda.OutOfMemoryError("CUDA out of memory"), "out-of-memory"),
         (MemoryError(), "out-of-memory"),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), "out-of-memory"),
+        (RuntimeError("could not create a primitive"), "out-of-memory"),  # oneDNN's message
+        (RuntimeError("could not create a primitive descriptor for a matmul primitive"), "defect"),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), "out-of-memory"),
+        (RuntimeError("std::bad_alloc"), "out-of-memory"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "out-of-memory"),
         (RuntimeError("shapes differ"), "defect"),
         (DataError("a sentence about being out of memory"), "data"),
         (KeyError("x"), "defect"),
@@ -35,13 +40,13 @@ def test_kinds(error: BaseException, kind: str) -> None:
     assert kind_of(error) == kind
 
 
-def test_torchs_own_words_for_too_large_a_tensor_are_known() -> None:
+def test_torchs_out_of_memory_message_is_recognised() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**50)
     assert kind_of(caught.value) == "out-of-memory"
 
 
-def test_out_of_memory_says_where_what_and_what_to_try() -> None:
+def test_out_of_memory_reports_place_prediction_and_advice() -> None:
     spec = resolve("lora-r12").spec
     predicted = {
         "weights": 90 * 2**20,
@@ -84,6 +89,6 @@ def test_every_advice_is_an_option_that_resolves() -> None:
         resolve("lora-r12", overrides=overrides)
 
 
-def test_a_reason_has_its_hint_and_nothing_that_acts_on_a_terminal() -> None:
+def test_a_reason_has_its_hint_and_no_control_characters() -> None:
     assert reason_of(DataError("bad row", "mend it")) == "bad row (mend it)"
     assert reason_of(ValueError("\x1b[31mred")) == "ValueError: red"

@@ -1,8 +1,9 @@
-"""The queue: what is made ready before a run can be seen, and runs that cannot be started."""
+"""The queue: preparation before a run becomes visible, and runs that cannot be started."""
 
 from __future__ import annotations
 
 import platform
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -10,15 +11,17 @@ from pathlib import Path
 import pytest
 
 from peftbench.errors import UsageError
-from peftbench.jobs import queue as module
+from peftbench.jobs import queue
 from peftbench.jobs.follow import follow
 from peftbench.jobs.launch import launch
+from peftbench.jobs.lock import RunnerLock
 from peftbench.jobs.queue import enqueue
 from peftbench.paths import run_folder, runs_folder
 from peftbench.spec import Resolved
 from peftbench.store.reader import Reader
 from peftbench.store.rows import QueueSettings
 from peftbench.store.writer import Writer
+from tests.patience import PATIENCE_S
 from tests.store.life import Life
 
 
@@ -29,10 +32,10 @@ def db(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def nobody_drains(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "ensure_runner", lambda database: False)
+    monkeypatch.setattr(queue, "ensure_runner", lambda database: False)
 
 
-def test_a_run_is_made_ready_before_anybody_can_see_it(
+def test_a_run_is_prepared_before_it_is_visible(
     db: Path, tiny: Callable[..., Resolved], nobody_drains: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ready = []
@@ -47,13 +50,62 @@ def test_a_run_is_made_ready_before_anybody_can_see_it(
     assert ready == [True, True]
 
 
-def test_what_is_refused_leaves_nothing(db: Path, tiny: Callable[..., Resolved], nobody_drains: None) -> None:
+def test_a_refused_run_leaves_no_files(db: Path, tiny: Callable[..., Resolved], nobody_drains: None) -> None:
     enqueue(db, [tiny("lora-r12")], name="mine")
     with pytest.raises(UsageError, match="another run has that name"):
         enqueue(db, [tiny("lora-r12")], name="mine")
     assert len([path for path in runs_folder(db).iterdir() if path.is_dir()]) == 1
     with Reader(db) as reader:
         assert len(reader.runs()) == 1
+
+
+@pytest.mark.slow
+def test_a_starting_runner_is_not_started_again(
+    db: Path, tiny: Callable[..., Resolved], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy machine it takes seconds to start; repeated calls must not start one each time."""
+    interpreter = db.with_name("slow-python")
+    interpreter.write_text(f'#!/bin/sh\nwhile [ ! -e {db}.go ]; do sleep 0.05; done\nexec {sys.executable} "$@"\n')
+    interpreter.chmod(0o755)
+    monkeypatch.setattr(queue.sys, "executable", str(interpreter))
+    (run_id,) = enqueue(db, [tiny("last-layer", ["train.epochs=1"])])
+    (process,) = queue._started.values()
+    assert [queue.ensure_runner(db) for _ in range(20)] == [False] * 20
+    assert list(queue._started.values()) == [process]
+    monkeypatch.undo()
+    Path(f"{db}.go").touch()
+    assert [update.run.state for update in follow(db, run_id)][-1] == "finished"
+    process.wait(PATIENCE_S)
+    assert RunnerLock(db).held_last_by(process.pid)
+
+
+def test_a_runner_that_ended_is_started_again(db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queue.sys, "executable", "/bin/false")
+    for _ in range(3):
+        assert queue.ensure_runner(db)
+        queue._started[db.resolve()].wait(PATIENCE_S)
+
+
+def test_a_runner_that_is_exiting_is_replaced(db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has released its lock but still runs: it has checked the queue for the last time."""
+    started = []
+    monkeypatch.setattr(queue.subprocess, "Popen", lambda *_, **__: started.append(Alive()) or started[-1])
+    assert queue.ensure_runner(db)
+    assert not queue.ensure_runner(db)
+    lock = RunnerLock(db)
+    lock.path.parent.mkdir(parents=True, exist_ok=True)
+    lock.path.write_text(f"{Alive.pid}\n")
+    assert queue.ensure_runner(db)
+    assert len(started) == 2
+
+
+class Alive:
+    """A process that does not end."""
+
+    pid = 4_000_001
+
+    def poll(self) -> None:
+        return None
 
 
 def test_runs_wait_in_the_order_in_which_they_were_queued(
@@ -74,11 +126,12 @@ def test_runs_wait_in_the_order_in_which_they_were_queued(
         assert [run.id for run in reader.working()] == [first[0]]
 
 
-def test_a_run_that_cannot_be_started_fails_and_those_behind_it_go_on(
+@pytest.mark.slow
+def test_a_run_that_cannot_be_started_fails_and_later_runs_start(
     db: Path, tiny: Callable[..., Resolved], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as still:
-        still.setattr(module, "ensure_runner", lambda database: False)
+        still.setattr(queue, "ensure_runner", lambda database: False)
         (broken,) = enqueue(db, [tiny("lora-r12")])
     (run_folder(db, broken) / "surroundings.json").write_text("{")
     good = launch(tiny("last-layer", ["train.epochs=1"]), db)

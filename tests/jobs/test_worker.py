@@ -1,4 +1,4 @@
-"""Runs as real processes: finished, failed, killed, stopped; always with an end in the store."""
+"""Runs as real processes: finished, failed, killed, stopped; their end is always recorded in the store."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from peftbench.spec import Resolved, resolve
 from peftbench.store.reader import Reader
 from peftbench.store.rows import Run, RunSettings
 from peftbench.store.writer import Writer
+from tests.marks import soaked_but
 from tests.store.life import Life
 
 LONG = ["train.epochs=500"]
@@ -94,9 +95,8 @@ def test_a_run_goes_to_its_end_and_all_of_it_is_stored(db: Path, tiny: Callable[
     )
 
 
-def test_a_worker_killed_without_a_word_leaves_a_failed_run_with_its_epochs(
-    db: Path, tiny: Callable[..., Resolved]
-) -> None:
+@pytest.mark.slow
+def test_a_killed_worker_leaves_a_failed_run_with_its_epochs(db: Path, tiny: Callable[..., Resolved]) -> None:
     launched = launch(tiny("lora-r12", LONG), db, settings=RunSettings(resumes=0))
 
     def kill(update: Update) -> None:
@@ -110,7 +110,8 @@ def test_a_worker_killed_without_a_word_leaves_a_failed_run_with_its_epochs(
     assert last.run.epochs_done == len(last.record.epochs) >= 1
 
 
-@pytest.mark.parametrize("how", ["SIGTERM", "SIGINT", "stop"])
+@pytest.mark.slow
+@pytest.mark.parametrize("how", soaked_but(["SIGTERM", "stop"], ["SIGTERM", "SIGINT", "stop"]))
 def test_a_stopped_run_keeps_all_finished_epochs(how: str, db: Path, tiny: Callable[..., Resolved]) -> None:
     launched = launch(tiny("lora-r12", LONG), db)
 
@@ -128,28 +129,31 @@ def test_a_stopped_run_keeps_all_finished_epochs(how: str, db: Path, tiny: Calla
     assert last.run.best_epoch is not None
 
 
-def test_a_stop_asked_for_in_the_store_is_heard(db: Path, tiny: Callable[..., Resolved]) -> None:
+@pytest.mark.slow
+def test_a_stop_requested_in_the_store_takes_effect(db: Path, tiny: Callable[..., Resolved]) -> None:
     launched = launch(tiny("lora-r12", LONG), db)
     with Writer(db) as writer:
         last = follow(launched, lambda update: writer.request_stop(update.run.id) if update.run.epochs_done else None)
     assert (last.run.state, last.run.reason) == ("stopped", "asked to stop")
 
 
-def test_an_encoder_that_is_not_there_fails_the_run_with_its_exit_code(db: Path, tiny: Callable[..., Resolved]) -> None:
+@pytest.mark.slow
+def test_a_missing_encoder_fails_the_run_with_its_exit_code(db: Path, tiny: Callable[..., Resolved]) -> None:
     last = follow(launch(tiny("lora-r12", ["encoder.name=/no/such"]), db))
     assert (last.run.state, last.run.exit_code) == ("failed", 3)
     assert "/no/such" in last.run.reason
     assert last.run.failure == "missing"
 
 
-def test_a_defect_keeps_its_traceback_in_the_log(db: Path, tiny: Callable[..., Resolved], tiny_encoder: Path) -> None:
-    broken = db.parent / "broken"
-    broken.mkdir()
-    for path in tiny_encoder.iterdir():
-        (broken / path.name).write_bytes(path.read_bytes())
-    (broken / "model.safetensors.index.json").write_text("{}")
-    (broken / "model.safetensors").unlink()
-    launched = launch(tiny("lora-r12", [f"encoder.name={broken}"]), db)
+@pytest.mark.slow
+def test_a_defect_keeps_its_traceback_in_the_log(
+    db: Path, tiny: Callable[..., Resolved], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    defect = "def of_worker(*_):\n    raise KeyError('weight_map')\n"
+    code = f"from peftbench.training import inputs\n\n\n{defect}\n\ninputs.of_worker = of_worker\n"
+    (tmp_path / "sitecustomize.py").write_text(code)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    launched = launch(tiny("lora-r12"), db)
     last = follow(launched)
     assert (last.run.state, last.run.exit_code) == ("failed", 1)
     assert "KeyError" in last.run.reason
@@ -157,8 +161,9 @@ def test_a_defect_keeps_its_traceback_in_the_log(db: Path, tiny: Callable[..., R
     assert last.run.failure == "defect"
 
 
-def test_a_run_that_diverged_says_so_and_has_nothing_to_go_on_from(db: Path, tiny: Callable[..., Resolved]) -> None:
-    """It would come to the same from each of its checkpoints."""
+@pytest.mark.slow
+def test_a_diverged_run_reports_it_and_keeps_no_snapshot(db: Path, tiny: Callable[..., Resolved]) -> None:
+    """It would fail in the same way from each of its checkpoints."""
     launched = launch(tiny("full", [*LONG, "train.lr=10.0", "train.weight_decay=1e9"]), db)
     last = follow(launched)
     assert (last.run.state, last.run.failure, last.run.exit_code) == ("failed", "nan", 1), log_of(launched)
@@ -168,7 +173,7 @@ def test_a_run_that_diverged_says_so_and_has_nothing_to_go_on_from(db: Path, tin
         control.resume(db, last.run)
 
 
-def test_files_that_are_not_there_start_no_run(db: Path, tmp_path: Path) -> None:
+def test_missing_files_start_no_run(db: Path, tmp_path: Path) -> None:
     with pytest.raises(MissingError, match=r"ids-sst-train\.csv does not exist"):
         launch(resolve("lora-r12", "paper-mini", data=[str(tmp_path)]), db)
     with pytest.raises(MissingError, match=r"reads 'ids-sst-train\.csv' from a folder, and none was given"):
@@ -176,6 +181,7 @@ def test_files_that_are_not_there_start_no_run(db: Path, tmp_path: Path) -> None
     assert not db.exists()
 
 
+@pytest.mark.slow
 def test_a_run_is_executed_once(db: Path, tiny: Callable[..., Resolved]) -> None:
     last = follow(launch(tiny("last-layer"), db))
     again = subprocess.run(
@@ -187,19 +193,20 @@ def test_a_run_is_executed_once(db: Path, tiny: Callable[..., Resolved]) -> None
         assert len(reader.record(reader.run(last.run.id)).epochs) == 2
 
 
+@pytest.mark.slow
 def test_a_name_is_taken_once(db: Path, tiny: Callable[..., Resolved]) -> None:
     follow(launch(tiny("last-layer"), db, name="mine"))
     with pytest.raises(UsageError, match="another run has that name"):
         launch(tiny("last-layer"), db, name="mine")
 
 
-def test_liveness_tells_a_process_from_another_of_the_same_number() -> None:
+def test_liveness_distinguishes_processes_with_the_same_pid() -> None:
     me = this_process()
     assert (me.pid, me.host) == (os.getpid(), platform.node())
     assert liveness(me) == "alive"
     assert liveness(replace(me, started_at=me.started_at - 60)) == "dead"
-    assert liveness(replace(me, boot_id="another boot")) == "dead"
-    assert liveness(replace(me, host="another host")) == "elsewhere"
+    assert liveness(replace(me, boot_id="another boot/1")) == "dead"
+    assert liveness(replace(me, boot_id="another boot/1", host="another host")) == "elsewhere"
 
 
 def test_a_zombie_is_dead_and_its_run_is_shown_as_lost(db: Path, tiny: Callable[..., Resolved]) -> None:
@@ -229,7 +236,7 @@ def test_a_zombie_is_dead_and_its_run_is_shown_as_lost(db: Path, tiny: Callable[
         assert reader.runs() == []
 
 
-def test_a_run_whose_worker_never_came_is_lost_after_a_while(db: Path, tiny: Callable[..., Resolved]) -> None:
+def test_a_run_without_a_claim_is_lost_after_a_grace_period(db: Path, tiny: Callable[..., Resolved]) -> None:
     with closing(Life(db)) as life:
         run_id = life.create_run(**stored(tiny("lora-r12")))
         life.writer.start(run_id, None)
@@ -250,6 +257,7 @@ def test_a_stop_while_it_loads_is_a_stop_too(db: Path, tiny: Callable[..., Resol
     assert (last.run.state, last.run.exit_code) == ("stopped", 130), log_of(launched)
 
 
+@pytest.mark.slow
 def test_a_worker_imports_nothing_from_the_current_folder(
     db: Path, tiny: Callable[..., Resolved], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -260,6 +268,7 @@ def test_a_worker_imports_nothing_from_the_current_folder(
     assert follow(launched).run.state == "finished", log_of(launched)
 
 
+@pytest.mark.slow
 def test_a_run_stopped_twice_is_killed_at_once_and_still_stopped(
     db: Path, tiny: Callable[..., Resolved], monkeypatch: pytest.MonkeyPatch
 ) -> None:

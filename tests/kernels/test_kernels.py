@@ -1,4 +1,4 @@
-"""The building blocks of the native path, each against what torch computes for it."""
+"""The kernels of the native runtime, each compared with torch."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from peftbench.data.batches import layout_of
-from peftbench.kernels import attention as kernel
-from peftbench.kernels import linear
+from peftbench.kernels import attention, linear
 from peftbench.kernels.dropout import dropped, keep_mask
 from peftbench.kernels.feed_forward import feed_forward
 from peftbench.kernels.linear import FrozenWeight, trained_linear
@@ -25,7 +24,7 @@ HEADS, HIDDEN = 4, 32
 
 
 def reference(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, lengths: list[int]) -> torch.Tensor:
-    """Attention text by text, as the equation has it."""
+    """Attention computed text by text from its equation."""
     rows, found = 0, []
     asked = [1] * len(lengths) if len(q) == len(lengths) else lengths
     row = 0
@@ -39,7 +38,7 @@ def reference(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, lengths: list[i
 
 
 class TestAttention:
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=30)
     @given(
         lengths=st.lists(st.integers(1, 40), min_size=1, max_size=7),
         first=st.booleans(),
@@ -60,31 +59,33 @@ class TestAttention:
                 out = reference(q, k, v, lengths)
             elif way == "nested":
                 with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # nested tensors call themselves a prototype
-                    out = kernel._nested(q, k, v, HEADS, layout, 0.0)
+                    warnings.simplefilter("ignore")  # nested tensors warn that they are a prototype
+                    out = attention._nested(q, k, v, HEADS, layout, 0.0)
             else:
-                out = kernel.attention(q, k, v, HEADS, layout, 0.0)
+                out = attention.attention(q, k, v, HEADS, layout, 0.0)
             (out * direction).sum().backward()
             found.append([out.detach(), *(x.grad.clone() for x in (q, k, v))])
         for mine, theirs in zip(*found, strict=True):
             torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-5)
 
+    @pytest.mark.slow
     def test_with_dropout_the_gradient_is_that_of_the_same_masks(self) -> None:
         layout, _ = layout_of(np.array([5, 3, 3]), CPU)
         q, k, v = (torch.randn(11, HIDDEN, dtype=torch.float64, requires_grad=True) for _ in range(3))
 
         def attended(*inputs: torch.Tensor) -> torch.Tensor:
             torch.manual_seed(7)
-            return kernel.attention(*inputs, HEADS, layout, 0.4)
+            return attention.attention(*inputs, HEADS, layout, 0.4)
 
         assert torch.autograd.gradcheck(attended, (q, k, v))
 
+    @pytest.mark.slow
     def test_dropout_leaves_the_mean_as_it_was(self) -> None:
         layout, _ = layout_of(np.array([6]), CPU)
         q, k, v = (torch.randn(6, HIDDEN) for _ in range(3))
         torch.manual_seed(0)
-        mean = torch.stack([kernel.attention(q, k, v, HEADS, layout, 0.3) for _ in range(4000)]).mean(dim=0)
-        torch.testing.assert_close(mean, kernel.attention(q, k, v, HEADS, layout, 0.0), atol=0.06, rtol=0)
+        mean = torch.stack([attention.attention(q, k, v, HEADS, layout, 0.3) for _ in range(4000)]).mean(dim=0)
+        torch.testing.assert_close(mean, attention.attention(q, k, v, HEADS, layout, 0.0), atol=0.06, rtol=0)
 
 
 class TestDropout:
@@ -118,7 +119,7 @@ def test_the_residual_norm_has_the_gradient_of_its_own_masks(p: float) -> None:
     assert torch.autograd.gradcheck(computed, (h, residual, norm.weight, norm.bias))
     if not p:
         torch.testing.assert_close(residual_norm(h, residual, norm, 0.0), norm(h + residual))
-    norm.weight.data[2] = 0.0  # nothing to divide by
+    norm.weight.data[2] = 0.0  # division is not possible
     assert torch.autograd.gradcheck(computed, (h, residual, norm.weight, norm.bias))
 
 
@@ -143,7 +144,7 @@ class TestLinear:
         torch.testing.assert_close(torch.autograd.grad(out.square().sum(), x)[0], grad, atol=1e-4, rtol=1e-4)
         assert torch.equal(weight.dense(), original)
         if weight.packed:
-            assert layer(x).isnan().all()  # no number comes of using it by mistake
+            assert layer(x).isnan().all()  # accidental use gives NaN
             assert layer.weight.untyped_storage().nbytes() == 4
         weight.restore()
         assert torch.equal(layer.weight, original)
@@ -162,6 +163,14 @@ class TestLinear:
         torch.testing.assert_close(torch.autograd.grad(out.square().sum(), x)[0], grad, atol=1e-4, rtol=1e-4)
         with torch.no_grad():
             torch.testing.assert_close(feed_forward(x, up, down), expected, atol=1e-5, rtol=1e-5)
+
+    def test_norms_are_kept_where_they_are_asked_for(self) -> None:
+        layer = nn.Linear(24, 40)
+        squares = layer.weight.detach().square()
+        assert FrozenWeight(nn.Linear(24, 40), backward=False).square_norms == ()
+        columns, rows = FrozenWeight(layer, backward=False, norms=True).square_norms
+        torch.testing.assert_close(columns, squares.sum(dim=0))
+        torch.testing.assert_close(rows, squares.sum(dim=1))
 
     def test_a_weight_prepared_for_forward_alone_says_so(self) -> None:
         weight = FrozenWeight(nn.Linear(8, 8), backward=False)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from peftbench.meters import steps
 from peftbench.meters.phases import PhaseMeter
 from peftbench.meters.sampler import Sampler
 from peftbench.meters.thinning import Thinner
 from peftbench.meters.torch_memory import TorchMemory
 from tests.meters.fakes import Clock, FakeMeter
+from tests.patience import PATIENCE_S
 
 
 def card(at_s: float) -> dict[str, float]:
@@ -48,19 +52,20 @@ def test_a_phase_is_measured_from_its_start_to_its_end() -> None:
     assert row.peak_rss_mib > 10
 
 
-def test_steps_are_timed_apart_from_what_is_between_them() -> None:
+def test_steps_are_timed_apart_from_what_is_between_them(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
+    monkeypatch.setattr(steps, "time", SimpleNamespace(perf_counter=clock))
     _, meter, _ = measuring(clock)
     with meter.phase("train", 1, "sst", "train") as measured:
         for _ in range(5):
             clock.now += 1
             with measured.steps:
-                time.sleep(0.002)
+                clock.now += 0.25
     row = measured.row
     assert row.steps == 5
-    assert row.usage.window_s == pytest.approx(5)
-    assert 0.01 <= row.wall_s < 5
-    assert row.step_ms_p5 <= row.step_ms_median <= row.step_ms_p95
+    assert row.usage.window_s == pytest.approx(6.25)
+    assert row.wall_s == pytest.approx(1.25)
+    assert row.step_ms_p5 == row.step_ms_median == row.step_ms_p95 == pytest.approx(250)
 
 
 def test_the_whole_run_has_one_window_over_all_its_phases() -> None:
@@ -130,23 +135,42 @@ def test_a_meter_that_breaks_its_word_ends_nothing_and_is_told() -> None:
     assert "a defect" in sampler.cadence().failure
 
 
-def test_the_thread_samples_at_its_period_and_ends() -> None:
+class WaitsByTheClock:
+    """An end that waits by moving a clock; it has come after so many waits."""
+
+    def __init__(self, clock: Clock, waits: int) -> None:
+        self.clock, self.left = clock, waits
+
+    def wait(self, seconds: float) -> bool:
+        self.clock.now += seconds
+        self.left -= 1
+        return self.left < 0
+
+
+def test_the_cadence_is_that_of_the_clock() -> None:
+    clock = Clock()
+    sampler = Sampler([FakeMeter(clock, card)], 0.01, clock)
+    sampler._end = WaitsByTheClock(clock, 30)  # type: ignore[assignment]
+    sampler._sample_on()
+    cadence = sampler.cadence()
+    assert cadence.samples == 30
+    assert (cadence.period_ms, cadence.median_ms, cadence.p95_ms) == pytest.approx((10, 10, 10))
+
+
+def test_the_thread_samples_and_ends() -> None:
     clock = Clock()
     sampler = Sampler([meter := FakeMeter(clock, card)], 0.01)
     window = sampler.open()
+    enough = threading.Event()
+    sampler.listeners.append(lambda _: enough.set() if sampler.samples >= 30 else None)
     sampler.start()
-    deadline = time.monotonic() + 20
-    while sampler.samples < 30 and time.monotonic() < deadline:
-        time.sleep(0.01)
+    assert enough.wait(PATIENCE_S)
     sampler.close(window)
+    thread = sampler._thread
     sampler.stop()
     cadence = sampler.cadence()
     assert cadence.samples == window.samples >= 30
-    assert cadence.period_ms == pytest.approx(10)
-    assert cadence.median_ms >= 9
-    assert cadence.p95_ms >= cadence.median_ms
     assert cadence.failure is None
     assert meter.closed
-    count = sampler.samples
-    time.sleep(0.05)
-    assert sampler.samples == count
+    assert thread is not None
+    assert not thread.is_alive()

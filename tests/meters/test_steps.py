@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from peftbench.meters.steps import DRAIN_EVERY, CudaSteps, HostSteps, steps_on
+from peftbench.meters.steps import DRAIN_EVERY, CudaStepTimer, HostStepTimer, step_timer
 
 
 class Stream:
@@ -43,7 +43,7 @@ def stream(monkeypatch: pytest.MonkeyPatch) -> Stream:
 
 
 def test_every_step_has_the_time_that_the_device_took_for_it(stream: Stream) -> None:
-    steps = CudaSteps()
+    steps = CudaStepTimer()
     for number in range(2 * DRAIN_EVERY + 10):
         with steps:
             stream.queued_ms += 3 + number % 2
@@ -56,7 +56,7 @@ def test_every_step_has_the_time_that_the_device_took_for_it(stream: Stream) -> 
 
 
 def test_events_do_not_pile_up(stream: Stream) -> None:
-    steps = CudaSteps()
+    steps = CudaStepTimer()
     for _ in range(5 * DRAIN_EVERY):
         with steps:
             stream.queued_ms += 1
@@ -65,5 +65,5 @@ def test_events_do_not_pile_up(stream: Stream) -> None:
 
 
 def test_the_device_decides() -> None:
-    assert isinstance(steps_on(torch.device("cpu")), HostSteps)
-    assert isinstance(steps_on(torch.device("cuda")), CudaSteps)
+    assert isinstance(step_timer(torch.device("cpu")), HostStepTimer)
+    assert isinstance(step_timer(torch.device("cuda")), CudaStepTimer)

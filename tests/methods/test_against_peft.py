@@ -1,4 +1,4 @@
-"""Our plain LoRA and DoRA held to Hugging Face PEFT: same initialisation, same outputs, same gradients."""
+"""peftbench's LoRA and DoRA against Hugging Face PEFT: same initialisation, outputs and gradients."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from torch import nn
 
 from peftbench.methods.options import DoraOptions, LoraOptions
 from peftbench.methods.registry import method_info
+from tests.tiny import TASKS
 
-TASKS = ("sst", "paraphrase", "sts")
 TOLERANCE = 1e-5
 
 
@@ -55,7 +55,7 @@ def attach_peft(base: nn.Module, chosen: LoraOptions) -> nn.Module:
 
 
 def their_weights(theirs: nn.Module, task: str) -> dict[str, nn.Parameter]:
-    """PEFT's weights of one adapter under our names."""
+    """PEFT's weights of one adapter under peftbench's names."""
     found = {}
     for name, module in theirs.named_modules():
         if isinstance(module, peft.tuners.lora.LoraLayer):
@@ -111,6 +111,7 @@ def test_outputs_and_every_adapter_gradient_are_those_of_peft(method: str, rank:
             assert all(weight.grad is None for weight in our_weights(ours, idle).values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["lora", "dora"])
 def test_a_whole_encoder_with_padding_agrees_with_peft(method: str) -> None:
     from transformers import BertConfig, BertModel

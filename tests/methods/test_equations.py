@@ -105,7 +105,9 @@ def test_an_unknown_target_is_refused_with_those_there_are() -> None:
     with torch.device("meta"):
         encoder = BertModel(BertConfig(num_hidden_layers=1))
     options = LoraOptions(name="lora", rank=1, alpha=1.0, targets=("querry",))
-    with pytest.raises(UsageError, match="'querry' names no linear layer of this bert; did you mean 'query'") as error:
+    with pytest.raises(
+        UsageError, match="'querry' matches no linear layer of this bert; did you mean 'query'"
+    ) as error:
         Lora(options).attach(encoder, ("sst",), seed=0)
     assert error.value.hint is not None
     assert "dense, key, query, value" in error.value.hint

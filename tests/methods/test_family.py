@@ -1,4 +1,4 @@
-"""Every method beyond LoRA and DoRA: what it trains, where it starts, and what it adds to a step."""
+"""Every method beyond LoRA and DoRA: trained weights, initialisation, and additions to a step."""
 
 from __future__ import annotations
 
@@ -19,21 +19,10 @@ from peftbench.methods.options import DeltaLoraOptions
 from peftbench.methods.registry import method_info, registered
 from peftbench.model import MultitaskModel
 from peftbench.spec import Resolved
+from tests.methods.presets import BEYOND_LORA as ALL
+from tests.tiny import TASKS
 
 CPU = torch.device("cpu")
-TASKS = ("sst", "paraphrase", "sts")
-THROUGH_PEFT = (
-    "lora-r12-peft",
-    "dora-r12-peft",
-    "rslora-r12",
-    "pissa-r12",
-    "adalora-r12",
-    "vera-r256",
-    "ia3",
-    "oft-b32",
-)
-THROUGH_PEFT += ("boft-b8", "ln-tuning", "loha-r8")
-ALL = ("loraplus-r12", "delta-lora-r12", *THROUGH_PEFT)
 
 HIDDEN, LAYERS, INNER = 32, 2, 48  # of the tiny encoder
 WEIGHTS_A_TASK = {
@@ -99,7 +88,7 @@ class TestEach:
         model = build(tiny(preset, ["encoder.dropout=0", "head.dropout=0"])).prepare(CPU).train()
         model.method.plan(dict.fromkeys(TASKS, 100))
         optimizer = torch.optim.AdamW(model.method.parameter_groups(model.trainable(), 1e-2), weight_decay=0.0)
-        step(model, optimizer, "sst")  # the optimiser has a memory of every task from now on
+        step(model, optimizer, "sst")  # the optimiser has state for every task from now on
         step(model, optimizer, "sts")
         before = {name: weight.detach().clone() for name, weight in model.trainable().items()}
         losses = [step(model, optimizer, "sts") for _ in range(8)]
@@ -137,7 +126,7 @@ class TestLoraPlus:
 
 class TestDeltaLora:
     def test_is_the_papers_algorithm_step_by_step(self) -> None:
-        """Against W moved in place after every step, as the paper writes it."""
+        """Against W updated in place after every step, as in the paper."""
         torch.manual_seed(0)
         base = nn.Sequential()
         base.add_module("query", nn.Linear(10, 7))
@@ -165,7 +154,7 @@ class TestDeltaLora:
                 W += 0.5 * scale * ((B @ A).detach() - before)
         torch.testing.assert_close(ours.weight(reference), W + scale * (B @ A), atol=1e-5, rtol=1e-5)
 
-    def test_where_w_has_moved_is_saved_and_the_fast_path_knows(self, tiny: Callable[..., Resolved]) -> None:
+    def test_changed_w_is_saved_and_used_by_the_fast_path(self, tiny: Callable[..., Resolved]) -> None:
         overrides = ["method.start=2", "encoder.dropout=0", "head.dropout=0"]
         models = []
         for runtime in ("native", "transformers"):
@@ -180,6 +169,7 @@ class TestDeltaLora:
 
 
 class TestAdaLora:
+    @pytest.mark.slow
     def test_ranks_fall_to_the_target_in_each_task_by_its_own_steps(self, tiny: Callable[..., Resolved]) -> None:
         model = build(tiny("adalora-r12", ["method.every=1", "encoder.dropout=0"])).prepare(CPU).train()
         model.method.plan({"sst": 40, "paraphrase": 20, "sts": 20})
@@ -225,12 +215,12 @@ class TestRefusals:
         ("overrides", "message"),
         [
             (["method.peft_type=LOHAA"], "no such type; did you mean 'LOHA'"),
-            (["method.config.wrong=1"], "LoHaConfig refuses it"),
-            (['method.config.target_modules=["nowhere"]'], "refuses it"),
-            (["method.peft_type=PREFIX_TUNING"], "refuses it|prompt methods"),
+            (["method.config.wrong=1"], "LoHaConfig rejects it"),
+            (['method.config.target_modules=["nowhere"]'], "rejects it"),
+            (["method.peft_type=PREFIX_TUNING"], "rejects it|prompt methods"),
         ],
     )
-    def test_what_peft_refuses_is_a_mistake_of_the_spec(self, overrides, message: str, tiny) -> None:
+    def test_a_configuration_that_peft_rejects_is_a_usage_error(self, overrides, message: str, tiny) -> None:
         with pytest.raises(UsageError, match=message):
             build(tiny("loha-r8", overrides))
 
@@ -246,12 +236,12 @@ class TestRefusals:
         with pytest.raises(UsageError, match="has no runtime"):
             tiny(preset, [f"runtime={runtime}"])
 
-    def test_layers_that_are_not_there(self, tiny) -> None:
+    def test_layers_that_do_not_exist(self, tiny) -> None:
         with pytest.raises(UsageError, match="no layer 6"):
             build(tiny("lora-r12-top6"))
 
     @pytest.mark.parametrize("layers", ["x", "3-1", "", "1;2", "-1"])
-    def test_layers_that_are_no_numbers(self, layers: str, tiny) -> None:
+    def test_layers_that_are_not_numbers(self, layers: str, tiny) -> None:
         with pytest.raises(UsageError, match="layer numbers"):
             tiny("lora-r12", [f'method.layers="{layers}"'])
 
@@ -263,7 +253,7 @@ def test_layers_keeps_the_adapters_of_those_layers(tiny: Callable[..., Resolved]
         assert all(".layer.1." in name for name in names)
 
 
-def test_every_method_says_whether_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_method_reports_whether_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(info.is_installed() for info in registered().values())
     monkeypatch.setattr("peftbench.methods.registry.find_spec", lambda name: None)
     assert {name for name, info in registered().items() if info.is_installed()} >= {"lora", "dora", "full"}

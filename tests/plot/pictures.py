@@ -1,4 +1,4 @@
-"""A chart read back: its text, and the dots in it."""
+"""Read back a chart: its text and its dots."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def lines(rows: Sequence[Row]) -> list[str]:
 
 
 def picture(chart: Chart, width: int, height: int, glyphs: Glyphs = BRAILLE) -> list[str]:
-    """Return a chart's lines, seen to be exactly as large as was asked for."""
+    """Return a chart's lines after checking that it has exactly the requested size."""
     drawn = lines(draw(chart, width, height, glyphs))
     assert len(drawn) == height
     for line in drawn:

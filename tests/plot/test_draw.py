@@ -1,4 +1,4 @@
-"""What a chart shows: every point, nothing but the points' lines, in exactly the cells that were asked for."""
+"""Content of charts: every point, only the lines between points, exactly the requested size."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ charts = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=200)
+@pytest.mark.slow
+@settings(max_examples=200)
 @given(charts, sizes, st.sampled_from([BRAILLE, ASCII]))
 def test_a_chart_is_exactly_as_large_as_asked_for_whatever_is_in_it(chart, size, glyphs) -> None:
     drawn = picture(chart, *size, glyphs)
     assert all(character.isprintable() for line in drawn for character in line)
 
 
-@settings(deadline=None)
 @given(charts, sizes)
 def test_ascii_is_ascii_but_for_the_names(chart: Chart, size: tuple[int, int]) -> None:
     nameless = tuple(Series("x", one.xs, one.ys, one.color, one.dashed, one.marker) for one in chart.series)
@@ -69,7 +69,8 @@ def test_ascii_is_ascii_but_for_the_names(chart: Chart, size: tuple[int, int]) -
     assert all(line.isascii() for line in picture(chart, *size, ASCII))
 
 
-@settings(deadline=None, max_examples=200)
+@pytest.mark.slow
+@settings(max_examples=200)
 @given(st.lists(numbers, min_size=1, max_size=400), ranges(), st.tuples(st.integers(1, 60), st.integers(1, 20)))
 def test_every_point_within_range_has_its_dot(ys: list[float | None], y: Range | None, size: tuple[int, int]) -> None:
     chart = one(ys, y=y)
@@ -81,7 +82,6 @@ def test_every_point_within_range_has_its_dot(ys: list[float | None], y: Range |
         assert not shown
 
 
-@settings(deadline=None)
 @given(st.lists(st.one_of(st.floats(-1, 1), st.none()), min_size=1, max_size=60))
 def test_every_dot_lies_between_two_neighbouring_points(ys: list[float | None]) -> None:
     chart, size = one(ys), (40, 10)
@@ -93,7 +93,7 @@ def test_every_dot_lies_between_two_neighbouring_points(ys: list[float | None]) 
         assert any(left <= x <= right and top <= y <= bottom for (left, right), (top, bottom) in boxes)
 
 
-@settings(deadline=None)
+@pytest.mark.slow
 @given(st.lists(st.one_of(st.floats(-1, 1), st.none()), min_size=2, max_size=60))
 def test_dashes_are_part_of_the_line(ys: list[float | None]) -> None:
     assert lit(one(ys, dashed=True), 60, 20) <= lit(one(ys), 60, 20)
@@ -138,7 +138,7 @@ def test_a_chart_without_points_says_so(chart: Chart, glyphs) -> None:
 
 
 def test_a_view_past_the_points_says_so() -> None:
-    assert "nothing in this range" in "".join(picture(one([1.0, 2.0], x=Range(5, 6)), 40, 10))
+    assert "no data in this range" in "".join(picture(one([1.0, 2.0], x=Range(5, 6)), 40, 10))
 
 
 def test_a_line_through_the_view_is_clipped_not_left_out() -> None:
@@ -201,9 +201,9 @@ def test_a_cursor_is_a_line_of_its_own_style() -> None:
 
 
 class TestLong:
-    """A series of more points than columns shows the same, whoever sums it up."""
+    """A series with more points than columns looks the same with and without numpy."""
 
-    @settings(deadline=None, max_examples=20)
+    @settings(max_examples=20)
     @given(st.integers(0, 1000), st.booleans())
     def test_numpy_and_python_draw_alike(self, seed: int, gaps: bool) -> None:
         rng = np.random.default_rng(seed)
@@ -265,11 +265,10 @@ class TestRanges:
             Series("a", (1, 2), (1.0,))
 
     def test_no_cell_is_refused(self) -> None:
-        with pytest.raises(ValueError, match="a cell at least"):
+        with pytest.raises(ValueError, match="at least one cell"):
             draw(Chart(()), 0, 5)
 
 
-@settings(deadline=None)
 @given(ranges(), st.integers(1, 150), st.booleans())
 def test_labels_of_x_are_whole_and_apart(x: Range | None, width: int, whole: bool) -> None:
     chart = Chart((), x=x, whole_x=whole)

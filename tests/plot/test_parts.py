@@ -1,4 +1,4 @@
-"""Ticks, lines, glyphs and widths, each by itself."""
+"""Unit tests of ticks, lines, glyphs and text widths."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ def ranges(draw: st.DrawFn) -> Range:
 
 
 class TestTicks:
-    @settings(deadline=None, max_examples=300)
+    @pytest.mark.slow
+    @settings(max_examples=300)
     @given(ranges(), st.integers(1, 30), st.booleans())
     def test_they_are_inside_ascending_and_each_labelled_its_own_way(self, span, most, whole) -> None:
         found = ticks(span, most, whole)
@@ -69,8 +70,8 @@ class TestTicks:
         assert [tick.label for tick in ticks(Range(*span), most)] == labels
 
     def test_epochs_have_no_halves(self) -> None:
-        assert [tick.label for tick in ticks(Range(1, 3), 9, whole=True)] == ["1", "2", "3"]
-        assert ticks(Range(1.2, 1.8), 9, whole=True) == ()
+        assert [tick.label for tick in ticks(Range(1, 3), 9, integers=True)] == ["1", "2", "3"]
+        assert ticks(Range(1.2, 1.8), 9, integers=True) == ()
 
 
 points = st.tuples(st.integers(0, 40), st.integers(0, 40))
@@ -161,11 +162,12 @@ class TestGlyphs:
 
 
 class TestCells:
-    @settings(deadline=None, max_examples=500)
+    @settings(max_examples=500)
     @given(st.text(alphabet=st.characters(codec=None), max_size=20))
     def test_the_width_is_the_one_that_is_shown(self, text: str) -> None:
         assert width(printable(text)) == cell_len(printable(text))
 
+    @pytest.mark.slow
     def test_so_it_is_for_every_character(self) -> None:
         for code in range(0x20, 0x110000):
             text = printable(f"a{chr(code)}")

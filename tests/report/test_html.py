@@ -1,4 +1,4 @@
-"""Reports as HTML: one file that loads nothing, whatever a name holds, with pictures of what the runs did."""
+"""HTML reports: one file with charts and without external resources, whatever text the names contain."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ from xml.etree import ElementTree
 
 import pytest
 
-from peftbench.analysis.claims import findings
 from peftbench.analysis.comparison import compare
-from peftbench.analysis.groups import Group, group
+from peftbench.analysis.groups import Group, group_of
 from peftbench.analysis.pareto import pareto
-from peftbench.analysis.study_groups import StudyGroups
-from peftbench.report import pictures
-from peftbench.report.compared import page
-from peftbench.report.gallery import of_groups, of_study
-from peftbench.report.html import html
-from peftbench.report.picture import Bar, Curve, Picture, bounds, nothing
-from peftbench.report.sheet import Cell, Line, Page, Sheet
-from peftbench.report.study import Study
-from peftbench.report.study import page as study_page
-from peftbench.report.svg import svg
+from peftbench.report.charts import runs
+from peftbench.report.charts.chart import Bar, Curve, Picture, bounds, nothing
+from peftbench.report.charts.gallery import of_groups
+from peftbench.report.charts.svg import svg
+from peftbench.report.comparison import page
+from peftbench.report.formats.html import html
+from peftbench.report.page import Cell, Line, Page, Sheet
 from peftbench.store.rows import SampleRow
-from tests.analysis.made_up_study import row, study
+from peftbench.study.charts import of_study
+from peftbench.study.claims import findings
+from peftbench.study.groups import StudyGroups
+from peftbench.study.report import Study
+from peftbench.study.report import page as study_page
+from tests.study.made_up_study import row, study
 
 HOSTILE = "<script>alert(1)</script><img src=http://evil.example/x onerror=a>&\"'</style></svg>"
 ANATOMY = dict.fromkeys(("weights", "trainable", "gradients", "optimizer", "activations", "workspace"), 2**20)
@@ -34,16 +35,16 @@ LOADS = re.compile(r"""<(?:script|link|img|iframe|object|embed|base)\b|@import|u
 
 def named(name: str, preset: str = "dora-r12", **of: float) -> Group:
     one = row(preset, **of)
-    return group(name, [replace(r, run=replace(r.run, name=name, preset=name, workload=name)) for r in one.records])
+    return group_of(name, [replace(r, run=replace(r.run, name=name, preset=name, workload=name)) for r in one.records])
 
 
 def with_memory(one: Group, **parts: int | None) -> Group:
     records = [replace(r, run=replace(r.run, memory_predicted=ANATOMY | parts)) for r in one.records]
-    return group(one.label, records)
+    return group_of(one.label, records)
 
 
 class Tags(HTMLParser):
-    """Every start tag of a document, and whether each is closed."""
+    """Collects the start tags of a document and checks that they are closed."""
 
     VOID = frozenset({"meta", "br"})
 
@@ -69,7 +70,7 @@ class Tags(HTMLParser):
 def compared() -> str:
     groups = [with_memory(named(HOSTILE)), with_memory(named(HOSTILE + "2", "dora-r4", accuracy=0.75))]
     groups = [
-        group(one.label, [replace(r, run=replace(r.run, workload=HOSTILE)) for r in one.records]) for one in groups
+        group_of(one.label, [replace(r, run=replace(r.run, workload=HOSTILE)) for r in one.records]) for one in groups
     ]
     return html(page(compare(groups)), of_groups(groups, {}))
 
@@ -82,6 +83,7 @@ def test_hostile_names_are_text_and_nothing_else(compared: str) -> None:
     assert compared.count("</style>") == 1
 
 
+@pytest.mark.slow
 def test_a_report_loads_nothing(compared: str) -> None:
     assert LOADS.findall(html(study_page(held()), of_study(held().groups, {}))) == []
     assert "default-src 'none'" in compared
@@ -119,7 +121,7 @@ def test_the_studys_report_has_its_claims_first_and_its_pictures() -> None:
 
 def test_figure_2_has_dev_solid_and_train_dashed_with_open_markers() -> None:
     groups = [row("dora-r1", gap=0.1), row("dora-r12", gap=0.2)]
-    drawn = pictures.curves(groups)
+    drawn = runs.curves(groups)
     assert [(curve.dashed, curve.hollow, curve.colour) for curve in drawn.curves] == [
         (True, True, 0),
         (False, False, 0),
@@ -134,7 +136,7 @@ def test_figure_2_has_dev_solid_and_train_dashed_with_open_markers() -> None:
 
 
 def test_a_score_against_rank_has_its_interval() -> None:
-    drawn = pictures.ranks([row("dora-r1", accuracy=0.6), row("dora-r12"), row("full")])
+    drawn = runs.ranks([row("dora-r1", accuracy=0.6), row("dora-r12"), row("full")])
     (curve,) = drawn.curves
     assert (curve.xs[0], drawn.ticks[1][1]) == (0.0, "12")
     assert all(low < y < high for low, y, high in zip(curve.lows, curve.ys, curve.highs, strict=True))
@@ -150,15 +152,15 @@ def test_a_wide_interval_is_cut_at_the_picture_and_keeps_the_points_apart() -> N
 
 
 def test_memory_is_in_mib_and_says_whether_it_was_measured() -> None:
-    drawn = pictures.memory([with_memory(row("full"), weights=3 * 2**20), row("dora-r1")])
+    drawn = runs.memory([with_memory(row("full"), weights=3 * 2**20), row("dora-r1")])
     assert drawn.bars == (Bar("full", (3.0, 1.0, 1.0, 1.0, 1.0)),)
-    assert drawn.notes[0].startswith("predicted") and drawn.notes[1] == "not known: dora-r1"
-    assert pictures.memory([row("full")]).empty is not None
+    assert drawn.notes[0].startswith("predicted") and drawn.notes[1] == "unknown: dora-r1"
+    assert runs.memory([row("full")]).empty is not None
 
 
 def test_what_is_not_dominated_is_filled() -> None:
     groups = [row("full", accuracy=0.6, memory_mib=900), row("dora-r1", memory_mib=400)]
-    drawn = pictures.front(pareto(groups, "rss"))
+    drawn = runs.front(pareto(groups, "rss"))
     assert {curve.name: curve.hollow for curve in drawn.curves if curve.labelled} == {
         "full (<1 %)": True,
         "dora-r1 (100 %)": False,
@@ -176,7 +178,7 @@ def test_names_beside_points_do_not_lie_on_each_other() -> None:
 def test_power_is_thinned_by_means() -> None:
     one = row("full", 1)
     samples = [SampleRow(n, 100.0 + n, "train", power_w=50.0 if n % 2 else 70.0) for n in range(4000)]
-    (curve,) = pictures.power([one], {one.first.id: samples}).curves
+    (curve,) = runs.power([one], {one.first.id: samples}).curves
     assert len(curve.xs) == 400
     assert curve.ys == pytest.approx([60.0] * 400)
 
@@ -186,3 +188,15 @@ def test_gaps_and_flat_curves_are_drawn(ys: tuple[float | None, ...]) -> None:
     text = svg(Picture("k", "t", "x", "y", (Curve("x", (1.0, 2.0), ys),)))
     assert ElementTree.fromstring(text) is not None
     assert text.count("<circle") == sum(y is not None for y in ys)
+
+
+@pytest.mark.slow
+def test_the_studys_averages_stand_in_the_picture_of_ranks_of_its_report_alone() -> None:
+    groups = held().groups
+    ranks = next(picture for picture in of_study(groups, {}) if picture.key == "ranks")
+    theirs = ranks.curves[-1]
+    assert (theirs.name, theirs.dashed, theirs.hollow) == ("dora, the study's Table 1", True, True)
+    assert theirs.ys == (0.731, 0.747, 0.758, 0.748, 0.750)
+    assert [label for _, label in ranks.ticks] == ["1", "4", "12", "24", "128"]
+    plain = next(picture for picture in of_groups(list(groups.rows.values()), {}) if picture.key == "ranks")
+    assert "study" not in " ".join(curve.name for curve in plain.curves)

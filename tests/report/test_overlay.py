@@ -1,4 +1,4 @@
-"""Several runs on common axes: values, names, ranges, and meters over time."""
+"""Curves of several runs on common axes (values, names, ranges), and meter charts."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from peftbench.analysis.course import AVERAGE
+from peftbench.analysis.trajectory import AVERAGE
 from peftbench.plot import ASCII, BRAILLE, draw
-from peftbench.report.overlay import Pinned, curves_of, overlay, stops, tasks_of
-from peftbench.report.strips import CARD_STRIPS, HOST_STRIPS, SLOWED, Sampled, strip_chart, strips_for
-from tests.report.test_figures_and_tables import HOSTILE, TASKS
+from peftbench.report.charts.meter_charts import CARD_STRIPS, HOST_STRIPS, SLOWED, Sampled, strip_chart, strips_for
+from peftbench.report.charts.overlay import Pinned, curves_of, overlay, stops, tasks_of
+from tests.printing import HOSTILE
+from tests.tiny import TASKS
 from tests.tui.world import NOW_S, going_on, run_record, samples
 
 FIRST = Pinned(run_record("run00001", "lora-r12-1"), 0, "cyan")
@@ -23,7 +24,7 @@ def text_of(chart: object, cells: int = 100, rows: int = 20) -> str:
 
 def test_the_legend_reads_the_last_values_or_those_at_the_cursor() -> None:
     curves = curves_of([FIRST, SECOND], AVERAGE, "epoch")
-    dev = {one.of.place: one.dev[1] for one in curves}
+    dev = {one.of.slot: one.dev[1] for one in curves}
     told = text_of(overlay(curves, AVERAGE, "epoch"))
     assert f"lora-r12-1 {dev[0][-1]:.3f}/" in told
     at_two = text_of(overlay(curves, AVERAGE, "epoch", cursor_x=2.0))
@@ -98,7 +99,7 @@ class TestStrips:
         curve, slowed = chart.series
         assert slowed.color == SLOWED
         there = [x for x, y in zip(slowed.xs, slowed.ys, strict=True) if y is not None]
-        assert (min(there), max(there)) == (-50.0, -26.0)  # the third quarter of 100 s
+        assert (min(there), max(there)) == (-50.0, -26.0)  # third quarter of 100 s
         assert "throttled" in chart.title
         assert max(y for y in curve.ys if y is not None) == 1980.0
 
@@ -108,7 +109,7 @@ class TestStrips:
         ended = strip_chart(CARD_STRIPS[1], [Sampled(FIRST, samples(10))], late, 3600)
         assert going.series[0].xs[-1] == pytest.approx(-1001)
         assert ended.series[0].xs[-1] == 0
-        assert (going.x_label, ended.x_label) == ("s", "s to its end")
+        assert (going.x_label, ended.x_label) == ("s", "s before the end")
 
     def test_a_clock_that_was_put_back_leaves_a_curve(self) -> None:
         jumped = [*samples(5), replace(samples(1)[0], sequence=6, at_s=NOW_S - 100)]

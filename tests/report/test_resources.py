@@ -1,13 +1,14 @@
-"""The tables of cost: they fit, they say what is missing by a dash, and their figures are those of the analysis."""
+"""Cost tables: width, dashes for missing values, and agreement with the analysis."""
 
 from __future__ import annotations
 
 import pytest
 
-from peftbench.analysis.resources import cost
-from peftbench.report import jsonable, resources, tables
-from tests.analysis.test_resources_and_quality import on_a_card
-from tests.report.test_figures_and_tables import printed, record
+from peftbench.analysis.cost import cost
+from peftbench.report import resources, tables
+from peftbench.report.formats import json
+from tests.factories import on_a_card, record
+from tests.printing import printed
 
 
 def test_a_run_shows_the_columns_of_the_studys_table_and_its_flags() -> None:
@@ -56,6 +57,6 @@ def test_every_phase_has_a_line() -> None:
 def test_what_it_took_to_reach_a_score(target: float, task: str | None, said: str) -> None:
     found = on_a_card()
     assert said in resources.reached_line(found, target, task).plain
-    told = jsonable.run_full(found, [(target, task)])["reached"][0]
+    told = json.run_full(found, [(target, task)])["reached"][0]
     assert told["task"] == task
     assert (told["epoch"] is None) == ("not reached" in said)

@@ -1,4 +1,4 @@
-"""The picture of a watched run: it fits, it says what is known and nothing that is not."""
+"""The view of a watched run: its size, and its content with known and unknown values."""
 
 from __future__ import annotations
 
@@ -13,11 +13,17 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
+from peftbench.analysis.machine_load import others_now
+from peftbench.analysis.time_left import time_left_s
+from peftbench.cli.progress import Disturbance
+from peftbench.jobs.follow import Update
 from peftbench.plot import ASCII, BRAILLE, draw
 from peftbench.report.watching import curves, watch_table, watch_view
-from peftbench.report.watching_lines import meter_line, progress_line, time_left_s
+from peftbench.report.watching_lines import meter_line, progress_line
 from peftbench.store.rows import Event, Phase, Progress, RunRecord, SampleRow, Score, now
-from tests.report.test_figures_and_tables import HOSTILE, TASKS, record
+from tests.factories import record
+from tests.printing import HOSTILE
+from tests.tiny import TASKS
 
 NOW_S = 1_767_261_661.0  # a minute after the run started
 AT = "2026-01-01T10:01:00.000Z"
@@ -41,7 +47,7 @@ GOING_ON = {"state": "running", "finished_at": None, "exit_code": None, "epochs_
 
 
 def going_on(epochs: int = 3, tasks: tuple[str, ...] = TASKS, **changed: Any) -> RunRecord:
-    """Return a run of ten epochs that has ended some of them."""
+    """Return a run of ten epochs with some finished."""
     whole = record(tasks=tasks, epochs=epochs, **{**GOING_ON, "epochs_done": epochs, **changed})
     run = dataclasses.replace(whole.run, epochs_planned=changed.get("epochs_planned", 10))
     walls = tuple(Phase("train", epoch.epoch, "sst", None, 10.0 * epoch.epoch, steps=120) for epoch in whole.epochs)
@@ -49,7 +55,7 @@ def going_on(epochs: int = 3, tasks: tuple[str, ...] = TASKS, **changed: Any) ->
 
 
 def seen(width: int, height: int, shown: RunRecord, progress: Progress | None = PROGRESS, **more: Any) -> str:
-    """Return what a terminal of that size is sent, styles left out; seen to fit it exactly."""
+    """Return the output for a terminal of that size without styles, after checking that it fits exactly."""
     out = io.StringIO()
     console = Console(file=out, width=width, highlight=False, markup=False, emoji=False, color_system=None)
     console.print(watch_view(shown, progress, width, height, now_s=NOW_S, **more))
@@ -87,7 +93,7 @@ def test_it_fits_any_size(size: tuple[int, int], tasks: tuple[str, ...], glyphs)
         assert text.isascii()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.integers(1, 140),
     st.integers(1, 50),
@@ -167,7 +173,7 @@ class TestCurves:
 
     def test_before_the_first_epoch_it_says_so(self) -> None:
         text = seen(80, 24, going_on(epochs=0, best_epoch=None, dev_avg=None), None)
-        assert "no epoch has ended yet" in text
+        assert "no epoch has finished yet" in text
         assert "loading data and model" in text
 
 
@@ -185,7 +191,7 @@ class TestLines:
 
     def test_a_run_that_says_nothing_for_long_is_told_from_one_at_work(self) -> None:
         assert "no word" not in self.line(PROGRESS, now_s=NOW_S + 8)
-        assert "no word for 31.0 s" in self.line(PROGRESS, now_s=NOW_S + 30)
+        assert "no progress for 31.0 s" in self.line(PROGRESS, now_s=NOW_S + 30)
 
     def test_the_time_left_is_by_finished_epochs_then_by_pace_else_unknown(self) -> None:
         assert time_left_s(going_on(epochs=3), PROGRESS) == pytest.approx((1 - 450 / 1200) * 10 * 20.0)
@@ -205,8 +211,8 @@ class TestLines:
     def test_the_meters_of_a_card_come_first_and_throttling_is_said(self) -> None:
         (line,) = meter_line(ON_CARD, 160)
         assert line.plain == (
-            "VRAM 1,234 MiB  card 2,345 MiB  312 W  slowed: hardware thermal slowdown  SM 1,980 MHz  61 °C  GPU 97 %"
-            "  run 12.4k J  RSS 900 MiB"
+            "VRAM 1,234 MiB  GPU memory 2,345 MiB  312 W  throttled: hardware thermal slowdown  SM 1,980 MHz"
+            "  61 °C  GPU 97 %  run 12.4k J  RSS 900 MiB"
         )
 
     def test_what_no_meter_read_is_left_out(self) -> None:
@@ -232,3 +238,67 @@ class TestTable:
         lines = watch_table([record(name=name, **GOING_ON).run for name in ("日本語のとても長い名前です", "a")])
         at = [cell_len(line.plain[: line.plain.index("running")]) for line in lines[1:]]
         assert at[0] == at[1]
+
+
+def used_by_others(*cores: float) -> list[SampleRow]:
+    """Return one sample per second with a given CPU load by other processes."""
+    return [SampleRow(n, NOW_S + n, "train", rss_mib=812.0, others_cpu_pct=100 * c) for n, c in enumerate(cores, 1)]
+
+
+@pytest.mark.parametrize(
+    ("cores", "busy"),
+    [
+        ([0.0] * 20, None),
+        ([0.4] * 20, None),  # a fifth of two cores: not busy
+        ([0.5] * 4, None),  # too few samples
+        ([0.5] * 5, 0.5),
+        ([2.0] * 20, 2.0),
+        ([0.0] * 60 + [2.0] * 2, None),  # only briefly
+        ([0.0] * 60 + [2.0] * 3, 0.6),
+        ([1.0] * 20 + [0.3] * 20, 0.3),  # was busy, still above the lower threshold
+        ([1.0] * 20 + [0.1] * 20, None),
+        ([1.0] * 20 + [0.1] * 20 + [0.3] * 20, None),  # was not busy, still below the upper threshold
+    ],
+)
+def test_the_machine_is_busy_from_a_quarter_of_its_cores_until_a_tenth(cores: list[float], busy: float | None) -> None:
+    found = others_now(used_by_others(*cores), {"cores": 2}).busy_cores
+    assert found == (None if busy is None else pytest.approx(busy))
+
+
+def test_of_a_machine_that_is_not_known_nothing_is_said() -> None:
+    assert others_now(used_by_others(*[2.0] * 20), {}).busy_cores is None
+    unread = [SampleRow(n, NOW_S + n, "train") for n in range(20)]
+    assert others_now(unread, {"cores": 2}).busy_cores is None
+
+
+def test_a_busy_machine_is_said_in_the_picture() -> None:
+    samples = used_by_others(*[1.4] * 12)
+    busy = others_now(samples, {"cores": 2})
+    assert "the machine is busy: others use 1.4 of 2 cores" in seen(80, 24, going_on(), sample=samples[-1], busy=busy)
+    quiet = others_now(used_by_others(*[0.0] * 12), {"cores": 2})
+    assert "busy" not in seen(80, 24, going_on(), sample=samples[-1], busy=quiet)
+
+
+def test_the_line_of_a_run_says_it_as_well() -> None:
+    busy = others_now(used_by_others(*[1.4] * 12), {"cores": 2})
+    wide, narrow = (progress_line(going_on(), PROGRESS, width, NOW_S, BRAILLE, busy)[0].plain for width in (140, 110))
+    assert "the machine is busy: others use 1.4 of 2 cores" in wide
+    assert "busy: others use 1.4 cores" in narrow
+
+
+def test_a_follower_says_when_it_begins_and_ends_and_no_more() -> None:
+    clock = [0.0]
+    run = dataclasses.replace(going_on().run, conditions={"cores": 2})
+    told = Disturbance(lambda: clock[0])
+
+    def lines(*cores: float) -> list[str]:
+        rows = [dataclasses.replace(row, at_s=clock[0] + row.at_s) for row in used_by_others(*cores)]
+        clock[0] += len(cores)
+        return list(told.take(Update(run, None, (), RunRecord(run), tuple(rows))))
+
+    assert lines(*[0.0] * 30) == []
+    assert lines(*[1.5] * 10) == ["the machine is busy: others use 1.5 of 2 cores"]
+    assert lines(*[1.5] * 40) == []
+    assert lines(*[0.0] * 20) == ["the machine is no longer busy, after 1 min 00 s"]
+    assert lines(*[1.5] * 20) == [], "so soon after the last word"
+    assert lines(*[1.5] * 20) == ["the machine is busy: others use 1.5 of 2 cores"]

@@ -1,7 +1,8 @@
 """Compiling the simulated NVML library, the environment that makes a process load it, and what it leaves behind.
 
 Beside the scenario file the library keeps `<scenario>.state` (clock locks, which are the machine's and outlive a
-process) and `<scenario>.calls` (a line for every Init, Shutdown, lock and unlock).
+process) and `<scenario>.calls` (a line for every Init, Shutdown, lock and unlock); it reads `<scenario>.later`
+(`scenario.play_later`).
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from tests.patience import PATIENCE_S
 from tests.sim.library import environment
 from tests.sim.scenario import Scenario, two_cards
 
@@ -50,7 +51,7 @@ class Machine:
     def run(self, script: str, **variables: str) -> subprocess.CompletedProcess[str]:
         env = {**os.environ, **environment(self.library, self.path), **variables}
         return subprocess.run(
-            [sys.executable, "-c", PRELUDE + script], env=env, capture_output=True, text=True, timeout=60
+            [sys.executable, "-c", PRELUDE + script], env=env, capture_output=True, text=True, timeout=PATIENCE_S
         )
 
     def ask(self, *expressions: str, **variables: str) -> list[Any]:

@@ -60,6 +60,7 @@ Result enter(const Device *device, const char *function, Scope scope, double *t)
         return UNINITIALIZED;
     if (!is_device(device))
         return INVALID_ARGUMENT;
+    hear_later(device->card);
     double slow_s = device->card->number[N_slow_ms] / 1000;
     if (slow_s > 0) {
         struct timespec rest = {(time_t)slow_s, (long)((slow_s - floor(slow_s)) * 1e9)};

@@ -73,7 +73,7 @@ typedef struct Device {
 } Device;
 
 typedef struct {
-    char path[MAX_FILE]; /* of the scenario file; its neighbours are <path>.state and <path>.calls */
+    char path[MAX_FILE]; /* of the scenario file; its neighbours are <path>.state, .calls and .later */
     double epoch, still_at_s;
     char driver_version[MAX_NAME], nvml_version[MAX_NAME];
     int cuda_version, init_error;
@@ -86,6 +86,10 @@ extern Machine machine;
 
 /* Reads the file named by PEFTBENCH_SIM_SCENARIO into `machine`; false after saying on stderr what is wrong. */
 bool load_machine(void);
+
+/* Takes what `<path>.later` tells of a card while it plays: lines `lost_at_s <t>` or `energy_reset_at_s <t>` after the
+ * card's number. Without the file nothing changes. */
+void hear_later(Device *card);
 
 /* The code of an error's name without NVML_ERROR_, -1 if there is none. */
 int result_named(const char *name);

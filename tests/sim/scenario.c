@@ -245,6 +245,23 @@ bool load_machine(void)
     return good && !isnan(machine.epoch);
 }
 
+void hear_later(Device *card)
+{
+    char path[MAX_FILE + 8], key[MAX_NAME];
+    unsigned index;
+    double t;
+    snprintf(path, sizeof path, "%s.later", machine.path);
+    FILE *file = fopen(path, "r");
+    if (!file)
+        return;
+    while (fscanf(file, "%u %95s %lf", &index, key, &t) == 3) {
+        int at = place(number_keys, NUMBER_COUNT, key);
+        if (index == card->index && (at == N_lost_at_s || at == N_energy_reset_at_s))
+            card->number[at] = t;
+    }
+    fclose(file);
+}
+
 double now_s(void)
 {
     if (!isnan(machine.still_at_s))

@@ -206,6 +206,17 @@ class Scenario:
         return path
 
 
+def play_later(path: Path, card: int, **moments: float) -> None:
+    """Tell a scenario that is being played when a card is lost (`lost_at_s`) or its counter falls
+    (`energy_reset_at_s`), for tests that wait for something to happen first.
+    """
+    if unknown := set(moments) - {"lost_at_s", "energy_reset_at_s"}:
+        raise ValueError(f"not to be told later: {unknown}")
+    written = path.with_name(f"{path.name}.later.tmp")
+    written.write_text("".join(f"{card} {key} {t_s!r}\n" for key, t_s in moments.items()))
+    written.replace(path.with_name(f"{path.name}.later"))
+
+
 def two_cards(epoch: float) -> Scenario:
     """Return a machine with an RTX A6000 (saw-tooth between 60 and 300 W, every 2 s) and a Tesla T4 (steady 30 W)."""
     saw = ((0.0, 60.0), (1.6, 300.0), (2.0, 60.0))

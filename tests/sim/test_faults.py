@@ -115,12 +115,10 @@ print(json.dumps([*lost, n.nvmlDeviceGetPowerUsage(other), n.nvmlDeviceGetCount(
 
 def test_a_slow_card_is_slow(machine: Machine) -> None:
     machine.play(STILL.with_card(0, slow_ms=120))
-    slow, quick = machine.ask(
-        "(lambda since: (n.nvmlDeviceGetName(card), time.perf_counter() - since)[1])(time.perf_counter())",
-        "(lambda since: (n.nvmlDeviceGetCount(), time.perf_counter() - since)[1])(time.perf_counter())",
+    (slow_s,) = machine.ask(
+        "(lambda since: (n.nvmlDeviceGetName(card), time.perf_counter() - since)[1])(time.perf_counter())"
     )
-    assert slow >= 0.12
-    assert quick < slow
+    assert slow_s >= 0.12
 
 
 @pytest.mark.parametrize(

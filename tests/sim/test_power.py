@@ -31,6 +31,7 @@ def test_power_and_energy_of_a_saw_tooth(machine: Machine, still_at_s: float) ->
     assert not other.shows_mean
 
 
+@pytest.mark.slow
 def test_the_integral_is_that_of_a_fine_sum() -> None:
     card = replace(FIRST, power_w=((0.5, 10.0), (1.0, 50.0), (1.0, 20.0), (1.25, 80.0)), power_period_s=1.5)
     for t0, t1 in ((0.0, 1.5), (0.2, 1.1), (0.7, 9.3), (-0.5, 0.25)):
@@ -75,6 +76,7 @@ print(json.dumps(pairs))
     assert len({shown for _, shown, _ in pairs}) > 1
 
 
+@pytest.mark.slow
 def test_the_counter_wraps_and_starts_again(machine: Machine) -> None:
     steady = STILL.with_card(0, power_w=100, power_period_s=None, energy_start_mj=900_000)
     energy = "n.nvmlDeviceGetTotalEnergyConsumption(card)"

@@ -1,4 +1,4 @@
-"""The shipped presets and workloads: what the study's Table 1 needs is there, and each resolves on each."""
+"""The shipped presets and workloads: complete for the study's Table 1, and resolvable in every combination."""
 
 from __future__ import annotations
 
@@ -12,19 +12,21 @@ from peftbench.spec import read_recipe, resolve, shipped
 
 PRESETS, WORKLOADS = tuple(shipped("preset")), tuple(shipped("workload"))
 
-# Table 1 of the study: its rows, by the method, rank and learning rate they ran with (None: not printed there).
+# The rows of Table 1 of the study: method, rank and learning rate.
 TABLE_1 = {
     "last-layer": ("last-layer", None, 1e-3),
     "last-layer-as-printed": ("last-layer", None, 1e-5),
     "full": ("full", None, 1e-5),
     "full-as-printed": ("full", None, 1e-3),
-    "lora-r12": ("lora", 12, None),
-    "dora-r1": ("dora", 1, None),
-    "dora-r4": ("dora", 4, None),
-    "dora-r12": ("dora", 12, None),
-    "dora-r24": ("dora", 24, None),
-    "dora-r128": ("dora", 128, None),
+    "lora-r12": ("lora", 12, 1e-4),
+    "dora-r1": ("dora", 1, 1e-4),
+    "dora-r4": ("dora", 4, 1e-4),
+    "dora-r12": ("dora", 12, 1e-4),
+    "dora-r24": ("dora", 24, 1e-4),
+    "dora-r128": ("dora", 128, 1e-4),
+    "dora-r12-augmented": ("dora", 12, 1e-4),
 }
+ADAPTERS = [name for name, (_, _, lr) in TABLE_1.items() if lr == 1e-4]
 
 
 def write(path: Path, text: str) -> str:
@@ -67,11 +69,31 @@ def test_table_1_of_the_study_has_its_presets(name: str) -> None:
     spec = resolve(name, "paper").spec
     assert spec.method.name == method
     assert getattr(spec.method, "rank", None) == rank
-    assert lr is None or spec.train.lr == lr
+    assert spec.train.lr == lr
 
 
-def test_the_paper_workload_trains_as_the_study_did() -> None:
-    spec = resolve("dora-r12", "paper").spec
+def test_the_learning_rates_of_a_small_encoder_are_its_workloads_own() -> None:
+    assert {resolve(name, "quickstart").spec.train.lr for name in ADAPTERS} == {2e-3}
+    assert {resolve(name, "paper-mini").spec.train.lr for name in ADAPTERS} == {1e-3}
+
+
+@pytest.mark.parametrize("name", ["dora-r12-peft", "lora-r12-peft", "dora-r12-top6", "lora-r12-top6"])
+def test_what_stands_beside_the_studys_adapters_has_their_rate(name: str) -> None:
+    """So that a comparison isolates the feature of the preset."""
+    assert resolve(name, "paper").spec.train.lr == 1e-4
+
+
+def test_the_two_readings_of_doras_norm_differ_in_nothing_else() -> None:
+    by_row, by_column = (resolve(name, "paper").spec for name in ("dora-r12", "dora-r12-by-column"))
+    assert (by_row.method.norm_axis, by_column.method.norm_axis) == ("output", "input")
+    assert by_column.method.model_copy(update={"norm_axis": "output"}) == by_row.method
+    assert by_column.train == by_row.train and by_column.encoder == by_row.encoder
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_the_paper_workload_trains_as_the_study_did(name: str) -> None:
+    spec = resolve(name, "paper").spec
+    assert (spec.train.schedule, spec.method.alpha, spec.method.dropout) == ("constant", spec.method.rank, 0.0)
     assert (spec.train.epochs, spec.train.batch_size, spec.train.weight_decay) == (10, 8, 0.0)
     assert (spec.train.betas, spec.train.eps) == ((0.9, 0.999), 1e-6)
     assert spec.head.dropout == 0.2
@@ -146,11 +168,11 @@ def test_a_recipe_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
     ("kind", "text", "said"),
     [
         ("preset", "[metod]\nname = 'lora'", "unknown key 'metod'; did you mean 'method'"),
-        ("preset", "[encoder]\nname = 'x'", "'encoder.name' is the workload's to say"),
+        ("preset", "[encoder]\nname = 'x'", "'encoder.name' belongs in the workload"),
         ("workload", "[method]\nname = 'lora'", "unknown key 'method'"),
         ("workload", "[task.sst]\nlabel = 'x'", "unknown key 'task'; did you mean 'tasks'"),
         ("preset", "train = 3", "'train' must be a table, not 3"),
-        ("preset", "description = 3", "'description' must be a text, not 3"),
+        ("preset", "description = 3", "'description' must be a string, not 3"),
         ("preset", "pin = 'train.lr'", "'pin' must be a list of dotted keys"),
         ("preset", "pin = [3]", "'pin' must be a list of dotted keys"),
         ("workload", "adjust = 3", "'adjust' must be a table"),
@@ -166,7 +188,7 @@ def test_a_wrong_top_level_names_file_and_key(tmp_path: Path, kind: str, text: s
 
 
 def test_an_adjustment_for_a_method_that_does_not_exist_is_refused(tmp_path: Path) -> None:
-    """A typing error there would silently train with another learning rate."""
+    """A typo there would silently train with another learning rate."""
     path = write(tmp_path / "mine.toml", "[adjust.lroa.train]\nlr = 1e-3\n" + WORKLOAD)
     with pytest.raises(UsageError, match=r"lroa.*lora"):
         resolve("lora-r12", path)

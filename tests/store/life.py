@@ -1,4 +1,4 @@
-"""A store and the runs in it, each with the worker that writes it."""
+"""A store with runs and their writers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from peftbench.store.reader import Reader
-from peftbench.store.rows import Epoch, Worker
+from peftbench.store.rows import Epoch, EpochResult, Worker
 from peftbench.store.run_log import RunLog
 from peftbench.store.writer import NewRun, Writer
 
@@ -15,7 +15,7 @@ WORKER = Worker(4711, 12.5, "boot", "host")
 
 
 class Life:
-    """What workers and others write, by run."""
+    """Writes of workers and other processes, by run."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -33,7 +33,7 @@ class Life:
         return run.id
 
     def worker(self, run_id: str, worker: Worker = WORKER) -> RunLog | None:
-        """Start the run and return what its new worker writes with; None where it may not have it."""
+        """Start the run and return its new worker's log; None where the claim is refused."""
         self.writer.start(run_id, None)
         log = RunLog(self.path, run_id)
         if not log.claim(worker):
@@ -43,13 +43,13 @@ class Life:
         return log
 
     def log(self, run_id: str) -> RunLog:
-        """Return what the run's worker writes with; it has one from now on."""
+        """Return the log of the run's worker, which is created if needed."""
         found = self._logs.get(run_id) or self.worker(run_id)
         assert found is not None
         return found
 
     def end(self, run_id: str, state: str, reason: str, **facts: Any) -> bool:
-        """End a run that is as it is now."""
+        """End a run from its current state."""
         with Reader(self.path) as reader:
             return self.writer.end(reader.run(run_id), state, reason, **facts)
 
@@ -57,13 +57,13 @@ class Life:
         return self.worker(run_id, worker) is not None
 
     def put_epoch(self, run_id: str, epoch: Epoch, *rows: Sequence[Any], **facts: Any) -> None:
-        self.log(run_id).put_epoch(epoch, *rows, **facts)
+        self.log(run_id).put_epoch(EpochResult(epoch, *rows, **facts))
 
     def finish(self, run_id: str, state: str, reason: str | None = None, exit_code: int = 0) -> None:
         self.log(run_id).finish(state, reason, exit_code)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        """Everything else: `put_...(run_id, ...)` and the like, of the run's worker, or else of the writer."""
+        """Forward all else, such as `put_...(run_id, ...)`, to the run's worker, or else to the writer."""
         if hasattr(RunLog, name):
             return lambda run_id, *rest, **more: getattr(self.log(run_id), name)(*rest, **more)
         return getattr(self.writer, name)

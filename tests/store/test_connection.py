@@ -1,4 +1,4 @@
-"""Opening the file: ours is created once and migrated; anything else is refused and left as it is."""
+"""Opening the file: created once and migrated; files of others are refused and left unchanged."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def change(path: Path, *statements: str) -> None:
 
 
 def refused(path: Path, opener: Callable[[Path], object]) -> str:
-    """Return what the user is told; the file must be as it was, byte for byte."""
+    """Return the error message; the file must be unchanged, byte for byte."""
     before = path.read_bytes() if path.is_file() else None
     with pytest.raises(MissingError) as caught:
         opener(path)
@@ -54,7 +54,7 @@ def refused(path: Path, opener: Callable[[Path], object]) -> str:
     return caught.value.message
 
 
-def test_a_new_file_is_ours_in_wal_mode_and_its_folder_is_made(tmp_path: Path) -> None:
+def test_a_new_file_has_our_id_and_wal_mode_and_its_folder_is_created(tmp_path: Path) -> None:
     path = made(tmp_path / "new" / "folder" / "runs.db")
     assert pragma(path, "application_id") == APPLICATION_ID
     assert pragma(path, "user_version") == SCHEMA_VERSION
@@ -75,7 +75,7 @@ def test_opening_again_changes_no_schema(tmp_path: Path) -> None:
     assert {"runs", "epochs", "scores", "best_scores", "curves", "resources", "groups"} <= {name for name, _ in first}
 
 
-def test_an_absent_or_empty_file_reads_as_no_database_and_is_not_made(tmp_path: Path) -> None:
+def test_a_missing_or_empty_file_reads_as_no_database_and_is_not_created(tmp_path: Path) -> None:
     path = tmp_path / "runs.db"
     assert open_for_reading(path) is None
     assert not path.exists()
@@ -84,7 +84,7 @@ def test_an_absent_or_empty_file_reads_as_no_database_and_is_not_made(tmp_path: 
     assert path.stat().st_size == 0
 
 
-def test_a_reader_of_an_absent_file_has_no_runs_and_makes_nothing(tmp_path: Path) -> None:
+def test_a_reader_of_a_missing_file_has_no_runs_and_creates_nothing(tmp_path: Path) -> None:
     path = tmp_path / "absent" / "runs.db"
     with Reader(path) as reader:
         assert reader.runs() == []
@@ -124,7 +124,7 @@ class TestRefused:
         path = made(tmp_path / "runs.db")
         change(path, f"PRAGMA user_version = {SCHEMA_VERSION + 1}", "CREATE TABLE invented_later (x)")
         message = refused(path, OPENERS[mode])
-        assert f"newer peftbench (schema {SCHEMA_VERSION + 1}, this one knows {SCHEMA_VERSION})" in message
+        assert f"newer peftbench (schema {SCHEMA_VERSION + 1}, this one supports {SCHEMA_VERSION})" in message
 
     @pytest.mark.parametrize(
         "theirs", ["CREATE TABLE theirs (x)", "PRAGMA user_version = 7", "PRAGMA application_id = 7"]
@@ -136,10 +136,10 @@ class TestRefused:
         assert "another program's SQLite database" in refused(path, OPENERS[mode])
 
     @pytest.mark.parametrize("content", [b"not a database at all", b"x" * 5000, b"SQLite format 3\0" + b"\xff" * 5000])
-    def test_what_is_no_database(self, tmp_path: Path, mode: str, content: bytes) -> None:
+    def test_a_file_that_is_not_a_database(self, tmp_path: Path, mode: str, content: bytes) -> None:
         path = tmp_path / "notes.txt"
         path.write_bytes(content)
-        assert "is not a database that can be read" in refused(path, OPENERS[mode])
+        assert "is not a readable database" in refused(path, OPENERS[mode])
 
     def test_a_folder(self, tmp_path: Path, mode: str) -> None:
         refused(tmp_path, OPENERS[mode])
@@ -165,7 +165,7 @@ def test_a_folder_that_may_not_be_written(tmp_path: Path) -> None:
 
 
 def test_a_half_made_database_is_finished_not_refused(tmp_path: Path) -> None:
-    """Whoever made the schema was killed before it was committed: nothing of it is there."""
+    """The process that created the schema was killed before the commit: nothing of it remains."""
     path = tmp_path / "runs.db"
     change(path, "PRAGMA journal_mode = wal")
     open_for_writing(path).close()
@@ -174,10 +174,10 @@ def test_a_half_made_database_is_finished_not_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", OPENERS)
 @pytest.mark.parametrize("moment", ["PRAGMA application_id", "PRAGMA user_version", "SELECT count(*)"])
-def test_a_database_made_by_another_while_this_one_looks(
+def test_a_database_created_concurrently_during_the_check(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, moment: str
 ) -> None:
-    """Between two statements of the check another program may create the schema; ours it remains."""
+    """Another program may create the schema between two statements of the check; the file is still accepted."""
     path = tmp_path / "runs.db"
     path.touch()
     connect = sqlite3.connect
@@ -192,7 +192,7 @@ def test_a_database_made_by_another_while_this_one_looks(
                 return connect(":memory:").execute("SELECT ?", fetched)
             return cursor
 
-    monkeypatch.setattr(module.sqlite3, "connect", lambda *a, **k: connect(*a, factory=Overtaken, **k))
+    monkeypatch.setattr(module.sqlite3, "connect", lambda *a, **k: connect(*a, **{**k, "factory": Overtaken}))
     opened = OPENERS[mode](path)
     if opened is not None:
         opened.close()
@@ -213,6 +213,7 @@ for path in sys.argv[1:]:
 """
 
 
+@pytest.mark.slow
 def test_four_processes_create_the_same_database_at_once(tmp_path: Path) -> None:
     paths = [tmp_path / f"{n}.db" for n in range(5)]
     workers = [
@@ -248,7 +249,8 @@ def test_a_reader_sees_whole_transactions_while_another_connection_writes(tmp_pa
         other.execute(
             "INSERT INTO runs (id, name, state, preset, workload, method, encoder, seed, spec_json, spec_hash,"
             " group_hash, origins, epochs_planned, created_at, state_at)"
-            " VALUES ('i', 'n', 'starting', 'p', 'w', 'm', 'e', 0, '{}', 's', 'g', '{}', 1, 't', 't')"
+            " VALUES ('i', 'n', 'starting', 'p', 'w', 'm', 'e', 0, '{\"tasks\": []}', 's', 'g', '{}', 1,"
+            " '2026-01-01T00:00:00Z', '2026-01-01T00:00:00Z')"
         )
         assert reader.runs() == []
         other.execute("COMMIT")
@@ -262,7 +264,7 @@ def test_a_writer_waits_for_another_writer(tmp_path: Path, monkeypatch: pytest.M
     blocker = open_for_writing(path)
     blocker.execute("BEGIN IMMEDIATE")
     with Writer(path) as writer, Reader(path) as reader:
-        assert reader.runs() == []  # a reader waits for nobody
+        assert reader.runs() == []  # a reader does not wait
         with pytest.raises(StorageError, match="locked"):
             writer.request_stop("x")
         blocker.execute("ROLLBACK")
@@ -271,7 +273,7 @@ def test_a_writer_waits_for_another_writer(tmp_path: Path, monkeypatch: pytest.M
 
 
 class Switching:
-    """A connection that finds another one switching to WAL, a few times."""
+    """A connection that collides with another one switching to WAL, a few times."""
 
     def __init__(self, times: int, code: int) -> None:
         self.times, self.code = times, code
@@ -285,7 +287,7 @@ class Switching:
             raise error
 
 
-def test_anothers_switch_to_wal_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_concurrent_switch_to_wal_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SWITCH_AGAIN_S", 0)
     busy = Switching(5, sqlite3.SQLITE_BUSY)
     module._use_wal(busy)

@@ -1,4 +1,4 @@
-"""What a worker writes: numbered, fenced, told twice without harm, and kept in memory while it cannot be written."""
+"""A worker's writes: numbered, fenced, idempotent, and spooled in memory while they cannot be written."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from peftbench.errors import StorageError
-from peftbench.store import run_log as module
+from peftbench.store import spool
 from peftbench.store.reader import Reader
-from peftbench.store.rows import Epoch, Phase, Prediction, Progress, SampleRow, Score, TaskBest, Worker
+from peftbench.store.rows import Epoch, EpochResult, Phase, Prediction, Progress, SampleRow, Score, TaskBest, Worker
 from peftbench.store.run_log import RunLog, TakenOver
 from tests.store.life import WORKER, Life
 
@@ -52,7 +52,7 @@ def _full() -> sqlite3.OperationalError:
 
 
 def again(life: Life, reader: Reader, run_id: str) -> RunLog:
-    """Take the run from its worker and give it another one."""
+    """Replace the worker of the run by another one."""
     assert life.writer.back_to_queue(reader.run(run_id), "its worker was killed", first=True, by_itself=True)
     log = life.worker(run_id)
     assert log is not None
@@ -60,9 +60,7 @@ def again(life: Life, reader: Reader, run_id: str) -> RunLog:
 
 
 class TestSessions:
-    def test_a_worker_whose_run_another_one_has_writes_nothing_any_more(
-        self, life: Life, reader: Reader, run_id: str
-    ) -> None:
+    def test_a_superseded_worker_writes_nothing(self, life: Life, reader: Reader, run_id: str) -> None:
         old = life.log(run_id)
         new = again(life, reader, run_id)
         with pytest.raises(TakenOver):
@@ -75,9 +73,7 @@ class TestSessions:
         assert (run.state, run.session, run.resumed) == ("running", 2, 1)
         assert [e.message for e in reader.record(run).events if e.kind == "data"] == ["in time"]
 
-    def test_a_worker_that_was_given_up_for_lost_takes_its_run_back(
-        self, life: Life, reader: Reader, run_id: str
-    ) -> None:
+    def test_a_worker_declared_lost_reclaims_its_run(self, life: Life, reader: Reader, run_id: str) -> None:
         log = life.log(run_id)
         assert life.end(run_id, "lost", "no word", failure="signal", exit_code=1)
         assert reader.run(run_id).finished_at is not None
@@ -105,7 +101,7 @@ class TestSessions:
         second = again(life, reader, run_id)
         second.put_event("data", "2 rows left out")
         second.put_event("resume", "from epoch 2")
-        again(life, reader, run_id).put_event("resume", "from epoch 2")  # once more: that is news
+        again(life, reader, run_id).put_event("resume", "from epoch 2")  # again: this one is new
         events = [(e.kind, e.message) for e in reader.record(reader.run(run_id)).events if e.kind != "state"]
         assert events == [
             ("data", "2 rows left out"),
@@ -114,17 +110,19 @@ class TestSessions:
             ("resume", "from epoch 2"),
         ]
 
-    def test_losses_and_phases_told_again_replace_themselves(self, life: Life, reader: Reader, run_id: str) -> None:
+    def test_repeated_losses_and_phases_replace_themselves(self, life: Life, reader: Reader, run_id: str) -> None:
         for value in (1.0, 2.0):
             log = life.log(run_id) if value == 1.0 else again(life, reader, run_id)
             log.put_losses(1, "sst", [(20, 20, value), (30, 10, value)])
             log.put_epoch(
-                Epoch(1, 0.5, 0.5, None, "t"),
-                [Score(1, "sst", "dev", "accuracy", 0.5, None, value, 9)],
-                [Phase("train", 1, "sst", "train", value)],
-                best_epoch=1,
-                task_bests=[],
-                predictions=[],
+                EpochResult(
+                    Epoch(1, 0.5, 0.5, None, "t"),
+                    [Score(1, "sst", "dev", "accuracy", 0.5, None, value, 9)],
+                    [Phase("train", 1, "sst", "train", value)],
+                    best_epoch=1,
+                    task_bests=[],
+                    predictions=[],
+                )
             )
             log.put_phases([Phase("load", None, None, None, value)])
         record = reader.record(reader.run(run_id))
@@ -136,21 +134,21 @@ class TestSessions:
         with closing(sqlite3.connect(life.path)) as connection:
             assert connection.execute("SELECT step, loss FROM losses").fetchall() == [(20, 2.0), (30, 2.0)]
 
-    def test_a_worker_that_begins_anew_takes_away_what_was_told_of_epochs_and_nothing_else(
-        self, life: Life, reader: Reader, run_id: str
-    ) -> None:
-        """The data may have changed: later epochs of the other data must not stay."""
+    def test_a_restarted_run_deletes_its_epochs_and_nothing_else(self, life: Life, reader: Reader, run_id: str) -> None:
+        """The data may have changed: later epochs on the old data must not remain."""
 
         def tell(log: RunLog, epochs: int) -> None:
             for number in range(1, epochs + 1):
                 log.put_losses(number, "sst", [(number * 20, 20, 1.0)])
                 log.put_epoch(
-                    Epoch(number, 0.5, 0.5, None, "t"),
-                    [Score(number, "sst", "dev", "accuracy", 0.5, None, 1.0, 9)],
-                    [Phase("train", number, "sst", "train", 1.0)],
-                    best_epoch=number,
-                    task_bests=[TaskBest("sst", number, 0.5)],
-                    predictions=[Prediction("sst", number, "x", 1.0, 1.0)],
+                    EpochResult(
+                        Epoch(number, 0.5, 0.5, None, "t"),
+                        [Score(number, "sst", "dev", "accuracy", 0.5, None, 1.0, 9)],
+                        [Phase("train", number, "sst", "train", 1.0)],
+                        best_epoch=number,
+                        task_bests=[TaskBest("sst", number, 0.5)],
+                        predictions=[Prediction("sst", number, "x", 1.0, 1.0)],
+                    )
                 )
 
         first = life.log(run_id)
@@ -175,16 +173,16 @@ class TestSessions:
         assert life.writer.back_to_queue(seen, "resumed", first=False, by_itself=False)
         assert not life.writer.back_to_queue(seen, "resumed", first=False, by_itself=False)
 
-    def test_a_late_resume_does_not_take_a_run_that_was_resumed_and_works(
-        self, life: Life, reader: Reader, run_id: str
-    ) -> None:
+    def test_a_late_resume_does_not_take_over_a_working_run(self, life: Life, reader: Reader, run_id: str) -> None:
         life.log(run_id)
         seen = reader.run(run_id)  # "running", but its worker is dead
         again(life, reader, run_id)
         assert reader.run(run_id).state == "running"
         assert not life.writer.back_to_queue(seen, "resumed", first=False, by_itself=False)
 
-    def test_a_stalled_run_goes_on_with_its_next_progress(self, life: Life, reader: Reader, run_id: str) -> None:
+    def test_a_stalled_run_is_running_again_with_its_next_progress(
+        self, life: Life, reader: Reader, run_id: str
+    ) -> None:
         log = life.log(run_id)
         log.stall("it has made no progress for 300 s")
         assert reader.run(run_id).state == "stalled"
@@ -213,11 +211,11 @@ class TestSessions:
 
 
 class TestDiskFull:
-    """SQLite's own limit on the file's size gives the error of a full disk."""
+    """SQLite's limit on the file's size gives the same error as a full disk."""
 
     @pytest.fixture(autouse=True)
     def _at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(module, "TRY_AGAIN_S", 0.0)
+        monkeypatch.setattr(spool, "TRY_AGAIN_S", 0.0)
 
     def fill(self, log: RunLog) -> None:
         pages = log._connection.execute("PRAGMA page_count").fetchone()[0]
@@ -229,7 +227,7 @@ class TestDiskFull:
     def free(self, log: RunLog) -> None:
         log._connection.execute("PRAGMA max_page_count = 1000000")
 
-    def test_words_wait_in_their_order_and_are_written_once_when_there_is_room(
+    def test_spooled_writes_keep_their_order_and_are_written_once(
         self, life: Life, reader: Reader, run_id: str, capfd: pytest.CaptureFixture[str]
     ) -> None:
         log = life.log(run_id)
@@ -250,7 +248,7 @@ class TestDiskFull:
         assert [kind for kind, _ in said].count("storage") == 1
         assert "cannot be written" in capfd.readouterr().err
 
-    def test_a_stop_is_heard_while_nothing_can_be_written(
+    def test_a_stop_request_is_seen_while_writes_fail(
         self, life: Life, reader: Reader, run_id: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         log = life.log(run_id)
@@ -258,12 +256,12 @@ class TestDiskFull:
         self.fill(log)
         assert log.put_progress(PROGRESS) is True
 
-    def test_what_waits_is_bounded(
+    def test_the_spool_is_bounded(
         self, life: Life, reader: Reader, run_id: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         log = life.log(run_id)
         self.fill(log)
-        monkeypatch.setattr(module, "SPOOL_BYTES", 100_000)
+        monkeypatch.setattr(spool, "SPOOL_BYTES", 100_000)
         with pytest.raises(StorageError, match="cannot be written, and 0 MiB wait in memory"):
             for number in range(1000):
                 log.put_event("data", f"{number} {'x' * 1000}")
@@ -279,41 +277,41 @@ class TestDiskFull:
     def test_an_end_that_cannot_be_written_is_an_error(
         self, life: Life, reader: Reader, run_id: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(module, "LAST_TRIES_S", 0.2)
-        monkeypatch.setattr(module, "TRY_AGAIN_S", 0.01)
+        monkeypatch.setattr(spool, "LAST_TRIES_S", 0.2)
+        monkeypatch.setattr(spool, "TRY_AGAIN_S", 0.01)
         log = life.log(run_id)
         self.fill(log)
         with pytest.raises(StorageError, match="the end of run"):
             log.finish("finished")
         assert reader.run(run_id).state == "running"
 
-    def test_an_end_that_had_to_wait_is_the_last_word(
+    def test_a_spooled_end_is_written_last(
         self, life: Life, reader: Reader, run_id: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(module, "TRY_AGAIN_S", 0.2)
+        monkeypatch.setattr(spool, "TRY_AGAIN_S", 0.2)
         log = life.log(run_id)
         self.fill(log)
         log.put_event("data", "while it was full")
-        monkeypatch.setattr(module.time, "sleep", lambda seconds: self.free(log))
+        monkeypatch.setattr(spool.time, "sleep", lambda seconds: self.free(log))
         log.finish("finished")
         record = reader.record(reader.run(run_id))
         assert record.run.state == "finished"
         assert [event.kind for event in record.events][-3:] == ["data", "storage", "state"]
 
-    def test_trouble_that_nothing_waited_for_is_over_with_the_next_word(
+    def test_trouble_without_spooled_writes_ends_with_the_next_write(
         self, life: Life, reader: Reader, run_id: str, capfd: pytest.CaptureFixture[str]
     ) -> None:
         log = life.log(run_id)
-        log._must_be_waited_for(_full())
+        log._check_temporary(_full())
         log.put_event("data", "it is written again")
-        log._must_be_waited_for(_full())
+        log._check_temporary(_full())
         assert capfd.readouterr().err.count("cannot be written") == 2
         assert [event.kind for event in reader.record(reader.run(run_id)).events][-1] == "data"
 
-    def test_a_mistake_of_ours_is_not_taken_for_a_full_disk(self, life: Life, run_id: str) -> None:
+    def test_a_programming_error_is_not_treated_as_a_full_disk(self, life: Life, run_id: str) -> None:
         log = life.log(run_id)
         with pytest.raises(sqlite3.OperationalError, match="no such column"):
-            log._write(lambda connection: connection.execute("SELECT nonsense FROM runs"), "x")
+            log.write(lambda connection: connection.execute("SELECT nonsense FROM runs"), "x")
         assert not log._spool
 
 
@@ -323,19 +321,23 @@ def test_another_worker_is_another_worker(life: Life, reader: Reader, run_id: st
     assert reader.run(run_id).worker == WORKER
 
 
-def test_writers_wait_for_each_other_and_nobody_is_told_so(path: Path, life: Life, run_id: str) -> None:
-    """A short lock of another program is waited for by SQLite itself; nothing is spooled."""
+def test_writers_wait_for_each_other_without_a_note(path: Path, life: Life, run_id: str) -> None:
+    """SQLite itself waits for another program's short lock; nothing is spooled."""
     import threading
-    import time
 
     log = life.log(run_id)
     other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     other.execute("BEGIN IMMEDIATE")
-    release = threading.Timer(0.4, lambda: other.execute("ROLLBACK"))
-    release.start()
-    started = time.monotonic()
+    written: list[bool] = []
+
+    def release() -> None:
+        written.append(bool(other.execute("SELECT 1 FROM events WHERE message = 'after it'").fetchall()))
+        other.execute("ROLLBACK")
+
+    releasing = threading.Timer(0.4, release)
+    releasing.start()
     log.put_event("data", "after it")
-    assert time.monotonic() - started > 0.2
+    assert written == [False], "it came back before the other one had let go"
     assert not log._spool
-    release.join()
+    releasing.join()
     other.close()

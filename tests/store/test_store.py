@@ -1,8 +1,7 @@
-"""The life of a run in the store, what is kept of it, how it is found, and the views."""
+"""The life cycle of a run in the store, its rows, how it is found, and the views."""
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import statistics
 from collections.abc import Iterator, Sequence
@@ -16,12 +15,12 @@ from hypothesis import strategies as st
 from peftbench.errors import MissingError, UsageError
 from peftbench.report.tables import run_list
 from peftbench.store.reader import Reader
-from peftbench.store.rows import Epoch, Phase, Prediction, Progress, Run, SampleRow, Score, TaskBest, Worker
+from peftbench.store.rows import Epoch, Phase, Prediction, Run, SampleRow, Score, TaskBest, Worker
 from peftbench.store.run_log import TakenOver
 from tests.store.life import WORKER, Life
-
-TASKS = ("sst", "sts")
-PROGRESS = Progress(1, "train", "sst", 3, 9, 4, 90, 2.5, "2026-01-01T00:00:00.000Z")
+from tests.stored import PROGRESS, create
+from tests.stored import TWO_TASKS as TASKS
+from tests.stored import spec_json as spec
 
 
 @pytest.fixture
@@ -40,26 +39,6 @@ def writer(path: Path) -> Iterator[Life]:
 def reader(path: Path, writer: Life) -> Iterator[Reader]:
     with Reader(path) as reader:
         yield reader
-
-
-def spec(preset: str = "lora-r12", seed: int = 0, workload: str = "quickstart") -> str:
-    return json.dumps(
-        {
-            "preset": preset,
-            "workload": workload,
-            "method": {"name": "lora"},
-            "encoder": {"name": "tiny"},
-            "seed": seed,
-            "train": {"epochs": 3},
-            "tasks": [{"name": task} for task in TASKS],
-        }
-    )
-
-
-def create(writer: Life, name: str | None = None, *, group: str = "g", **described: object) -> str:
-    return writer.create_run(
-        spec_json=spec(**described), spec_hash="s", group_hash=group, origins={"seed": "--seed"}, name=name
-    )
 
 
 def dev(epoch: int, task: str, value: float | None, reason: str | None = None, split: str = "dev") -> Score:
@@ -162,14 +141,14 @@ class TestLife:
         assert reader.run(run_id).worker == WORKER
         assert not writer.claim("no-such-run", WORKER)
 
-    def test_a_run_that_ended_before_its_worker_came_is_not_claimed(self, writer: Life, reader: Reader) -> None:
+    def test_a_run_that_ended_before_its_claim_is_not_claimed(self, writer: Life, reader: Reader) -> None:
         run_id = create(writer)
         writer.end(run_id, "failed", "its worker could not be started", exit_code=1, failure="defect")
         assert not writer.claim(run_id, WORKER)
         run = reader.run(run_id)
         assert (run.state, run.failure, run.exit_code) == ("failed", "defect", 1)
 
-    def test_the_first_end_stands(self, writer: Life, reader: Reader) -> None:
+    def test_the_first_end_is_kept(self, writer: Life, reader: Reader) -> None:
         run_id = create(writer)
         writer.claim(run_id, WORKER)
         writer.finish(run_id, "stopped", "asked to stop", 130)
@@ -181,7 +160,7 @@ class TestLife:
         assert (first.state, first.reason, first.exit_code) == ("stopped", "asked to stop", 130)
         assert [event.message for event in reader.record(first).events][-1] == "stopped: asked to stop"
 
-    def test_a_stop_reaches_the_worker_with_its_next_word(self, writer: Life) -> None:
+    def test_a_stop_reaches_the_worker_with_its_next_write(self, writer: Life) -> None:
         run_id = create(writer)
         writer.claim(run_id, WORKER)
         assert writer.put_progress(run_id, PROGRESS) is False
@@ -194,7 +173,7 @@ class TestLife:
         assert reader.run(run_id).state == "stopped"
         assert writer.request_stop(run_id) is None
 
-    def test_a_late_word_of_an_ended_run_is_refused_and_shows_no_progress(self, writer: Life, reader: Reader) -> None:
+    def test_a_late_write_to_an_ended_run_is_refused_and_shows_no_progress(self, writer: Life, reader: Reader) -> None:
         run_id = create(writer)
         writer.claim(run_id, WORKER)
         writer.finish(run_id, "stopped", "killed", 130)
@@ -202,7 +181,7 @@ class TestLife:
             writer.put_progress(run_id, PROGRESS)
         assert reader.progress(run_id) is None
 
-    def test_conditions_add_up_and_what_cannot_be_read_is_kept_as_unknown(self, writer: Life, reader: Reader) -> None:
+    def test_conditions_are_merged_and_unserialisable_values_are_unknown(self, writer: Life, reader: Reader) -> None:
         run_id = create(writer)
         writer.add_conditions(run_id, {"device": "cpu", "threads": 2, "malloc": {}})
         writer.add_conditions(run_id, {"threads": 4, "cuda": None})
@@ -223,6 +202,17 @@ class TestNames:
         create(writer, preset="full")
         names = {run.name for run in reader.runs()}
         assert names == {"lora-r12-1", "lora-r12-2", "lora-r12-3", "lora-r12-4", "lora-r12-5", "full-1"}
+
+    @pytest.mark.parametrize("name", ["a" * 200, "ä" * 200])
+    def test_a_name_has_200_characters_at_most(self, writer: Life, reader: Reader, name: str) -> None:
+        assert reader.run(create(writer, name)).name == name
+        with pytest.raises(UsageError, match="201 characters; a run's name has at most 200"):
+            create(writer, name + name[0])
+        assert len(reader.runs()) == 1
+
+    def test_a_name_made_from_a_long_preset_is_no_longer(self, writer: Life, reader: Reader) -> None:
+        ids = [create(writer, preset="p" * 250) for _ in range(2)]
+        assert [reader.run(run_id).name for run_id in ids] == ["p" * 180 + "-1", "p" * 180 + "-2"]
 
     def test_a_name_is_taken_once(self, writer: Life, reader: Reader) -> None:
         create(writer, "mine")
@@ -252,11 +242,11 @@ class TestNames:
 
     @pytest.mark.parametrize("name", ["\x1b[31mred\x1b[0m", "two\nlines", "", "\u202egnp"])
     def test_a_name_that_cannot_be_printed_is_refused(self, writer: Life, reader: Reader, name: str) -> None:
-        with pytest.raises(UsageError, match="cannot be printed"):
+        with pytest.raises(UsageError, match="unprintable characters"):
             create(writer, name)
         assert reader.runs() == []
 
-    def test_a_name_that_got_in_another_way_is_shown_clean(self, path: Path, writer: Life, reader: Reader) -> None:
+    def test_an_unprintable_stored_name_is_shown_clean(self, path: Path, writer: Life, reader: Reader) -> None:
         run_id = create(writer)
         with sqlite3.connect(path) as connection:
             connection.execute("UPDATE runs SET name = ?", ("\x1b[31mred\nline",))
@@ -331,8 +321,8 @@ class TestEpochs:
         put_epoch(writer, run_id, 1, {"sst": 0.5}, best=1)
         assert reader.run(run_id).epochs_done == 1
 
-    def test_an_epoch_that_is_told_again_replaces_itself(self, path: Path, writer: Life, reader: Reader) -> None:
-        """A worker that is killed between its word and its checkpoint trains the epoch once more."""
+    def test_a_repeated_epoch_replaces_itself(self, path: Path, writer: Life, reader: Reader) -> None:
+        """A worker that is killed between storing an epoch and its checkpoint trains the epoch again."""
         run_id = create(writer)
         measured = [Phase("train", 1, "sst", None, 2.0), Phase("eval", 1, "sst", "dev", 1.0)]
         put_epoch(writer, run_id, 1, {"sst": 0.5}, best=1, phases=measured)
@@ -363,7 +353,7 @@ class TestFinding:
         first, second, third = create(writer, "alpha"), create(writer, "alpine"), create(writer, "lone")
         assert reader.find(first).name == "alpha"
         assert reader.find("alpine").id == second
-        assert reader.find("lo").id == third  # no id begins so: they hold neither l nor o
+        assert reader.find("lo").id == third  # no id has this prefix: ids contain neither l nor o
         assert reader.find(second[:7]).id == second
         assert reader.find("latest").id == third
         assert [run.id for run in reader.runs()] == [third, second, first]
@@ -373,15 +363,15 @@ class TestFinding:
         create(writer, "lora-12")
         assert reader.find("lora-1").id == exact
 
-    def test_several_that_fit_are_listed(self, writer: Life, reader: Reader) -> None:
+    def test_several_matches_are_listed(self, writer: Life, reader: Reader) -> None:
         for number in range(12):
             create(writer, f"seed-{number}")
-        with pytest.raises(UsageError, match="fits 12 runs") as caught:
+        with pytest.raises(UsageError, match="matches 12 runs") as caught:
             reader.find("seed")
         assert "…" in caught.value.message
         assert reader.runs()[0].id in caught.value.message
 
-    def test_none_that_fits_suggests_the_nearest(self, writer: Life, reader: Reader) -> None:
+    def test_no_match_suggests_the_nearest(self, writer: Life, reader: Reader) -> None:
         create(writer, "lora-r12-1")
         with pytest.raises(MissingError, match="no run has the id or name 'lora-r21-1'; did you mean 'lora-r12-1'"):
             reader.find("lora-r21-1")
@@ -421,7 +411,7 @@ class TestDeleting:
             writer.delete_run(stale)
         assert reader.run(run_id).id == run_id
 
-    def test_a_deleted_run_is_deleted_once_more_without_complaint(self, writer: Life, reader: Reader) -> None:
+    def test_deleting_a_run_twice_is_no_error(self, writer: Life, reader: Reader) -> None:
         run = reader.run(finished(writer, 0.5))
         writer.delete_run(run)
         writer.delete_run(run)
@@ -485,7 +475,8 @@ class TestViews:
         assert (sst["examples_per_s"], sst["tokens_per_s"], sst["peak_rss_mib"]) == (40.0, 160.0, 500.0)
         assert (sts["its"], sts["examples_per_s"], sts["peak_rss_mib"]) == (0.25, None, None)
 
-    @settings(deadline=None, max_examples=25)
+    @pytest.mark.slow
+    @settings(max_examples=25)
     @example(values=[0.1] * 3)
     @example(values=[0.7821] * 6)
     @example(values=[0.7821, 0.7822, 0.7821])
@@ -516,7 +507,7 @@ class TestViews:
         assert seeds == {("g", "d"): 2, ("g", "other"): 1, ("other", "d"): 1}
 
     def test_a_repeat_of_a_seed_is_not_another_seed(self, path: Path, writer: Life) -> None:
-        """Two runs of the same spec and seed give the same score; they say nothing about the spread."""
+        """Two runs of the same spec and seed give the same score, so they must not count twice in the spread."""
         for seed in (0, 0, 1):
             finished(writer, 0.5 + seed / 4, seed=seed)
         (group,) = rows(path, "SELECT * FROM groups")

@@ -1,4 +1,4 @@
-"""Training on augmented rows: more of them, dev as it was, and the train score from the data's own rows."""
+"""Training on augmented rows: more rows, unchanged dev, and the train score from original rows only."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from peftbench.spec import Resolved, RunSpec
 from peftbench.training import data as module
 from peftbench.training.data import LoadedData, load_data
 from tests.data.augment.dictionary import write_dictionary
-from tests.training.test_training import Memory, train
+from tests.recorders import Memory, train
 
 EDA = ("augment.method=eda", "augment.eda.n_aug=3")
 
@@ -36,7 +36,7 @@ def test_the_named_tasks_have_more_training_rows_and_dev_is_as_it_was(tiny: Call
     without, _ = loaded(tiny("lora-r12").spec)
     data, plain = whole.tasks, without.tasks
     for task in ("sst", "sts"):
-        assert 24 * 2 < len(data[task].train) < 24 * 4  # the tiny dictionary knows few of the words
+        assert 24 * 2 < len(data[task].train) < 24 * 4  # the tiny dictionary contains few of the words
         assert data[task].originals == 24
         assert data[task].train.example_ids[:24] == plain[task].train.example_ids
         assert any(f"augment: {task} train: 24 rows and " in note for note in memory.notes)
@@ -44,19 +44,19 @@ def test_the_named_tasks_have_more_training_rows_and_dev_is_as_it_was(tiny: Call
     assert whole.own_rows == without.own_rows
     assert (set(whole.new_rows), without.new_rows) == ({"sst", "sts"}, {})
     assert whole.sha256 != without.sha256
-    told = memory.facts["conditions"]["augment"]
+    told = whole.facts["augment"]
     assert "wordnet_sha256" in told
     assert told["rows_sha256"] == whole.new_rows
 
 
-def test_other_new_rows_of_the_same_data_are_other_data_to_train_on(tiny: Callable[..., Resolved]) -> None:
+def test_different_augmented_rows_change_the_data_hash(tiny: Callable[..., Resolved]) -> None:
     one, _ = loaded(tiny("lora-r12", EDA).spec)
     other, _ = loaded(tiny("lora-r12", [*EDA, "augment.seed=8"]).spec)
     assert one.own_rows == other.own_rows
     assert one.sha256 != other.sha256
 
 
-def test_no_sentence_of_dev_comes_in(tiny: Callable[..., Resolved], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_dev_sentence_is_added(tiny: Callable[..., Resolved], monkeypatch: pytest.MonkeyPatch) -> None:
     spec = tiny("lora-r12", EDA).spec
     seen: list[frozenset[str]] = []
     real = module.guarded_texts
@@ -77,6 +77,7 @@ def test_the_limit_is_of_the_rows_that_are_augmented(tiny: Callable[..., Resolve
     assert "data: sst train: 5 of 24 examples (train.limit_examples)" in memory.notes
 
 
+@pytest.mark.slow
 def test_a_run_trains_on_them_and_scores_the_datas_own(tiny: Callable[..., Resolved], tmp_path: Path) -> None:
     spec = tiny("lora-r12", [*EDA, "train.epochs=1"]).spec
     runs = [train(spec, tmp_path / name) for name in "ab"]
@@ -88,7 +89,7 @@ def test_a_run_trains_on_them_and_scores_the_datas_own(tiny: Callable[..., Resol
     assert counted["sst", "dev"] == 16
 
 
-def test_without_the_model_the_run_says_what_is_missing(tiny: Callable[..., Resolved], tmp_path: Path) -> None:
+def test_without_the_model_the_error_names_it(tiny: Callable[..., Resolved], tmp_path: Path) -> None:
     with pytest.raises(MissingError, match=r"needs the model google/madlad400-3b-mt, which is not on this machine"):
         train(tiny("dora-r12-augmented").spec, tmp_path)
 
@@ -101,7 +102,7 @@ def test_more_new_rows_than_advised_are_warned_of(
     assert any("sst: n_aug = 5 on 24 rows; Wei and Zou advise 4" in note for note in memory.notes)
 
 
-def test_a_stop_while_rows_are_made_is_heard(tiny: Callable[..., Resolved]) -> None:
+def test_a_stop_during_augmentation_takes_effect(tiny: Callable[..., Resolved]) -> None:
     class Stopping(Memory):
         def progress(self, progress) -> None:
             if progress.phase == "augment":

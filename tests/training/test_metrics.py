@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -7,13 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from peftbench.tasks import QuickstartSource, TaskSpec
+from peftbench.tasks import TaskSpec
 from peftbench.training.metrics import loss_of, pearson, predict, score
-
-SOURCE = QuickstartSource()
-FIVE = TaskSpec(name="sst", kind="classes", classes=5, text=("t",), label="y", source=SOURCE)
-PAIR = TaskSpec(name="paraphrase", kind="binary", text=("a", "b"), label="y", source=SOURCE)
-SIMILAR = TaskSpec(name="sts", kind="similarity", text=("a", "b"), label="y", source=SOURCE)
+from tests.factories import FIVE_CLASSES as FIVE
+from tests.factories import SIMILARITY as SIMILAR
+from tests.factories import YES_OR_NO as PAIR
 
 numbers = st.floats(-1e3, 1e3, allow_subnormal=False)
 
@@ -35,11 +35,25 @@ def test_pearson_is_scipys_or_says_why_not(pairs: list[tuple[float, float]]) -> 
         ([2.0, 2.0, 2.0], [1.0, 2.0, 3.0], "constant predictions"),
         ([1.0, 2.0, 3.0], [2.0, 2.0, 2.0], "constant labels"),
         ([1.0], [1.0], "fewer than two examples"),
+        ([1.0, math.nan, 3.0], [1.0, 2.0, 3.0], "1 of 3 predictions are not finite numbers"),
+        ([1.0, math.inf, 3.0], [1.0, 2.0, 3.0], "1 of 3 predictions are not finite numbers"),
+        ([-math.inf, math.inf, 3.0], [1.0, 2.0, 3.0], "2 of 3 predictions are not finite numbers"),
+        ([math.nan] * 3, [1.0, 2.0, 3.0], "3 of 3 predictions are not finite numbers"),
+        ([1.0, 2.0, 3.0], [1.0, math.nan, 3.0], "1 of 3 labels are not finite numbers"),
+        ([1e300, -1e300, 1e299], [1.0, 2.0, 3.0], "predictions too large to square"),
     ],
 )
 def test_a_correlation_that_does_not_exist_is_none_with_its_reason(x: list[float], y: list[float], reason: str) -> None:
     found = score(SIMILAR, np.array(x), np.array(y))
     assert (found.name, found.value, found.reason) == ("pearson", None, reason)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("task", [FIVE, PAIR, SIMILAR])
+def test_no_task_has_a_metric_of_what_is_not_finite(task: TaskSpec, bad: float) -> None:
+    found = score(task, np.array([1.0, bad, 0.0]), np.array([1.0, 0.0, 1.0]))
+    assert (found.name, found.value) == (task.metric, None)
+    assert found.reason == "1 of 3 predictions are not finite numbers"
 
 
 def test_predictions_and_accuracy_of_each_kind() -> None:

@@ -1,16 +1,16 @@
-"""A run that is stopped or dies anywhere goes on to the same bits: weights, scores, losses, predictions, bests."""
+"""A run stopped or killed at any point resumes bit-identically: weights, scores, losses, predictions, bests."""
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
 import random
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from peftbench.errors import Interrupted
+from peftbench.errors import Interrupted, StorageError
+from peftbench.jobs import execute as jobs_execute
+from peftbench.jobs.execute import KEPT_SAFE, execute
 from peftbench.spec import Resolved, RunSpec
-from peftbench.store.rows import Progress, RunSettings
-from peftbench.training import loop, pace, snapshot, stepper
-from peftbench.training.execute import KEPT_SAFE, execute
-from peftbench.training.files import remove_snapshots
-from tests.training.test_training import Memory
+from peftbench.store.rows import EpochResult, RunSettings
+from peftbench.training import checkpoint, loop, stepper
+from peftbench.training import progress as pace
+from peftbench.training.files import remove_checkpoints
+from peftbench.training.resume import state_of
+from tests.marks import soaked_but
+from tests.recorders import Crash, Kept
 
 EVERYTHING = (
     *("train.epochs=4", "train.batch_size=4", "train.schedule=cosine", "train.warmup_ratio=0.2"),
@@ -32,7 +36,7 @@ EVERYTHING = (
     *("train.batching=bucketed", "encoder.dropout=0.1"),
 )
 METHODS = {
-    "last-layer": ("encoder.dropout=0",),  # with its prefix kept
+    "last-layer": ("encoder.dropout=0",),  # with its prefix cached
     "full": (),
     "lora-r12": ("method.dropout=0.1", "train.gradient_checkpointing=true"),
     "lora-r12-top6": ('method.layers="1"', "encoder.dropout=0"),
@@ -45,68 +49,9 @@ METHODS = {
 }
 
 
-def soaked(method: str, *quick: str) -> object:
-    """Leave a method to `make soak`, unless it is one of the quick ones."""
-    return method if method in quick else pytest.param(method, marks=pytest.mark.soak)
-
-
-class Crash(BaseException):
-    """A death that nobody can put in order."""
-
-
-@dataclass
-class Kept(Memory):
-    """What a store keeps of a run that was told in several parts: the last word on each thing.
-
-    `stop_at` counts the calls of `progress` until the run is asked to stop, `die_at` all calls until it dies.
-    """
-
-    rows: dict[tuple[Any, ...], Any] = field(default_factory=dict)
-    stop_at: float = float("inf")
-    die_at: float = float("inf")
-    inside: bool = False
-
-    @contextmanager
-    def deferred(self) -> Iterator[None]:
-        self.inside = True
-        try:
-            yield
-        finally:
-            self.inside = False
-
-    def _called(self) -> None:
-        self.die_at -= self.inside
-        if self.die_at <= 0:
-            raise Crash
-
-    def progress(self, progress: Progress) -> None:
-        super().progress(progress)
-        self._called()
-        self.stop_at -= self.inside
-        if self.stop_at <= 0:
-            raise Interrupted("asked to stop")
-
-    def losses(self, epoch: int, task: str, points: Sequence[tuple[int, int, float]]) -> None:
-        self._called()
-        self.rows["losses", epoch, task] = list(points)
-        self._called()
-
-    def epoch(self, epoch, scores, phases, *, best_epoch, task_bests, predictions) -> None:
-        self._called()
-        self.rows["epoch", epoch.epoch] = (epoch.dev_avg, epoch.leaderboard, epoch.reason)
-        for score in scores:
-            self.rows["score", score.epoch, score.task, score.split] = score
-        for row in predictions:
-            self.rows["prediction", row.epoch, row.task, row.example_id] = row
-        self.rows["best"] = (best_epoch, sorted(task_bests, key=lambda best: best.task))
-        self.rows["trained", epoch.epoch] = sum(p.steps for p in phases if p.phase in ("warmup", "train"))
-        self.seen_phases += phases
-        self._called()
-
-
 @pytest.fixture(autouse=True)
 def _at_every_step(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Progress is told at every step, whatever the time."""
+    """Progress is reported at every step, regardless of the time."""
     monkeypatch.setattr(pace, "PROGRESS_EVERY_S", -1.0)
     threads = torch.get_num_threads()
     yield
@@ -115,20 +60,20 @@ def _at_every_step(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def ends(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """The state of every trainer that came to its end."""
+    """The final state of every trainer that finished."""
     found: list[dict[str, Any]] = []
-    plain = loop.Trainer.measured_memory
+    plain = jobs_execute._measured_memory
 
-    def seen(self: loop.Trainer) -> Any:
-        found.append(self.state())
-        return plain(self)
+    def seen(memory: Any, trainer: loop.Trainer, recorder: Any) -> Any:
+        found.append(state_of(trainer))
+        return plain(memory, trainer, recorder)
 
-    monkeypatch.setattr(loop.Trainer, "measured_memory", seen)
+    monkeypatch.setattr(jobs_execute, "_measured_memory", seen)
     return found
 
 
 def same(one: Any, other: Any) -> bool:
-    """Tell whether two states are equal to the bit."""
+    """Tell whether two states are bit-identical."""
     if isinstance(one, Tensor):
         return torch.equal(one, other)
     if isinstance(one, dict):
@@ -139,8 +84,8 @@ def same(one: Any, other: Any) -> bool:
 
 
 def left_by(folder: Path) -> dict[str, bytes]:
-    """Return all that a run leaves, once its worker has deleted what it could go on from."""
-    remove_snapshots(folder)
+    """Return all results of a run, after its worker deleted its snapshots."""
+    remove_checkpoints(folder)
     return files(folder)
 
 
@@ -151,11 +96,11 @@ def files(folder: Path) -> dict[str, bytes]:
 def run_in_parts(
     spec: RunSpec, folder: Path, kept: Kept, next_end: Callable[[Kept], None], settings: RunSettings = KEPT_SAFE
 ) -> tuple[str | None, int]:
-    """Run until it ends, after each stop or death anew; return why it ended, and in how many parts."""
+    """Run to the end, resuming after each stop or crash; return the reason of its end, and the number of sessions."""
     for parts in range(1, 60):
         kept.stop_at = kept.die_at = float("inf")
         next_end(kept)
-        torch.manual_seed(parts)  # what another process has
+        torch.manual_seed(parts)  # the state of another process
         random.seed(parts)
         try:
             return execute(spec, kept, folder, settings=settings), parts
@@ -178,7 +123,8 @@ def assert_same_run(
     return parts, count
 
 
-@pytest.mark.parametrize("method", [soaked(method, "lora-r12", "adalora-r12") for method in METHODS])
+@pytest.mark.slow
+@pytest.mark.parametrize("method", soaked_but(("lora-r12", "adalora-r12"), METHODS))
 def test_stopped_at_any_progress(
     method: str, tiny: Callable[..., Resolved], tmp_path: Path, ends: list[dict[str, Any]]
 ) -> None:
@@ -194,13 +140,12 @@ def test_stopped_at_any_progress(
     assert all("bits may differ" not in note for note in kept.notes)
 
 
-@pytest.mark.parametrize(
-    "method", [soaked(method, "full") for method in ("full", "lora-r12", "delta-lora-r12", "adalora-r12")]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("method", soaked_but(("full",), ("full", "lora-r12", "delta-lora-r12", "adalora-r12")))
 def test_dead_at_any_point_or_stopped(
     method: str, tiny: Callable[..., Resolved], tmp_path: Path, ends: list[dict[str, Any]]
 ) -> None:
-    """A death leaves what the last snapshot has; with one after every step or so, not always that of an epoch."""
+    """A crash leaves the last snapshot; taken at about every step, it is not always at the end of an epoch."""
     spec = tiny(method, [*EVERYTHING, *METHODS[method]]).spec
     places = random.Random(f"die {method}")
 
@@ -212,6 +157,7 @@ def test_dead_at_any_point_or_stopped(
     assert count > 2
 
 
+@pytest.mark.slow
 def test_dead_in_the_middle_of_a_step(
     tiny: Callable[..., Resolved], tmp_path: Path, ends: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -236,6 +182,7 @@ def test_dead_in_the_middle_of_a_step(
     assert same(ends[0]["weights"], ends[1]["weights"])
 
 
+@pytest.mark.slow
 def test_the_store_s_plain_defaults_too(
     tiny: Callable[..., Resolved], tmp_path: Path, ends: list[dict[str, Any]]
 ) -> None:
@@ -257,6 +204,7 @@ def names(folder: Path) -> list[str]:
 
 
 class TestSnapshots:
+    @pytest.mark.slow
     def test_two_are_kept_until_the_end_is_written_down(self, tiny: Callable[..., Resolved], tmp_path: Path) -> None:
         spec = tiny("lora-r12", ["train.epochs=4"]).spec
         stopped(spec, tmp_path, after=38)
@@ -265,7 +213,7 @@ class TestSnapshots:
         assert len(names(tmp_path)) == 2, "the store does not say yet that the run is over"
         assert {Path(name).suffix for name in left_by(tmp_path)} == {".safetensors"}
 
-    def test_where_it_goes_on_is_told(self, tiny: Callable[..., Resolved], tmp_path: Path) -> None:
+    def test_the_resumed_epoch_is_reported(self, tiny: Callable[..., Resolved], tmp_path: Path) -> None:
         spec = tiny("lora-r12").spec
         stopped(spec, tmp_path, after=5)
         told = stopped(spec, tmp_path, after=6)
@@ -273,19 +221,20 @@ class TestSnapshots:
         told = stopped(spec, tmp_path, after=1)
         assert "resume: from epoch 1, evaluation (snapshot-2)" in told.notes
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("harm", "told"),
         [
             (lambda content: content[:-10], "bytes instead of"),
-            (lambda content: content[:200], "bytes instead of"),
+            pytest.param(lambda content: content[:200], "bytes instead of", marks=pytest.mark.soak),
             (lambda content: content[:-10] + b"x" * 10, "SHA-256"),
-            (lambda content: b"something else\n", "no snapshot"),
-            (lambda content: b"", "no snapshot"),
-            (lambda content: content.replace(b"snapshot 1 ", b"snapshot 9 ", 1), "version 9"),
+            (lambda content: b"something else\n", "not a checkpoint"),
+            pytest.param(lambda content: b"", "not a checkpoint", marks=pytest.mark.soak),
+            (lambda content: content.replace(b"snapshot 2 ", b"snapshot 9 ", 1), "version 9"),
             (lambda content: content[:21] + b"0" * 64 + content[85:], "another spec"),
         ],
     )
-    def test_one_that_cannot_be_used_gives_way_to_the_one_before(
+    def test_an_unusable_snapshot_falls_back_to_the_previous_one(
         self,
         harm: Callable[[bytes], bytes],
         told: str,
@@ -310,7 +259,8 @@ class TestSnapshots:
         assert "resume: from epoch 1, paraphrase, step 2 (snapshot-1)" in kept.notes
         assert whole.rows == kept.rows and same(ends[0]["weights"], ends[1]["weights"])
 
-    def test_with_none_that_can_be_used_it_begins_again_and_says_so(
+    @pytest.mark.slow
+    def test_without_a_usable_snapshot_it_restarts_with_a_note(
         self, tiny: Callable[..., Resolved], tmp_path: Path, ends: list[dict[str, Any]]
     ) -> None:
         spec, other = tiny("lora-r12").spec, tiny("lora-r12", seed=7).spec
@@ -319,11 +269,12 @@ class TestSnapshots:
         stopped(other, tmp_path / "parts", after=20)
         kept = Kept()
         execute(spec, kept, tmp_path / "parts")
-        assert "resume: from the beginning: no snapshot can be used" in kept.notes
+        assert "resume: from the beginning: no checkpoint can be used" in kept.notes
         assert sum("belongs to another spec" in note for note in kept.notes) == 2
         assert whole.rows == kept.rows and same(ends[0]["weights"], ends[1]["weights"])
 
-    def test_other_data_or_weights_of_the_same_name_are_not_gone_on_with(
+    @pytest.mark.slow
+    def test_a_snapshot_of_other_data_or_weights_is_not_used(
         self, tiny: Callable[..., Resolved], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         spec = tiny("lora-r12").spec
@@ -337,18 +288,123 @@ class TestSnapshots:
         assert any("from the beginning" in note and "have changed since" in note for note in kept.notes)
         assert kept.rows["trained", 1] == 9
 
-    def test_one_that_cannot_be_written_is_told_once_and_training_goes_on(
+    @pytest.mark.slow
+    def test_a_snapshot_of_another_run_is_not_used(self, tiny: Callable[..., Resolved], tmp_path: Path) -> None:
+        spec = tiny("last-layer").spec
+        with pytest.raises(Interrupted):
+            execute(spec, Kept(stop_at=5), tmp_path, run_id="aaaaaaaa")
+        kept = Kept()
+        execute(spec, kept, tmp_path, run_id="bbbbbbbb")
+        assert any("belongs to another run (aaaaaaaa)" in note for note in kept.notes)
+        assert "resume: from the beginning: no checkpoint can be used" in kept.notes
+
+    @pytest.mark.parametrize("run_id", ["aaaaaaaa", None])
+    def test_its_own_snapshot_is_used(self, tiny: Callable[..., Resolved], tmp_path: Path, run_id: str | None) -> None:
+        spec = tiny("last-layer").spec
+        with pytest.raises(Interrupted):
+            execute(spec, Kept(stop_at=5), tmp_path, run_id="aaaaaaaa")
+        kept = Kept()
+        execute(spec, kept, tmp_path, run_id=run_id)
+        assert any(note.startswith("resume: from epoch 1") for note in kept.notes)
+
+    @pytest.mark.slow
+    def test_a_snapshot_of_an_earlier_version_is_used(
+        self, tiny: Callable[..., Resolved], tmp_path: Path, ends: list[dict[str, Any]]
+    ) -> None:
+        """Version 1 contained neither its run nor the hashes of the best weights."""
+        spec = tiny("lora-r12").spec
+        execute(spec, whole := Kept(), tmp_path / "whole")
+        folder = tmp_path / "parts"
+        kept = stopped(spec, folder, after=25)
+        assert list(folder.glob("epoch-*.safetensors")), "it was stopped too early"
+        for path in folder.glob("snapshot-*.ckpt"):
+            state = checkpoint._read(path, spec.hash())
+            del state["files"]
+            torch.save(state, payload := io.BytesIO())
+            content = payload.getvalue()
+            head = f"peftbench-snapshot 1 {spec.hash()} {len(content):020d} {hashlib.sha256(content).hexdigest()}\n"
+            path.write_bytes(head.encode() + content)
+        kept.stop_at = float("inf")
+        execute(spec, kept, folder, run_id="aaaaaaaa")
+        assert any(note.startswith("resume: from epoch 2") for note in kept.notes), kept.notes
+        assert whole.rows == kept.rows and same(ends[0]["weights"], ends[1]["weights"])
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize(
+        ("harm", "told"),
+        [
+            (lambda path: path.unlink(), "it does not exist"),
+            (lambda path: path.write_bytes(path.read_bytes()[:10]), "it has 10 bytes instead of"),
+            (lambda path: path.write_bytes(path.read_bytes()[:-1] + b"x"), "SHA-256"),
+        ],
+    )
+    def test_changed_best_weights_are_trained_again(
+        self,
+        harm: Callable[[Path], object],
+        told: str,
+        tiny: Callable[..., Resolved],
+        tmp_path: Path,
+        ends: list[dict[str, Any]],
+    ) -> None:
+        spec = tiny("lora-r12").spec
+        execute(spec, whole := Kept(), tmp_path / "whole")
+        folder = tmp_path / "parts"
+        kept = stopped(spec, folder, after=25)
+        harmed = sorted(folder.glob("epoch-1*.safetensors"))
+        assert harmed, "it was stopped too early"
+        for path in harmed:
+            harm(path)
+        kept.stop_at = float("inf")
+        execute(spec, kept, folder)
+        assert any("the best weights epoch-1" in note and told in note for note in kept.notes), kept.notes
+        assert whole.rows == kept.rows and same(ends[0]["weights"], ends[1]["weights"])
+        assert left_by(tmp_path / "whole") == left_by(folder)
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("content", [None, b"0123456789"])
+    def test_a_run_whose_best_weights_are_gone_is_not_finished(
+        self, tiny: Callable[..., Resolved], tmp_path: Path, content: bytes | None
+    ) -> None:
+        spec = tiny("last-layer").spec
+
+        class Harmed(Kept):
+            def epoch(self, result: EpochResult) -> None:
+                super().epoch(result)
+                for path in tmp_path.glob("epoch-*.safetensors") if result.epoch.epoch == 2 else ():
+                    path.unlink()
+                    if content is not None:
+                        path.write_bytes(content)
+
+        with pytest.raises(StorageError, match=r"the best weights .*epoch-.* are gone or not as they were written"):
+            execute(spec, Harmed(), tmp_path)
+        execute(spec, kept := Kept(), tmp_path)
+        assert "resume: from the beginning: no checkpoint can be used" in kept.notes
+        assert all(path.stat().st_size > 100 for path in tmp_path.glob("epoch-*.safetensors"))
+
+    @pytest.mark.slow
+    def test_a_database_behind_its_snapshot_restarts(self, tiny: Callable[..., Resolved], tmp_path: Path) -> None:
+        """A backup was restored: epochs that only the snapshot contains would be missing."""
+        spec = tiny("lora-r12").spec
+        stopped(spec, tmp_path, after=25)
+        kept = Kept()
+        execute(spec, kept, tmp_path, epochs_stored=0)
+        assert any("the database has 0 of the 1 epochs before it" in note for note in kept.notes), kept.notes
+        assert kept.rows["trained", 1] == 9
+
+    @pytest.mark.slow
+    def test_a_failed_snapshot_is_reported_once_and_training_continues(
         self, tiny: Callable[..., Resolved], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def full(*args: object) -> None:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(snapshot, "write_whole", full)
+        monkeypatch.setattr(checkpoint, "write_whole", full)
         kept = Kept()
         execute(tiny("lora-r12", ["train.epochs=3"]).spec, kept, tmp_path)
         assert sum("cannot be written" in note and "No space left" in note for note in kept.notes) == 1
         assert len([key for key in kept.rows if key[0] == "epoch"]) == 3
 
+    @pytest.mark.slow
     def test_a_disk_that_fills_while_torch_writes_is_an_os_error_and_leaves_the_old_one(
         self, tiny: Callable[..., Resolved], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -356,7 +412,7 @@ class TestSnapshots:
         stopped(spec, tmp_path, after=5)
         before = files(tmp_path)
         assert any(name.endswith(".ckpt") for name in before)
-        plain = snapshot._Payload
+        plain = checkpoint._Payload
 
         class Filling:
             def __init__(self, file: Any) -> None:
@@ -368,7 +424,7 @@ class TestSnapshots:
                     raise OSError(28, "No space left on device")
                 return self.file.write(part)
 
-        monkeypatch.setattr(snapshot, "_Payload", lambda file: plain(Filling(file)))
+        monkeypatch.setattr(checkpoint, "_Payload", lambda file: plain(Filling(file)))
         kept = stopped(spec, tmp_path, after=2)
         assert any("No space left" in note for note in kept.notes)
         assert files(tmp_path) == before
@@ -381,7 +437,8 @@ class TestSnapshots:
         execute(tiny("last-layer").spec, Kept(), tmp_path)
         assert not list(tmp_path.glob("*.tmp"))
 
-    def test_best_weights_that_an_older_snapshot_speaks_of_are_still_there(
+    @pytest.mark.slow
+    def test_best_weights_of_an_older_snapshot_are_kept(
         self, tiny: Callable[..., Resolved], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         averages = iter((0.1, 0.2, 0.3, 0.4))
@@ -389,16 +446,16 @@ class TestSnapshots:
         kept = Kept()
         ended = kept.epoch
 
-        def dead_after_two(epoch: Any, *rows: Any, **more: Any) -> None:
-            if epoch.epoch == 3:
+        def dead_after_two(result: EpochResult) -> None:
+            if result.epoch.epoch == 3:
                 raise Crash
-            ended(epoch, *rows, **more)
+            ended(result)
 
         monkeypatch.setattr(kept, "epoch", dead_after_two)
         with pytest.raises(Crash):
             execute(tiny("full", ["train.epochs=4"]).spec, kept, tmp_path)
         states = [
-            snapshot._read(path, tiny("full", ["train.epochs=4"]).spec.hash()) for path in tmp_path.glob("*.ckpt")
+            checkpoint._read(path, tiny("full", ["train.epochs=4"]).spec.hash()) for path in tmp_path.glob("*.ckpt")
         ]
         assert {state["best"]["epoch"] for state in states} == {1, 2}
         for state in states:
@@ -409,14 +466,17 @@ class TestSnapshots:
             def __reduce__(self) -> Any:
                 return (print, ("it ran",))
 
-        snapshot.write_whole(tmp_path / "snapshot-1.ckpt", lambda file: snapshot._dump({"x": Evil()}, "0" * 64, file))
+        checkpoint.write_whole(
+            tmp_path / "snapshot-1.ckpt", lambda file: checkpoint._dump({"x": Evil()}, "0" * 64, file)
+        )
         told: list[str] = []
-        found = snapshot.Snapshots(tmp_path, "0" * 64, lambda kind, message: told.append(message), 5).newest()
+        found = checkpoint.Checkpoints(tmp_path, "0" * 64, lambda kind, message: told.append(message), 5).newest()
         assert found is None
         assert "torch cannot read it" in told[0]
 
 
 class TestProcesses:
+    @pytest.mark.slow
     def test_as_many_threads_as_it_was_begun_with(self, tiny: Callable[..., Resolved], tmp_path: Path) -> None:
         spec = tiny("lora-r12").spec
         torch.set_num_threads(2)
@@ -428,6 +488,7 @@ class TestProcesses:
         assert any("with 2 threads, as it was begun, instead of 1" in note for note in kept.notes)
         assert kept.facts["conditions"]["threads"] == 2
 
+    @pytest.mark.slow
     def test_every_process_warms_up(self, tiny: Callable[..., Resolved], tmp_path: Path) -> None:
         spec = tiny("lora-r12", ["tasks.sst.source.train=240"]).spec
         stopped(spec, tmp_path, after=14)
@@ -439,6 +500,7 @@ class TestProcesses:
         assert first[:4] == [("warmup", "sst", 10), ("train", "sst", 4), ("warmup", "sst", 10), ("train", "sst", 6)]
         assert kept.rows["trained", 1] == 30 + 3 + 3
 
+    @pytest.mark.slow
     def test_a_snapshot_in_time_closes_one_train_phase_and_opens_another(
         self, tiny: Callable[..., Resolved], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -449,6 +511,7 @@ class TestProcesses:
         assert inside[:6] == ["train", "checkpoint"] * 3
         assert kept.rows["trained", 1] == 9
 
+    @pytest.mark.slow
     def test_joules_go_on_from_those_of_the_process_before(
         self, tiny: Callable[..., Resolved], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -462,6 +525,7 @@ class TestProcesses:
         epochs = [p.usage.energy_so_far_j for p in kept.seen_phases if p.epoch == 2]
         assert set(epochs) == {200.0}
 
+    @pytest.mark.slow
     def test_joules_that_were_not_known_before_are_not_known_after(
         self, tiny: Callable[..., Resolved], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -479,7 +543,7 @@ class TestProcesses:
     def test_a_stop_that_was_asked_for_is_heard_at_the_next_step(
         self, tiny: Callable[..., Resolved], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """However seldom progress is told."""
+        """However rarely progress is reported."""
         monkeypatch.setattr(pace, "PROGRESS_EVERY_S", 1e9)
 
         class Asked(Kept):
@@ -490,23 +554,24 @@ class TestProcesses:
                 return self.calls >= 5
 
         kept = Asked()
-        kept.stop_at = 2  # the first progress is told at once, the next for the stop
+        kept.stop_at = 2  # the first progress is reported at once, the next because of the stop request
         spec = tiny("lora-r12", ["tasks.sst.source.train=240"]).spec
         with pytest.raises(Interrupted):
             execute(spec, kept, tmp_path)
-        state = snapshot._read(tmp_path / "snapshot-1.ckpt", spec.hash())
+        state = checkpoint._read(tmp_path / "snapshot-1.ckpt", spec.hash())
         assert state["position"] == (1, 0, 6)
 
+    @pytest.mark.slow
     def test_a_process_without_a_step_says_that_it_measured_no_memory(
         self, tiny: Callable[..., Resolved], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         spec = tiny("lora-r12").spec
 
-        def dies(self: loop.Trainer) -> None:
+        def dies(*_: object) -> None:
             raise Crash
 
         with monkeypatch.context() as patch, pytest.raises(Crash):
-            patch.setattr(loop.Trainer, "measured_memory", dies)
+            patch.setattr(jobs_execute, "_measured_memory", dies)
             execute(spec, Kept(), tmp_path)
         kept = Kept()
         execute(spec, kept, tmp_path)
@@ -519,10 +584,10 @@ KILLED = """
 import sys
 from pathlib import Path
 from peftbench.spec.model import RunSpec
-from peftbench.store.rows import RunSettings
+from peftbench.store.rows import EpochResult, RunSettings
 from peftbench.training.files import remove_snapshots
-from peftbench.training.execute import execute
-from tests.training.test_resume import Kept
+from peftbench.jobs.execute import execute
+from tests.recorders import Kept
 spec = RunSpec.model_validate_json(Path(sys.argv[1]).read_text())
 execute(spec, Kept(), Path(sys.argv[2]), settings=RunSettings(checkpoint_minutes=0))
 """
@@ -530,7 +595,7 @@ execute(spec, Kept(), Path(sys.argv[2]), settings=RunSettings(checkpoint_minutes
 
 @pytest.mark.soak
 def test_killed_without_a_word(tiny: Callable[..., Resolved], tmp_path: Path, ends: list[dict[str, Any]]) -> None:
-    """Another process, SIGKILL while it writes one snapshot after another, and this one to go on."""
+    """Another process is killed while it writes snapshots, and this one resumes."""
     spec = tiny("adalora-r12", ["train.epochs=40", "encoder.dropout=0.1"]).spec
     (tmp_path / "spec.json").write_text(spec.canonical_json())
     folder = tmp_path / "parts"
@@ -538,13 +603,13 @@ def test_killed_without_a_word(tiny: Callable[..., Resolved], tmp_path: Path, en
     script = [sys.executable, "-c", KILLED, str(tmp_path / "spec.json"), str(folder)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(script, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
-        while process.poll() is None and not any(snapshot._number(path) > 60 for path in folder.glob("snapshot-*")):
+        while process.poll() is None and not any(checkpoint._number(path) > 60 for path in folder.glob("snapshot-*")):
             time.sleep(0.01)
         process.kill()
         output = process.communicate()[0].decode()
     assert process.returncode == -signal.SIGKILL, output
     kept, whole = Kept(), Kept()
-    execute(spec, kept, folder)  # with the threads of the one that was killed
+    execute(spec, kept, folder)  # with as many threads as the killed process
     assert any(note.startswith("resume: from epoch") for note in kept.notes), kept.notes
     execute(spec, whole, tmp_path / "whole")
     assert all(whole.rows[key] == row for key, row in kept.rows.items())

@@ -1,4 +1,4 @@
-"""One optimiser step: the schedule, several batches, clipping, and the scale of fp16, each held to its definition."""
+"""One optimiser step: schedule, gradient accumulation, clipping and fp16 scaling, each against its definition."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ from peftbench.tasks import TaskSpec
 from peftbench.training import stepper
 from peftbench.training.plan import Plan
 from peftbench.training.stepper import Stepper, lr_factor
-from tests.test_native import texts
-from tests.training.test_training import Memory, train
+from tests.marks import soaked_but
+from tests.models import texts
+from tests.recorders import Memory, train
 
 CPU = torch.device("cpu")
 THEIRS = {
@@ -63,6 +64,7 @@ def assert_close(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], r
         torch.testing.assert_close(value, other[name], rtol=rtol, atol=1e-7, msg=name)
 
 
+@pytest.mark.slow
 @given(schedule=st.sampled_from(sorted(THEIRS)), steps=st.integers(1, 60), ratio=st.sampled_from([0.0, 0.1, 0.25, 0.9]))
 def test_the_schedule_is_transformers(schedule: str, steps: int, ratio: float) -> None:
     weight = torch.nn.Parameter(torch.zeros(1))
@@ -89,7 +91,7 @@ def test_each_group_keeps_its_own_rate_and_each_task_its_own_progress(tiny: Call
 
 @pytest.mark.parametrize("preset", ["full", "lora-r12", "dora-r12", "adalora-r12"])
 def test_batches_of_a_step_give_the_gradient_of_their_mean(preset: str, tiny: Callable[..., Resolved]) -> None:
-    """With a short last one, and the method's penalty, of which AdaLoRA has one, counted once."""
+    """With a shorter last batch, and the method's penalty (AdaLoRA's) added once."""
     spec = tiny(preset, ["encoder.dropout=0", "head.dropout=0", "train.clip_norm=1e9"]).spec
     task = spec.tasks[0]
     whole, parts = stepping(spec), stepping(spec)
@@ -112,7 +114,7 @@ def test_clipping_bounds_the_norm_of_all_gradients_together(tiny: Callable[..., 
 
 class TestFp16:
     def on_the_cpu(self, spec: RunSpec, monkeypatch: pytest.MonkeyPatch) -> Stepper:
-        """A model in fp16 where there is no GPU: torch's autocast and scaler know the CPU too, we say no there."""
+        """A model in fp16 without a GPU: torch's autocast and scaler support the CPU, though peftbench refuses it."""
         monkeypatch.setattr("peftbench.model.on_cpu", lambda device: False)
         monkeypatch.setattr("peftbench.kernels.linear.onednn_bf16", lambda: False)
         return stepping(spec.model_copy(update={"precision": "fp16"}))
@@ -152,8 +154,8 @@ class TestFp16:
         step(half, task, [batch])
         assert half.scaler.get_scale() == scale / 2
         assert all(torch.equal(weight, before[name]) for name, weight in half.model.trainable().items())
-        assert half.model.method.steps["sst"] == heard == 1  # the method did not hear of it
-        assert half.done["sst"] == 2  # the schedule went on
+        assert half.model.method.steps["sst"] == heard == 1  # after_step was not called for it
+        assert half.done["sst"] == 2  # the schedule advanced
         monkeypatch.setattr(stepper, "loss_of", plain)
         step(half, task, [batch])
         assert half.model.method.steps["sst"] == 2
@@ -191,7 +193,7 @@ class TestPlan:
         assert [plan.steps("sst", epoch) for epoch in (1, 2)] == [5, 0]
         assert [plan.steps("sts", epoch) for epoch in (1, 2)] == [3, 2]
         assert (plan.epochs, plan.total, plan.total_of("sst")) == (2, 10, 5)
-        assert plan.shortened() == "train.max_steps: every task has had its 5 steps"
+        assert plan.shortened() == "train.max_steps: every task has reached its 5 steps"
 
     def test_a_bound_that_is_not_reached_changes_nothing(self) -> None:
         assert self.of(max_steps=1000).total == self.of().total
@@ -200,25 +202,27 @@ class TestPlan:
 
 
 class TestRuns:
+    @pytest.mark.slow
     def test_a_bound_on_steps_ends_the_run_with_an_evaluation(
         self, tiny: Callable[..., Resolved], tmp_path: Path
     ) -> None:
-        from peftbench.training.execute import execute
+        from peftbench.jobs.execute import execute
 
         memory = Memory()
         sizes = ["tasks.sst.source.train=80", "train.max_steps=5", "train.epochs=7"]
         reason = execute(tiny("lora-r12", sizes).spec, memory, tmp_path)
-        assert reason == "train.max_steps: every task has had its 5 steps"
+        assert reason == "train.max_steps: every task has reached its 5 steps"
         assert [epoch.epoch for epoch in memory.epochs] == [1, 2]
         assert sum(steps for _, steps, _ in memory.loss_points) == 15
         trained = {(p.epoch, p.task) for p in memory.seen_phases if p.phase in ("warmup", "train")}
         assert trained == {(1, "sst"), (1, "paraphrase"), (1, "sts"), (2, "paraphrase"), (2, "sts")}
-        assert {(s.epoch, s.task) for s in memory.scores} >= {(2, "sst")}  # scored all the same
+        assert {(s.epoch, s.task) for s in memory.scores} >= {(2, "sst")}  # still scored
 
+    @pytest.mark.slow
     def test_patience_ends_a_run_that_gets_no_better(
         self, tiny: Callable[..., Resolved], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from peftbench.training.execute import execute
+        from peftbench.jobs.execute import execute
 
         memory, averages = Memory(), iter([0.3, 0.4, 0.4, 0.1, 0.9])
         monkeypatch.setattr("peftbench.training.scoring.dev_average", lambda values: next(averages))
@@ -227,20 +231,22 @@ class TestRuns:
         assert [epoch.epoch for epoch in memory.epochs] == [1, 2, 3, 4]
         assert memory.best_epoch == 2
 
-    def test_patience_that_would_end_the_last_epoch_says_nothing(
+    @pytest.mark.slow
+    def test_patience_in_the_last_epoch_gives_no_reason(
         self, tiny: Callable[..., Resolved], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from peftbench.training.execute import execute
+        from peftbench.jobs.execute import execute
 
         averages = iter([0.3, 0.2])
         monkeypatch.setattr("peftbench.training.scoring.dev_average", lambda values: next(averages))
         spec = tiny("last-layer", ["train.patience=1", "train.epochs=2"]).spec
         assert execute(spec, Memory(), tmp_path) is None
 
+    @pytest.mark.slow
     def test_a_part_of_the_training_examples_is_the_same_for_every_seed(
         self, tiny: Callable[..., Resolved], tmp_path: Path
     ) -> None:
-        from peftbench.training.choice import limited_rows
+        from peftbench.training.sampling import limited_rows
 
         rows = limited_rows("sst", 24, 10)
         assert len(set(rows)) == 10 and list(rows) == sorted(rows) and max(rows) < 24
@@ -250,6 +256,7 @@ class TestRuns:
         assert "data: sst train: 10 of 24 examples (train.limit_examples)" in memory.notes
         assert sum(steps for _, steps, _ in memory.loss_points) == 2 * 3 * 3
 
+    @pytest.mark.slow
     def test_several_batches_a_step_are_one_step_everywhere(
         self, tiny: Callable[..., Resolved], tmp_path: Path
     ) -> None:
@@ -259,7 +266,8 @@ class TestRuns:
         assert sum(p.steps for p in phases) == 12
         assert sum(p.examples for p in phases) == 2 * 3 * 24
 
-    def test_the_rate_in_force_is_named_when_the_loss_is_no_number(
+    @pytest.mark.slow
+    def test_the_current_rate_is_named_when_the_loss_is_not_finite(
         self, tiny: Callable[..., Resolved], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         plain = stepper.loss_of
@@ -273,16 +281,26 @@ class TestRuns:
         assert "--set train.lr=0.06" in error.value.hint
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.2])
-@pytest.mark.parametrize("pooling", ["mean", "cls", "pooler"])
+POOLINGS = ("mean", "cls", "pooler")
+ANEW = [
+    *(("full", "native"), ("lora-r12", "native"), ("dora-r12", "native"), ("delta-lora-r12", "native")),
+    *(("full", "transformers"), ("lora-r12", "transformers"), ("dora-r12", "peft"), ("lora-r12-top6", "native")),
+]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("preset", "runtime"),
-    [
-        *(("full", "native"), ("lora-r12", "native"), ("dora-r12", "native"), ("delta-lora-r12", "native")),
-        *(("full", "transformers"), ("lora-r12", "transformers"), ("dora-r12", "peft"), ("lora-r12-top6", "native")),
-    ],
+    ("preset", "runtime", "pooling", "dropout"),
+    soaked_but(
+        [
+            *((*column, "mean", 0.2) for column in ANEW),
+            *(("full", "native", pooling, 0.0) for pooling in POOLINGS),
+            *(("dora-r12", "peft", pooling, 0.2) for pooling in POOLINGS),
+        ],
+        [(*column, pooling, dropout) for column in ANEW for pooling in POOLINGS for dropout in (0.0, 0.2)],
+    ),
 )
-def test_layers_computed_anew_give_the_same_bits(
+def test_recomputed_layers_give_the_same_bits(
     preset: str, runtime: str, pooling: str, dropout: float, tiny: Callable[..., Resolved]
 ) -> None:
     changes = [f"encoder.dropout={dropout}", f"runtime={runtime}", f"encoder.pooling={pooling}"]

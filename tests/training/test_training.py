@@ -1,12 +1,9 @@
-"""Training as DESIGN states it: reproducible to the bit, every epoch scored, the best kept and loadable."""
+"""Training: bit-reproducible, every epoch scored, the best weights kept and loadable."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,91 +11,18 @@ import torch
 
 from peftbench.data.load import load_split
 from peftbench.errors import Interrupted, MissingError, TrainingError
-from peftbench.spec import Resolved, RunSpec
-from peftbench.store.rows import Epoch, Phase, Prediction, Progress, SampleRow, Score, TaskBest
+from peftbench.jobs.execute import execute
+from peftbench.spec import Resolved
 from peftbench.training import loop, stepper
-from peftbench.training.checkpoint import checkpoint_path
 from peftbench.training.evaluation import train_sample
-from peftbench.training.execute import execute
-from peftbench.training.files import remove_snapshots
+from peftbench.training.files import remove_checkpoints
+from peftbench.training.inputs import UNRECORDED
 from peftbench.training.predictor import predict
+from peftbench.training.weights import weights_path
+from tests.recorders import Memory, train
 
 
-@dataclass
-class Memory:
-    """A recorder that remembers."""
-
-    facts: dict[str, Any] = field(default_factory=dict)
-    epochs: list[Epoch] = field(default_factory=list)
-    scores: list[Score] = field(default_factory=list)
-    seen_phases: list[Phase] = field(default_factory=list)
-    predictions: list[Prediction] = field(default_factory=list)
-    loss_points: list[tuple[int, int, float]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    best_epoch: int | None = None
-    task_bests: tuple[TaskBest, ...] = ()
-    stop_after: int | None = None
-
-    seen_samples: list[SampleRow] = field(default_factory=list)
-
-    def describe(self, *, conditions: dict[str, Any], **facts: Any) -> None:
-        self.facts |= facts | {"conditions": self.facts.get("conditions", {}) | conditions}
-
-    def closing(self) -> None:
-        self.notes.append("closing")
-
-    @contextmanager
-    def deferred(self) -> Iterator[None]:
-        yield
-
-    def asked(self) -> bool:
-        return False
-
-    def samples(self, rows: Sequence[SampleRow]) -> None:
-        self.seen_samples += rows
-
-    def ending(self, phase: Phase, samples: Sequence[SampleRow], conditions: dict[str, Any], **facts: Any) -> None:
-        self.phases([phase])
-        self.samples(samples)
-        self.describe(conditions=conditions, **facts)
-
-    def from_the_beginning(self) -> None:
-        self.notes.append("from the beginning")
-
-    def note(self, kind: str, message: str) -> None:
-        self.notes.append(f"{kind}: {message}")
-
-    def progress(self, progress: Progress) -> None:
-        assert 0 <= progress.step <= progress.steps
-        assert progress.done <= progress.total
-        if self.stop_after is not None and len(self.epochs) >= self.stop_after:
-            raise Interrupted("asked to stop")
-
-    def losses(self, epoch: int, task: str, points: Sequence[tuple[int, int, float]]) -> None:
-        self.loss_points += points
-
-    def phases(self, phases: Sequence[Phase]) -> None:
-        self.seen_phases += phases
-
-    def epoch(self, epoch, scores, phases, *, best_epoch, task_bests, predictions) -> None:
-        self.epochs.append(epoch)
-        self.scores += scores
-        self.seen_phases += phases
-        self.predictions += predictions
-        self.best_epoch, self.task_bests = best_epoch, tuple(task_bests)
-
-    def figures(self) -> list[tuple[object, ...]]:
-        return [(s.epoch, s.task, s.split, s.value, s.loss) for s in self.scores] + [
-            (e.epoch, e.dev_avg, e.leaderboard) for e in self.epochs
-        ]
-
-
-def train(spec: RunSpec, folder: Path, **extra: Any) -> Memory:
-    memory = Memory(**extra)
-    execute(spec, memory, folder)
-    return memory
-
-
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", ["last-layer", "full", "lora-r12", "dora-r12"])
 def test_the_same_spec_and_seed_give_the_same_bits(preset: str, tiny: Callable[..., Resolved], tmp_path: Path) -> None:
     first = train(tiny(preset).spec, tmp_path / "a")
@@ -107,10 +31,11 @@ def test_the_same_spec_and_seed_give_the_same_bits(preset: str, tiny: Callable[.
     assert first.figures() == second.figures()
     assert first.predictions == second.predictions
     assert first.loss_points == second.loss_points
-    best = [checkpoint_path(tmp_path / side, first.best_epoch).read_bytes() for side in "ab"]
+    best = [weights_path(tmp_path / side, first.best_epoch).read_bytes() for side in "ab"]
     assert best[0] == best[1]
 
 
+@pytest.mark.slow
 def test_another_seed_gives_other_figures(tiny: Callable[..., Resolved], tmp_path: Path) -> None:
     one, two = (train(tiny("lora-r12", seed=seed).spec, tmp_path / str(seed)) for seed in (1, 2))
     assert one.loss_points != two.loss_points
@@ -131,6 +56,7 @@ def test_every_epoch_has_train_and_dev_scores_of_every_task(tiny: Callable[..., 
     assert memory.best_epoch == best.epoch
 
 
+@pytest.mark.slow
 def test_the_scores_are_those_of_the_stored_predictions(tiny: Callable[..., Resolved], tmp_path: Path) -> None:
     spec = tiny("full").spec
     memory = train(spec, tmp_path)
@@ -144,22 +70,24 @@ def test_the_scores_are_those_of_the_stored_predictions(tiny: Callable[..., Reso
             assert score.value == pytest.approx(np.mean([p.prediction == p.label for p in kept]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", ["last-layer", "full", "lora-r12", "dora-r12"])
 def test_a_saved_run_predicts_what_it_predicted(preset: str, tiny: Callable[..., Resolved], tmp_path: Path) -> None:
     spec = tiny(preset).spec
     memory = train(spec, tmp_path)
     for task in spec.tasks:
         texts = [example.texts for example in load_split(task, "dev").examples]
-        found = predict(spec, task, texts, tmp_path, memory.best_epoch, own=False)
+        found = predict(spec, task, texts, tmp_path, memory.best_epoch, own=False, recorded=UNRECORDED)
         kept = [p for p in memory.predictions if p.task == task.name and p.epoch == memory.best_epoch]
         assert [row.prediction for row in found] == [p.prediction for p in kept]
         own = {best.task: best.epoch for best in memory.task_bests}
         if task.name in own:
-            found = predict(spec, task, texts, tmp_path, own[task.name], own=True)
+            found = predict(spec, task, texts, tmp_path, own[task.name], own=True, recorded=UNRECORDED)
             kept = [p for p in memory.predictions if p.task == task.name and p.epoch == own[task.name]]
             assert [row.prediction for row in found] == [p.prediction for p in kept]
 
 
+@pytest.mark.slow
 def test_only_methods_with_separate_tasks_have_a_best_epoch_for_each(
     tiny: Callable[..., Resolved], tmp_path: Path
 ) -> None:
@@ -168,18 +96,20 @@ def test_only_methods_with_separate_tasks_have_a_best_epoch_for_each(
     for best in memory.task_bests:
         values = [s.value for s in memory.scores if s.task == best.task and s.split == "dev" and s.value is not None]
         assert best.value == max(values)
-        assert checkpoint_path(tmp_path / "lora", best.epoch, best.task).is_file()
+        assert weights_path(tmp_path / "lora", best.epoch, best.task).is_file()
 
 
+@pytest.mark.slow
 def test_superseded_checkpoints_are_removed(tiny: Callable[..., Resolved], tmp_path: Path) -> None:
     memory = train(tiny("lora-r12", ["train.epochs=4"]).spec, tmp_path)
-    kept = {checkpoint_path(tmp_path, memory.best_epoch)}
-    kept |= {checkpoint_path(tmp_path, best.epoch, best.task) for best in memory.task_bests}
-    remove_snapshots(tmp_path)  # as a worker does at its end
+    kept = {weights_path(tmp_path, memory.best_epoch)}
+    kept |= {weights_path(tmp_path, best.epoch, best.task) for best in memory.task_bests}
+    remove_checkpoints(tmp_path)  # as a worker does at its end
     assert set(tmp_path.glob("*")) == kept
 
 
-def test_a_loss_that_is_no_number_names_task_step_and_learning_rate(
+@pytest.mark.slow
+def test_a_loss_that_is_not_finite_names_task_step_and_learning_rate(
     tiny: Callable[..., Resolved], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain = stepper.loss_of
@@ -195,6 +125,7 @@ def test_a_loss_that_is_no_number_names_task_step_and_learning_rate(
     assert "--set train.lr=0.05" in error.value.hint
 
 
+@pytest.mark.slow
 def test_weights_that_diverge_in_the_last_step_are_noticed_in_evaluation(
     tiny: Callable[..., Resolved], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -210,6 +141,7 @@ def test_weights_that_diverge_in_the_last_step_are_noticed_in_evaluation(
         train(tiny("lora-r12").spec, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_stop_keeps_the_finished_epochs(tiny: Callable[..., Resolved], tmp_path: Path) -> None:
     memory = Memory(stop_after=1)
     with pytest.raises(Interrupted):
@@ -240,6 +172,7 @@ def test_constant_predictions_have_no_correlation_and_the_epoch_says_why(
     assert {best.task for best in memory.task_bests} == {"sst", "paraphrase"}
 
 
+@pytest.mark.slow
 def test_warmup_steps_are_trained_on_but_not_timed(tiny: Callable[..., Resolved], tmp_path: Path) -> None:
     sizes = ["tasks.sst.source.train=120"]
     memory = train(tiny("lora-r12", sizes).spec, tmp_path)
@@ -257,17 +190,18 @@ def test_the_train_curve_is_scored_on_the_same_rows_in_every_run() -> None:
     assert train_sample("sst", 5, 10).tolist() == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.slow
 def test_weights_that_are_damaged_or_of_another_spec_are_refused(tiny: Callable[..., Resolved], tmp_path: Path) -> None:
     spec = tiny("lora-r12", ["train.epochs=1"]).spec
     train(spec, tmp_path)
     task = spec.tasks[0]
     other = tiny("lora-r12", ["train.epochs=1"], seed=5).spec
     with pytest.raises(MissingError, match="belong to another spec"):
-        predict(other, task, [("a",)], tmp_path, 1, own=False)
-    path = checkpoint_path(tmp_path, 1)
+        predict(other, task, [("a",)], tmp_path, 1, own=False, recorded=UNRECORDED)
+    path = weights_path(tmp_path, 1)
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(MissingError, match="damaged"):
-        predict(spec, task, [("a",)], tmp_path, 1, own=False)
+        predict(spec, task, [("a",)], tmp_path, 1, own=False, recorded=UNRECORDED)
     path.unlink()
-    with pytest.raises(MissingError, match="not there"):
-        predict(spec, task, [("a",)], tmp_path, 1, own=False)
+    with pytest.raises(MissingError, match="do not exist"):
+        predict(spec, task, [("a",)], tmp_path, 1, own=False, recorded=UNRECORDED)

@@ -1,4 +1,4 @@
-"""The buttons of the windows, at the mouse: each does what it says."""
+"""Mouse clicks on the buttons of dialogues."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from textual.pilot import Pilot
 from peftbench.tui.app import PeftbenchApp
 from peftbench.tui.screens.confirm import Confirm
 from peftbench.tui.screens.export import Export
-from peftbench.tui.screens.new_run import NewRun
+from peftbench.tui.screens.new_run import NewRunScreen
 from tests.tui.world import Given, drive, going_on, run_record, snapshot, until
+
+pytestmark = pytest.mark.slow
 
 RUNS = snapshot(run_record("run00003", "full-1", method="full"), going_on())
 
@@ -35,7 +37,7 @@ def test_an_export_is_asked_for_or_left(button: str, chosen: tuple[str, str] | N
     said: list[tuple[str, str] | None] = []
 
     async def test(pilot: Pilot[int], app: PeftbenchApp) -> None:
-        app.push_screen(Export(run_record("run00003", "full-1").run), said.append)
+        app.push_screen(Export(run_record("run00003", "full-1").run, app.run_actions), said.append)
         await pilot.pause()
         app.screen.query_one("#format").value = "csv"  # type: ignore[attr-defined]
         await pilot.pause()
@@ -52,7 +54,7 @@ def test_the_form_is_left(tmp_path: Path) -> None:
         await until(pilot, lambda: app.screen.query_one("#cancel").region.height > 0)
         await pilot.pause()
         await pilot.click("#cancel")
-        await until(pilot, lambda: not isinstance(app.screen, NewRun))
+        await until(pilot, lambda: not isinstance(app.screen, NewRunScreen))
         assert not list(tmp_path.iterdir())
 
     drive(test, Given(RUNS), database=tmp_path / "runs.db")
@@ -60,7 +62,7 @@ def test_the_form_is_left(tmp_path: Path) -> None:
 
 def test_the_form_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     queued: list[int] = []
-    monkeypatch.setattr(NewRun, "_queue", lambda self, runs, device: queued.append(len(runs)))
+    monkeypatch.setattr(NewRunScreen, "_queue", lambda self, runs, device: queued.append(len(runs)))
 
     async def test(pilot: Pilot[int], app: PeftbenchApp) -> None:
         await pilot.press("n")

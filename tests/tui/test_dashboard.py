@@ -1,4 +1,4 @@
-"""The dashboard at its keys: what is shown, pinned, filtered, drawn, maximised, and what it says of trouble."""
+"""Dashboard tests by key presses: display, pins, filter, charts, full screen, error messages."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from textual.command import CommandList
 from textual.events import MouseScrollUp
 from textual.pilot import Pilot
 from textual.widgets import Input
 
+from peftbench import formatting
 from peftbench.plot import ASCII
-from peftbench.report import figures
 from peftbench.report.tables import run_page
 from peftbench.tui.actions import ACTIONS
 from peftbench.tui.app import PeftbenchApp
@@ -21,11 +22,11 @@ from peftbench.tui.screens.dashboard import Dashboard
 from peftbench.tui.screens.help import Help
 from peftbench.tui.screens.log import LogView
 from peftbench.tui.screens.run_view import RunView
-from peftbench.tui.snapshot import Snapshot
+from peftbench.tui.state import DashboardState
 from peftbench.tui.widgets.chart_view import ChartView
 from peftbench.tui.widgets.curve_chart import CurveChart
 from peftbench.tui.widgets.runs_table import RunsTable
-from tests.report.test_figures_and_tables import printed
+from tests.printing import printed
 from tests.tui.world import (
     NOW_S,
     ON_CPU,
@@ -51,7 +52,7 @@ def chart(app: PeftbenchApp) -> CurveChart:
 def test_a_run_has_its_figures_in_one_row_as_the_tables_have_them() -> None:
     async def test(pilot: Pilot[int], app: PeftbenchApp) -> None:
         row = row_of(app, "dora-r12-1")
-        for told in ("▶ running", "4/10", figures.score(DORA.run.dev_avg), "+0.080", "18.0G", "184k", "3m05s"):
+        for told in ("▶ running", "4/10", formatting.score(DORA.run.dev_avg), "+0.080", "18.0G", "184k", "3m05s"):
             assert told in row, told
         header = screen_lines(app)[0]
         for told in ("peftbench", "test.db", "1 running", "2 finished", "GPU0 NVIDIA H100"):
@@ -61,6 +62,7 @@ def test_a_run_has_its_figures_in_one_row_as_the_tables_have_them() -> None:
     drive(test, Given(THREE))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(80, 24), (120, 36), (200, 60), (60, 16), (30, 10)])
 def test_it_fits_every_size_with_the_most_needed_on_it(size: tuple[int, int]) -> None:
     async def test(pilot: Pilot[int], app: PeftbenchApp) -> None:
@@ -77,6 +79,7 @@ def test_it_fits_every_size_with_the_most_needed_on_it(size: tuple[int, int]) ->
     drive(test, Given(THREE), size=size)
 
 
+@pytest.mark.slow
 def test_it_can_be_resized_at_any_time() -> None:
     async def test(pilot: Pilot[int], app: PeftbenchApp) -> None:
         for number, size in enumerate(((80, 24), (200, 60), (20, 6), (1, 1), (120, 36))):
@@ -90,6 +93,7 @@ def test_it_can_be_resized_at_any_time() -> None:
     drive(test, Given(THREE))
 
 
+@pytest.mark.slow
 def test_the_space_bar_pins_and_unpins_and_the_rest_keeps_its_marker() -> None:
     source = Given(THREE)
 
@@ -108,6 +112,7 @@ def test_the_space_bar_pins_and_unpins_and_the_rest_keeps_its_marker() -> None:
     drive(test, source)
 
 
+@pytest.mark.slow
 def test_the_filter_takes_words_in_any_order_and_goes() -> None:
     async def test(pilot: Pilot[int], app: PeftbenchApp) -> None:
         table = app.screen.query_one(RunsTable)
@@ -125,6 +130,7 @@ def test_the_filter_takes_words_in_any_order_and_goes() -> None:
     drive(test, Given(THREE))
 
 
+@pytest.mark.slow
 def test_the_cursor_stays_on_its_run_when_others_come() -> None:
     source = Given(THREE)
 
@@ -140,6 +146,7 @@ def test_the_cursor_stays_on_its_run_when_others_come() -> None:
     drive(test, source)
 
 
+@pytest.mark.slow
 def test_an_order_by_score() -> None:
     async def test(pilot: Pilot[int], app: PeftbenchApp) -> None:
         await pilot.press("o")
@@ -151,6 +158,7 @@ def test_an_order_by_score() -> None:
     drive(test, Given(THREE))
 
 
+@pytest.mark.slow
 def test_the_curves_follow_task_and_axis_and_the_cursor_reads_them() -> None:
     async def test(pilot: Pilot[int], app: PeftbenchApp) -> None:
         curves = chart(app)
@@ -163,7 +171,7 @@ def test_the_curves_follow_task_and_axis_and_the_cursor_reads_them() -> None:
         await pilot.press("right", "right")
         assert curves.cursor_x == 2.0
         dev = next(score.dev_avg for score in LORA.epochs if score.epoch == 2)
-        assert f"lora-r12-1 {figures.score(dev)}/" in screen_text(app)
+        assert f"lora-r12-1 {formatting.score(dev)}/" in screen_text(app)
         await pilot.press("left", "left")
         assert curves.cursor_x == 1.0
         await pilot.press("escape")
@@ -174,6 +182,7 @@ def test_the_curves_follow_task_and_axis_and_the_cursor_reads_them() -> None:
     drive(test, Given(THREE))
 
 
+@pytest.mark.slow
 def test_zoom_pan_and_fit() -> None:
     async def test(pilot: Pilot[int], app: PeftbenchApp) -> None:
         curves = chart(app)
@@ -188,7 +197,7 @@ def test_zoom_pan_and_fit() -> None:
         for _ in range(8):
             await pilot.press("right_square_bracket")
         assert curves.view is not None
-        assert curves.view.high == pytest.approx(10)  # no further than there is something
+        assert curves.view.high == pytest.approx(10)  # limited to the data
         for _ in range(12):
             await pilot.press("plus")
         assert curves.view is not None
@@ -201,6 +210,7 @@ def test_zoom_pan_and_fit() -> None:
     drive(test, Given(THREE))
 
 
+@pytest.mark.slow
 def test_the_mouse_reads_zooms_and_pans() -> None:
     async def test(pilot: Pilot[int], app: PeftbenchApp) -> None:
         curves = chart(app)
@@ -234,6 +244,7 @@ def test_maximise_and_back() -> None:
     drive(test, Given(THREE))
 
 
+@pytest.mark.slow
 def test_everything_of_a_run_is_what_show_prints() -> None:
     async def test(pilot: Pilot[int], app: PeftbenchApp) -> None:
         await pilot.press("enter")
@@ -252,6 +263,7 @@ def test_everything_of_a_run_is_what_show_prints() -> None:
     drive(test, Given(THREE), size=(110, 60))
 
 
+@pytest.mark.slow
 def test_the_help_names_every_key_and_its_headless_twin() -> None:
     async def test(pilot: Pilot[int], app: PeftbenchApp) -> None:
         await pilot.press("question_mark")
@@ -274,16 +286,16 @@ def test_the_palette_has_every_action() -> None:
         await pilot.press("ctrl+p")
         await pilot.pause()
         await pilot.press(*"Order")
-        await pilot.pause(0.3)
+        found = app.screen.query_one(CommandList)
+        await until(pilot, lambda: found.option_count > 0 and found.highlighted is not None)
         await pilot.press("enter")
-        await pilot.pause(0.2)
-        assert isinstance(app.screen, Dashboard)
-        assert app.screen.order.said == "best first"
+        await until(pilot, lambda: isinstance(app.screen, Dashboard) and app.screen.order.label == "best first")
 
     drive(test, Given(THREE))
 
 
 class TestStates:
+    @pytest.mark.slow
     def test_no_runs_offers_the_demo(self) -> None:
         async def test(pilot: Pilot[int], app: PeftbenchApp) -> None:
             shown = screen_text(app)
@@ -294,9 +306,10 @@ class TestStates:
 
         drive(test, Given(snapshot(machine=ON_CPU)))
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("records", [(), (FULL, DORA)])
     def test_a_problem_is_said_above_what_was_read(self, records: tuple[object, ...]) -> None:
-        said = "the database test.db is gone: it was deleted or moved"
+        said = "the database test.db was deleted or moved"
 
         async def test(pilot: Pilot[int], app: PeftbenchApp) -> None:
             assert said in screen_text(app)
@@ -304,6 +317,7 @@ class TestStates:
 
         drive(test, Given(snapshot(*records, problem=said)))  # type: ignore[arg-type]
 
+    @pytest.mark.slow
     def test_a_lost_run_and_one_without_figures(self) -> None:
         lost = going_on("run00005", "lost-1")
         line = snapshot(lost).lines[0]
@@ -317,6 +331,7 @@ class TestStates:
 
         drive(test, Given(replace(snapshot(lost), lines=(bare,))))
 
+    @pytest.mark.slow
     def test_a_thousand_runs(self) -> None:
         runs = [run_record(f"run{n:05d}", f"lora-{n}") for n in range(1000)]
         lines = snapshot(*runs).lines
@@ -332,25 +347,28 @@ class TestStates:
             await pilot.pause()
             assert table.row_count == 11
 
-        drive(test, Given(Snapshot(NOW_S, lines, (), {}, ON_CPU)))
+        drive(test, Given(DashboardState(NOW_S, lines, (), {}, ON_CPU)))
 
+    @pytest.mark.slow
     def test_a_card_that_does_not_answer(self) -> None:
         card = replace(THREE.machine.cards[0], **dict.fromkeys(("used_mib", "power_w", "util_pct", "sm_clock_mhz")))
         dead = replace(card, mem_clock_mhz=None, temperature_c=None, event_reasons=None)
 
         async def test(pilot: Pilot[int], app: PeftbenchApp) -> None:
-            assert "does not answer" in screen_text(app)
+            assert "no readings" in screen_text(app)
 
         drive(test, Given(replace(THREE, machine=replace(THREE.machine, cards=(dead,)))))
 
+    @pytest.mark.slow
     def test_throttling_is_said(self) -> None:
         hot = replace(THREE.machine.cards[0], event_reasons=0x40)
 
         async def test(pilot: Pilot[int], app: PeftbenchApp) -> None:
-            assert "slowed: hardware thermal slowdown" in screen_text(app)
+            assert "throttled: hardware thermal slowdown" in screen_text(app)
 
         drive(test, Given(replace(THREE, machine=replace(THREE.machine, cards=(hot,)))))
 
+    @pytest.mark.slow
     def test_ascii_is_all_that_is_drawn_where_it_was_asked_for(self) -> None:
         async def test(pilot: Pilot[int], app: PeftbenchApp) -> None:
             assert not any("\u2800" <= character <= "\u28ff" for character in screen_text(app))
@@ -358,16 +376,17 @@ class TestStates:
 
         drive(test, Given(THREE), glyphs=ASCII)
 
+    @pytest.mark.slow
     def test_a_defect_in_the_reading_thread_ends_it_with_its_traceback(self) -> None:
         class Broken(Given):
-            def look(self, wanted: object) -> Snapshot:
+            def look(self, wanted: object) -> DashboardState:
                 if self.wanted is not wanted:
                     self.wanted = wanted  # type: ignore[assignment]
                     return self.snapshot
                 raise ZeroDivisionError("a defect")
 
         async def test(pilot: Pilot[int], app: PeftbenchApp) -> None:
-            await pilot.pause(2)
+            await until(pilot, lambda: not app.is_running)
 
         with pytest.raises(ZeroDivisionError, match="a defect"):
             drive(test, Broken(THREE))
@@ -382,7 +401,7 @@ class TestActing:
                 assert isinstance(app.screen, Dashboard), key
             assert not list(tmp_path.iterdir())
 
-        drive(test, Given(THREE), database=tmp_path / "runs.db", showing="replay x20")
+        drive(test, Given(THREE), database=tmp_path / "runs.db", refused="replay x20")
 
     def test_compare_wants_two(self) -> None:
         async def test(pilot: Pilot[int], app: PeftbenchApp) -> None:
@@ -403,6 +422,7 @@ class TestActing:
 
         drive(test, Given(THREE), database=tmp_path / "runs.db")
 
+    @pytest.mark.slow
     def test_delete_asks_and_enter_is_no(self) -> None:
         async def test(pilot: Pilot[int], app: PeftbenchApp) -> None:
             await pilot.press("d")
@@ -414,6 +434,7 @@ class TestActing:
 
         drive(test, Given(THREE))
 
+    @pytest.mark.slow
     def test_a_log_that_is_not_there_yet(self, tmp_path: Path) -> None:
         from peftbench.paths import worker_log
 
@@ -423,7 +444,7 @@ class TestActing:
             await pilot.press("l")
             assert isinstance(app.screen, LogView)
             await pilot.pause()
-            assert "no worker has printed anything yet" in screen_text(app)
+            assert "the worker log is empty so far" in screen_text(app)
             log = worker_log(tmp_path / "runs.db", "runaaaaa")
             log.parent.mkdir(parents=True)
             log.write_text("epoch 1: \x1b[31mred\x1b[0m [@click=app.quit]x[/]\n")
@@ -433,6 +454,7 @@ class TestActing:
 
         drive(test, source, database=tmp_path / "runs.db")
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("key", ["s", "R", "d"])
     def test_a_database_that_is_gone_is_not_made_anew(self, tmp_path: Path, key: str) -> None:
         source = Given(snapshot(run_record("runaaaaa", "lora-r12-1")))
@@ -443,12 +465,13 @@ class TestActing:
                 await pilot.press("y")
             await until(pilot, lambda: bool(app._notifications))
             (notice,) = app._notifications
-            assert "is not there" in notice.message
+            assert "does not exist" in notice.message
             assert notice.severity == "error"
             assert not list(tmp_path.iterdir())
 
         drive(test, source, database=tmp_path / "runs.db")
 
+    @pytest.mark.slow
     def test_a_database_that_cannot_be_read_is_not_acted_on(self, tmp_path: Path) -> None:
         source = Given(snapshot(FULL, problem="the database is gone", broken=True))
 
@@ -463,6 +486,18 @@ class TestActing:
 
 
 class TestOpened:
+    @pytest.mark.slow
+    @pytest.mark.parametrize("size", [(110, 60), (80, 24)])
+    def test_its_title_stands_once_on_every_page(self, size: tuple[int, int]) -> None:
+        async def test(pilot: Pilot[int], app: PeftbenchApp) -> None:
+            await pilot.press("enter")
+            for key in "1234512":
+                await pilot.press(key)
+                await until(pilot, lambda: screen_text(app).count("full-1 (run00003)") == 1)
+
+        drive(test, Given(THREE), size=size)
+
+    @pytest.mark.slow
     def test_its_pages_are_as_wide_as_the_screen(self) -> None:
         async def test(pilot: Pilot[int], app: PeftbenchApp) -> None:
             await pilot.press("enter", "2")
@@ -472,6 +507,7 @@ class TestOpened:
 
         drive(test, Given(THREE))
 
+    @pytest.mark.slow
     def test_it_goes_on_when_the_filter_hides_it(self) -> None:
         source = Given(THREE)
 
@@ -485,15 +521,16 @@ class TestOpened:
 
         drive(test, source)
 
+    @pytest.mark.slow
     def test_the_markers_of_others_stay(self) -> None:
         source = Given(THREE)
 
         async def test(pilot: Pilot[int], app: PeftbenchApp) -> None:
             assert isinstance(app.screen, Dashboard)
-            before = dict(app.screen.pins.places)
+            before = dict(app.screen.pins.slots)
             await pilot.press("enter")
-            await pilot.pause(0.6)
-            assert app.screen_stack[0].pins.places == before  # type: ignore[attr-defined]
+            await until(pilot, lambda: isinstance(app.screen, RunView) and bool(source.wanted.looked_at))
+            assert app.screen_stack[0].pins.slots == before  # type: ignore[attr-defined]
             assert source.wanted.pinned is None
 
         drive(test, source)
@@ -501,11 +538,12 @@ class TestOpened:
     def test_two_runs_that_are_compared_have_two_markers(self) -> None:
         pins = Pins()
         pins.take(("run00003",), {"run00003", "run00001"})
-        assert pins.places_of(["run00003", "run00001"]) == {"run00003": 0, "run00001": 1}
+        assert pins.slots_of(["run00003", "run00001"]) == {"run00003": 0, "run00001": 1}
         pins.take((), {"run00001"})
-        assert pins.places_of(["run00009", "run00001"]) == {"run00009": 0, "run00001": 1}
+        assert pins.slots_of(["run00009", "run00001"]) == {"run00009": 0, "run00001": 1}
 
 
+@pytest.mark.slow
 def test_the_filter_can_be_typed_while_something_is_maximised() -> None:
     async def test(pilot: Pilot[int], app: PeftbenchApp) -> None:
         await pilot.press("z", "slash")
@@ -514,3 +552,28 @@ def test_the_filter_can_be_typed_while_something_is_maximised() -> None:
         assert app.screen.query_one("#filter").region.height == 1
 
     drive(test, Given(THREE))
+
+
+@pytest.mark.parametrize("size", [(120, 36), (80, 24)])
+def test_a_snapshot_that_says_nothing_new_draws_nothing(size: tuple[int, int]) -> None:
+    """Regression: with finished runs an idle dashboard sent 35 KB/s to its terminal, by setting titles again."""
+    finished = snapshot(FULL, LORA)
+
+    async def test(pilot: Pilot[int], app: PeftbenchApp) -> None:
+        app.poller.close()
+        for _ in range(5):
+            await pilot.pause()
+        drawn: list[object] = []
+        display = app._display
+        app._display = lambda screen, shown: (drawn.append(shown), display(screen, shown))[1]  # type: ignore[method-assign, func-returns-value]
+        assert isinstance(app.screen, Dashboard)
+        for seconds in range(5):
+            app.screen.show(replace(finished, now_s=NOW_S + seconds))
+            await pilot.pause()
+        assert drawn == []
+        app.screen.show(snapshot(FULL, replace(LORA, run=replace(LORA.run, name="another-1"))))
+        await pilot.pause()
+        assert drawn
+        assert "another-1" in screen_text(app)
+
+    drive(test, Given(finished), size=size)

@@ -1,4 +1,4 @@
-"""10,000 fuzzed names and texts on the screen: no crash, no escape sequence, nothing clickable, every row full."""
+"""10,000 fuzzed names and texts on the screen: no crash, no escape sequence, nothing clickable, full rows."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from peftbench.report.tables import run_page
 from peftbench.store.rows import Event
 from peftbench.tui.app import PeftbenchApp
 from peftbench.tui.screens.run_view import RunView
-from peftbench.tui.snapshot import Snapshot
+from peftbench.tui.state import DashboardState
 from peftbench.tui.widgets.runs_table import RunsTable
-from tests.report.test_figures_and_tables import HOSTILE
+from tests.printing import HOSTILE
 from tests.tui.world import AT, NOW_S, ON_CARD, Given, drive, going_on, run_record, snapshot
 
 COUNT = 10_000
@@ -58,7 +58,7 @@ _OF_SCROLLBARS = ("grab", "release", "scroll_up", "scroll_down")
 
 
 def fuzzed(count: int, seed: int = 0) -> list[str]:
-    """Return so many texts: pieces put together, and characters from all of Unicode."""
+    """Return random texts of hostile fragments and characters from all of Unicode."""
     noise = random.Random(seed)
     found = []
     for _ in range(count):
@@ -71,7 +71,7 @@ def fuzzed(count: int, seed: int = 0) -> list[str]:
 
 
 def check(app: PeftbenchApp) -> None:
-    """See that nothing on the screen can act on a terminal or be clicked, and that every row is as wide as it."""
+    """Check that the screen has no control characters or links, and that every row has its full width."""
     width = app.size.width
     for strip in app.screen._compositor.render_strips():
         text = "".join(segment.text for segment in strip)
@@ -86,6 +86,7 @@ def check(app: PeftbenchApp) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.soak
 def test_ten_thousand_names_in_the_table() -> None:
     template = run_record()
     lines = snapshot(template).lines * COUNT
@@ -110,7 +111,7 @@ def test_ten_thousand_names_in_the_table() -> None:
             await pilot.pause()
             check(app)
 
-    drive(test, Given(Snapshot(NOW_S, fuzzy, (), {}, ON_CARD)), size=(80, 100))
+    drive(test, Given(DashboardState(NOW_S, fuzzy, (), {}, ON_CARD)), size=(80, 100))
 
 
 @pytest.mark.slow
@@ -119,7 +120,7 @@ def test_names_in_curves_header_lines_and_pages(seed: int) -> None:
     names = fuzzed(60, seed + 1)
     source = Given(snapshot(run_record()))
 
-    def world(number: int) -> Snapshot:
+    def world(number: int) -> DashboardState:
         one, two, three, four = (names[(number + k) % len(names)] for k in range(4))
         first = run_record("run00001", one)
         first = replace(first, run=replace(first.run, preset=two, workload=three, encoder=four, method=two))
@@ -142,7 +143,7 @@ def test_names_in_curves_header_lines_and_pages(seed: int) -> None:
                 check(app)
                 await pilot.press("escape")
             if number % 7 == 0:
-                app.say(names[number] or "x", wrong=True)
+                app.show_message(names[number] or "x", wrong=True)
                 await pilot.pause()
                 check(app)
 

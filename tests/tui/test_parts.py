@@ -1,4 +1,4 @@
-"""The dashboard's parts without a screen: pins, listing, lines, columns, footer, machine, replay, the form's plan."""
+"""Unit tests of dashboard parts: pins, listing, lines, columns, footer, machine, replay, form."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from rich.cells import cell_len
 from peftbench.errors import UsageError
 from peftbench.plot import ASCII, BRAILLE
 from peftbench.tui.actions import ACTIONS, FIRST_SHOWN
+from peftbench.tui.form import Form, choices, plan, summary, time_needed
 from peftbench.tui.lines import bar, header, machine_lines, run_lines
 from peftbench.tui.listing import ORDERS, listed
 from peftbench.tui.machine import Machine, MachineMeter
 from peftbench.tui.palette import color_of
 from peftbench.tui.pins import Pins
-from peftbench.tui.plan import Form, choices, plan, summary, time_needed
 from peftbench.tui.replay import ReplaySource
-from peftbench.tui.snapshot import Wanted
 from peftbench.tui.source import MOST_PINNED
+from peftbench.tui.state import StateRequest
 from peftbench.tui.widgets.key_bar import that_fit
 from peftbench.tui.widgets.runs_table import Mark, cells, columns_for, short_time
 from tests.sim.library import environment
@@ -33,9 +33,9 @@ class TestPins:
     def test_until_somebody_pins_the_source_chooses(self) -> None:
         pins = Pins()
         pins.take(("a", "b"), "abc")
-        assert (pins.wanted, pins.places) == (None, {"a": 0, "b": 1})
+        assert (pins.wanted, pins.slots) == (None, {"a": 0, "b": 1})
         pins.take(("b", "c"), "abc")
-        assert pins.places == {"b": 1, "c": 0}  # b keeps its marker
+        assert pins.slots == {"b": 1, "c": 0}  # b keeps its marker
 
     def test_what_was_chosen_stays_and_what_is_gone_goes(self) -> None:
         pins = Pins()
@@ -62,8 +62,8 @@ class TestPins:
         pins = Pins()
         for number in toggled:
             pins.toggle(str(number))
-            assert len(set(pins.places.values())) == len(pins.places) <= MOST_PINNED
-            assert all(place <= MOST_PINNED for place in pins.places.values())
+            assert len(set(pins.slots.values())) == len(pins.slots) <= MOST_PINNED
+            assert all(place <= MOST_PINNED for place in pins.slots.values())
 
 
 class TestListing:
@@ -116,7 +116,7 @@ class TestLines:
         cards = tuple(replace(ON_CARD.cards[0], index=n) for n in range(8))
         told = machine_lines(replace(ON_CARD, cards=cards), 120, 4, BRAILLE)
         assert len(told) == 4
-        assert "+4 cards" in told[-1].plain
+        assert "+4 GPUs" in told[-1].plain
 
 
 class TestTable:
@@ -227,12 +227,12 @@ class TestReplay:
         whole = run_record()
         clock = [0.0]
         played = ReplaySource(whole, samples(60), 10.0, lambda: clock[0])
-        (line,) = played.look(Wanted()).lines
+        (line,) = played.look(StateRequest()).lines
         assert (line.state, line.run.epochs_done, line.run.best_epoch) == ("running", 0, None)
         done = []
         while line.state == "running":
             clock[0] += max(played.end_s - played.start_s, 10) / 500
-            found = played.look(Wanted())
+            found = played.look(StateRequest())
             (line,) = found.lines
             done.append(line.run.epochs_done)
             record = found.details[whole.run.id].record
@@ -241,14 +241,14 @@ class TestReplay:
         assert done == sorted(done)
         assert found.details[whole.run.id].record == whole
         clock[0] += 1e6
-        assert played.look(Wanted()).lines == found.lines  # it stays there
+        assert played.look(StateRequest()).lines == found.lines  # it stays at the end
 
     def test_it_was_faster_by_so_much(self) -> None:
         clock = [0.0]
         played = ReplaySource(run_record(), (), 4.0, lambda: clock[0])
-        before = played.look(Wanted()).now_s
+        before = played.look(StateRequest()).now_s
         clock[0] = 2.0
-        assert played.look(Wanted()).now_s == pytest.approx(min(before + 8.0, played.end_s))
+        assert played.look(StateRequest()).now_s == pytest.approx(min(before + 8.0, played.end_s))
 
 
 class TestPlan:
@@ -266,8 +266,8 @@ class TestPlan:
             (Form("lora-r12", "quickstart", overrides="train.epoch=2"), "did you mean 'epochs'"),
             (Form("lora-r12", "quickstart", overrides="'open"), "overrides"),
             (Form("lora-r12", "quickstart", overrides="seed=7"), "first seed"),
-            (Form("lora-r12", "quickstart", seed="x"), "seed: 'x' is not a whole number"),
-            (Form("lora-r12", "quickstart", seeds="0"), "seeds: 0: at least 1"),
+            (Form("lora-r12", "quickstart", seed="x"), "seed: 'x' is not an integer"),
+            (Form("lora-r12", "quickstart", seeds="0"), "seeds: 0: must be at least 1"),
             (Form("lora-r12", "quickstart", seeds="100000"), "at most 1,000"),
             (Form("lora-r12", "quickstart", data="/nowhere/at/all"), "not a folder"),
         ],

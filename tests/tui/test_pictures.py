@@ -1,6 +1,6 @@
-"""The screens as pictures, kept in `pictures/`: the text of each row, and below it where which colours are.
+"""Snapshot tests of the screens, stored in `pictures/`: the text of each row, followed by its colours.
 
-PICTURES=write python -m pytest tests/tui/test_pictures.py     # draw them anew; then look at what git says changed
+PICTURES=write python -m pytest tests/tui/test_pictures.py     # update the snapshots; then check the git diff
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ THREE = snapshot(
 
 
 def picture(app: PeftbenchApp) -> str:
-    """Return the screen's rows, then for every row its stretches of one style, as column=style."""
+    """Return the screen's rows, then the style runs of each row as column=style."""
     styles = []
     for number, strip in enumerate(app.screen._compositor.render_strips()):
         column, told = 0, []
-        for style, run in groupby(strip, key=lambda segment: _told(segment.style)):
+        for style, run in groupby(strip, key=lambda segment: _style_text(segment.style)):
             told.append(f"{column}={style}")
             column += sum(segment.cell_length for segment in run)
         styles.append(f"{number:>2} {' '.join(told)}")
     return "\n".join([*(line.rstrip() for line in screen_lines(app)), "", *styles, ""])
 
 
-def _told(style: Style | None) -> str:
+def _style_text(style: Style | None) -> str:
     if style is None:
         return "-"
     marks = "".join(letter for letter, on in (("b", style.bold), ("d", style.dim), ("r", style.reverse)) if on)
@@ -46,10 +46,10 @@ def _told(style: Style | None) -> str:
 
 
 def check(app: PeftbenchApp, name: str) -> None:
-    """See that the screen is as it was when its picture was drawn.
+    """Compare the screen with its stored snapshot.
 
     Raises:
-        AssertionError: it is not, or there is no picture of it.
+        AssertionError: it differs, or there is no snapshot.
     """
     path, drawn = FOLDER / f"{name}.txt", picture(app)
     if os.environ.get("PICTURES") == "write":
@@ -68,6 +68,7 @@ def _greenwich(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     time.tzset()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("theme", ["textual-dark", "textual-light", "ansi-dark"])
 @pytest.mark.parametrize("size", [(80, 24), (120, 36), (200, 60)])
 def test_the_dashboard(size: tuple[int, int], theme: str) -> None:
@@ -105,10 +106,11 @@ def test_no_runs() -> None:
     drive(test, Given(snapshot(machine=ON_CPU)), size=(80, 24))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(80, 24), (120, 36)])
 def test_help_and_form(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("peftbench.tui.screens.new_run._LATER_S", 1e6)  # no other process for a picture
+    monkeypatch.setattr("peftbench.tui.screens.new_run._LATER_S", 1e6)  # no subprocess in a snapshot test
 
     async def test(pilot: Pilot[int], app: PeftbenchApp) -> None:
         await pilot.press("question_mark")

@@ -1,4 +1,4 @@
-"""A user's way through the dashboard with real workers: from an empty database to two runs and their comparison."""
+"""A dashboard session with real workers: from an empty database to two runs and their comparison."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from textual.pilot import Pilot
 from textual.widgets import Input, Select
 
 from peftbench.analysis.comparison import compare
-from peftbench.report import compared
+from peftbench.report import comparison
 from peftbench.store.reader import Reader
 from peftbench.tui.app import PeftbenchApp
 from peftbench.tui.screens.compare import Compare
 from peftbench.tui.screens.dashboard import Dashboard
 from peftbench.tui.screens.export import Export
-from peftbench.tui.screens.new_run import NewRun
+from peftbench.tui.screens.new_run import NewRunScreen
 from peftbench.tui.widgets.curve_chart import CurveChart
 from peftbench.tui.widgets.runs_table import RunsTable
-from tests.report.test_figures_and_tables import printed
+from tests.printing import printed
 from tests.tiny import tiny_overrides
 from tests.tui.world import drive, row_of, screen_text, until
 
@@ -30,9 +30,9 @@ PATIENCE_S = 90.0
 
 
 async def fill(pilot: Pilot[int], app: PeftbenchApp, preset: str, overrides: list[str], **fields: str) -> None:
-    """Open the form and fill it in."""
+    """Open the form for a new run and fill it in."""
     await pilot.press("n")
-    assert isinstance(app.screen, NewRun)
+    assert isinstance(app.screen, NewRunScreen)
     app.screen.query_one("#preset", Select).value = preset
     app.screen.query_one("#overrides", Input).value = " ".join(overrides)
     for name, value in fields.items():
@@ -40,7 +40,7 @@ async def fill(pilot: Pilot[int], app: PeftbenchApp, preset: str, overrides: lis
 
 
 async def start(pilot: Pilot[int], app: PeftbenchApp) -> None:
-    """Press Enter in the form and wait for the dashboard."""
+    """Submit the form and wait for the dashboard."""
     await pilot.press("enter")
     await until(pilot, lambda: isinstance(app.screen, Dashboard))
 
@@ -59,8 +59,8 @@ def test_from_nothing_to_a_compared_pair(tmp_path: Path, tiny_encoder: Path, mon
 
         await fill(pilot, app, "lora-r12", ["train.epoch=2"])
         await until(pilot, lambda: "did you mean 'epochs'" in screen_text(app))
-        await pilot.press("enter")  # in vain: it is said what is wrong, and nothing is queued
-        assert isinstance(app.screen, NewRun)
+        await pilot.press("enter")  # rejected with a message; nothing is queued
+        assert isinstance(app.screen, NewRunScreen)
         await pilot.press("escape")
         assert not database.exists()
 
@@ -72,7 +72,7 @@ def test_from_nothing_to_a_compared_pair(tmp_path: Path, tiny_encoder: Path, mon
         assert app.screen.query_one(CurveChart).pinned[0].record.run.epochs_done == 2
         assert "✓ finished" in row_of(app, "lora-r12-1")
 
-        # a long run: watched, stopped, resumed, stopped for good
+        # a long run: watched, stopped, resumed, stopped again
         await fill(pilot, app, "dora-r12", [*small, "train.epochs=400"], seed="5")
         await until(pilot, lambda: "dora on quickstart" in screen_text(app))
         await start(pilot, app)
@@ -80,7 +80,7 @@ def test_from_nothing_to_a_compared_pair(tmp_path: Path, tiny_encoder: Path, mon
         await until(pilot, lambda: "dora-r12-1" in states(app))
         dora = next(line.run.id for line in app.snapshot.lines if line.run.name == "dora-r12-1")
         assert table.run_id == dora
-        await until(pilot, lambda: len(_curve(app, dora)) >= 2, PATIENCE_S)  # it grows while it trains
+        await until(pilot, lambda: len(_curve(app, dora)) >= 2, PATIENCE_S)  # the curve grows while the run trains
         before = len(_curve(app, dora))
         await until(pilot, lambda: len(_curve(app, dora)) > before, PATIENCE_S)
         assert "running" in row_of(app, "dora-r12-1")
@@ -113,8 +113,8 @@ def test_from_nothing_to_a_compared_pair(tmp_path: Path, tiny_encoder: Path, mon
         await until(pilot, lambda: any("written to" in notice.message for notice in app._notifications))
         await pilot.press("e")
         app.screen.query_one("#path", Input).value = str(tmp_path / "tables")
-        await pilot.press("enter")  # not over what is there
-        await until(pilot, lambda: any("not exported" in notice.message for notice in app._notifications), PATIENCE_S)
+        await pilot.press("enter")  # an existing export is not overwritten
+        await until(pilot, lambda: any("export failed" in notice.message for notice in app._notifications), PATIENCE_S)
         await pilot.press("q")
 
     drive(test, database=database, size=(120, 60))
@@ -148,4 +148,4 @@ def _curve(app: PeftbenchApp, run_id: str) -> list[float]:
 def _comparison(database: Path, run_ids: list[str]) -> str:
     with Reader(database) as reader:
         records = [reader.record(reader.run(run_id), predictions=True) for run_id in run_ids]
-    return printed(compared.shown(compare(records)), 118)
+    return printed(comparison.shown(compare(records)), 118)

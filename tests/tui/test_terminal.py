@@ -1,86 +1,24 @@
-"""The dashboard as a process: what it refuses, what it leaves behind, and that torch is never in it."""
+"""The dashboard as a process: refusals, terminal state afterwards, and no import of torch."""
 
 from __future__ import annotations
 
 import os
-import pty
 import re
-import select
 import signal
 import subprocess
 import sys
 import termios
-import time
 from pathlib import Path
 
 import pytest
 
-PEFTBENCH = [sys.executable, "-P", "-m", "peftbench"]
+from tests.processes import Terminal, ran
+from tests.processes import terminal_environment as environment
+
 HINT = "peftbench watch --plain"
 
 
-def environment(**changes: str) -> dict[str, str]:
-    kept = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "TEXTUAL_DRIVER", "COLORTERM")}
-    return {**kept, "TERM": "xterm-256color", **changes}
-
-
-class Terminal:
-    """A process on a pseudo-terminal of its own."""
-
-    def __init__(self, *words: str, **changes: str) -> None:
-        self.master, slave = pty.openpty()
-        termios.tcsetwinsize(slave, (30, 100))
-        self.before = termios.tcgetattr(slave)
-        self.slave = slave
-        self.process = subprocess.Popen(
-            [*PEFTBENCH, *words],
-            stdin=slave,
-            stdout=slave,
-            stderr=slave,
-            env=environment(**changes),
-            start_new_session=True,
-        )
-        self.output = b""
-
-    def read_until(self, wanted: bytes, timeout_s: float = 30.0) -> None:
-        """Read until the process has written something.
-
-        Raises:
-            AssertionError: it has not within the time.
-        """
-        end = time.monotonic() + timeout_s
-        while wanted not in self.output:
-            assert time.monotonic() < end, self.output[-2000:]
-            if select.select([self.master], [], [], 0.1)[0]:
-                self.output += os.read(self.master, 65536)
-
-    def rest(self) -> bytes:
-        """Wait for the end of the process, and return all of its output."""
-        end = time.monotonic() + 30
-        while self.process.poll() is None:
-            assert time.monotonic() < end
-            self._drain(0.1)
-        self._drain(0.2)
-        return self.output
-
-    def close(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-        os.close(self.master)
-        os.close(self.slave)
-
-    def _drain(self, wait_s: float) -> None:
-        while select.select([self.master], [], [], wait_s)[0]:
-            self.output += os.read(self.master, 65536)
-
-
-def ran(*words: str, **changes: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*PEFTBENCH, *words], env=environment(**changes), stdin=subprocess.DEVNULL, capture_output=True, text=True
-    )
-
-
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [(), ("replay", "latest")])
 def test_a_pipe_is_refused_with_what_to_do_instead(words: tuple[str, ...]) -> None:
     told = ran(*words)
@@ -142,12 +80,14 @@ def test_options_before_a_command_are_refused(tmp_path: Path) -> None:
     assert "peftbench runs --db FILE" in told.stderr
 
 
+@pytest.mark.slow
 def test_a_theme_that_is_none() -> None:
     told = ran("serve", "--theme", "textual-drak")
     assert told.returncode == 2
     assert "did you mean 'textual-dark'" in told.stderr
 
 
+@pytest.mark.slow
 def test_a_port_that_is_taken() -> None:
     import socket
 
@@ -167,6 +107,7 @@ def test_a_replay_of_what_never_trained(tmp_path: Path) -> None:
     assert b"no runs yet" in told
 
 
+@pytest.mark.slow
 def test_torch_is_never_in_the_dashboard(tmp_path: Path) -> None:
     code = """
 import asyncio, sys

@@ -1,4 +1,4 @@
-"""A dashboard in a test: the real app over a source that the test sets, or over a store that it writes."""
+"""Dashboard fixtures: the real app with a fake source, or with a database written by the test."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from peftbench.plot import BRAILLE, Glyphs
 from peftbench.store.rows import Progress, RunRecord, SampleRow
 from peftbench.tui.app import PeftbenchApp
 from peftbench.tui.machine import CardNow, Machine
-from peftbench.tui.snapshot import Detail, Figures, Line, Snapshot, Wanted
-from tests.report.test_figures_and_tables import record
+from peftbench.tui.state import DashboardState, Detail, Figures, RunLine, StateRequest
+from tests.factories import record
+from tests.patience import PATIENCE_S
 
 NOW_S = 1_767_261_661.0
 AT = "2026-01-01T10:01:00.000Z"
@@ -28,13 +29,13 @@ Test = Callable[[Pilot[int], PeftbenchApp], Awaitable[None]]
 
 
 class Given:
-    """A source that gives what the test says, and remembers what was wanted."""
+    """A fake source that returns given snapshots and records requests."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: DashboardState) -> None:
         self.snapshot = snapshot
-        self.wanted = Wanted()
+        self.wanted = StateRequest()
 
-    def look(self, wanted: Wanted) -> Snapshot:
+    def look(self, wanted: StateRequest) -> DashboardState:
         self.wanted = wanted
         return self.snapshot
 
@@ -43,7 +44,7 @@ class Given:
 
 
 def samples(count: int = 120, **of_all: Any) -> tuple[SampleRow, ...]:
-    """Return so many seconds of a card's meters, of a wave and a slope; throttled in the third quarter."""
+    """Return GPU samples of given length in seconds, a wave plus a slope; throttled in the third quarter."""
     return tuple(
         SampleRow(
             s + 1,
@@ -69,7 +70,7 @@ def samples(count: int = 120, **of_all: Any) -> tuple[SampleRow, ...]:
 
 
 def run_record(run_id: str = "run00001", name: str = "lora-r12-1", *, epochs: int = 6, **changed: Any) -> RunRecord:
-    """Return a run whose scores differ from epoch to epoch."""
+    """Return a run whose scores change between epochs."""
     found = record(epochs=epochs, **{"id": run_id, "name": name, **changed})
     lift = 0.02 * (sum(run_id.encode()) % 5)
 
@@ -95,8 +96,8 @@ def going_on(run_id: str = "run00002", name: str = "dora-r12-1", **changed: Any)
 
 def snapshot(
     *records: RunRecord, pinned: Sequence[str] | None = None, machine: Machine = ON_CARD, **more: Any
-) -> Snapshot:
-    """Return a snapshot of runs, all of them pinned where nothing else is said."""
+) -> DashboardState:
+    """Return a snapshot of runs, all pinned by default."""
     lines, details = [], {}
     for found in records:
         run = found.run
@@ -104,10 +105,10 @@ def snapshot(
             Progress(5, "train", "paraphrase", 30, 120, 450, 1_200, 11.62, AT) if run.state == "running" else None
         )
         left_s = 185.0 if progress else None
-        lines.append(Line(run, run.state, progress, Figures(0.08, 18_432.0, 900.0, 184_000.0, left_s)))
+        lines.append(RunLine(run, run.state, progress, Figures(0.08, 18_432.0, 900.0, 184_000.0, left_s)))
         details[run.id] = Detail(found, progress, samples() if run.state != "queued" else ())
     chosen = tuple(details) if pinned is None else tuple(pinned)
-    return Snapshot(NOW_S, tuple(lines), chosen, details, machine, **more)
+    return DashboardState(NOW_S, tuple(lines), chosen, details, machine, **more)
 
 
 def drive(
@@ -118,12 +119,12 @@ def drive(
     size: tuple[int, int] = (120, 36),
     glyphs: Glyphs = BRAILLE,
     theme: str | None = None,
-    showing: str = "",
+    refused: str = "",
 ) -> None:
-    """Run the app, headless, and a test in it. The first snapshot is on the screen when the test begins."""
+    """Run the app headless and a test in it. The first snapshot is on the screen when the test starts."""
 
     async def run() -> None:
-        app = PeftbenchApp(database, (lambda: source) if source is not None else None, glyphs, showing)
+        app = PeftbenchApp(database, (lambda: source) if source is not None else None, glyphs, refused)
         if theme is not None:
             app.theme = theme
         async with app.run_test(size=size) as pilot:
@@ -134,11 +135,11 @@ def drive(
     asyncio.run(run())
 
 
-async def until(pilot: Pilot[Any], true: Callable[[], bool], timeout_s: float = 20.0) -> None:
-    """Wait until something is so.
+async def until(pilot: Pilot[Any], true: Callable[[], bool], timeout_s: float = PATIENCE_S) -> None:
+    """Wait until a condition is true.
 
     Raises:
-        AssertionError: it is not within the time.
+        AssertionError: it is not true before the timeout.
     """
     loop = asyncio.get_running_loop()
     end = loop.time() + timeout_s
@@ -148,7 +149,7 @@ async def until(pilot: Pilot[Any], true: Callable[[], bool], timeout_s: float = 
 
 
 def screen_lines(app: PeftbenchApp) -> list[str]:
-    """Return what is on the screen, row by row."""
+    """Return the text of the screen by row."""
     width, height = app.size
     rows = app.screen._compositor.render_strips()
     lines = ["".join(segment.text for segment in strip) for strip in rows]
@@ -158,10 +159,10 @@ def screen_lines(app: PeftbenchApp) -> list[str]:
 
 
 def screen_text(app: PeftbenchApp) -> str:
-    """Return what is on the screen as one text."""
+    """Return the text of the screen."""
     return "\n".join(screen_lines(app))
 
 
 def row_of(app: PeftbenchApp, word: str) -> str:
-    """Return the first row of the screen that has a word."""
+    """Return the first row of the screen that contains a word."""
     return next(line for line in screen_lines(app) if word in line)

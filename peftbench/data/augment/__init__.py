@@ -1,1 +1,1 @@
-"""New training rows made from the ones there are: EDA and back translation."""
+"""Data augmentation of training rows: EDA and back translation."""

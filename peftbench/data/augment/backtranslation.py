@@ -1,4 +1,4 @@
-"""Back translation: a sentence into another language and back, by any translation model of transformers."""
+"""Back translation through a pivot language, with any translation model of transformers."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from peftbench.encoder import EncoderFiles
 from peftbench.paths import cache_folder
 from peftbench.spec.augment import BackTranslationSpec
 
-_CACHE_VERSION = 1  # raise it when the way of translating changes
+_CACHE_VERSION = 1  # increment when the translation procedure changes
 
 OnProgress = Callable[[int, int], None]
-"""Is told how many translations are done, and of how many; raises to stop, which loses nothing that was done."""
+"""Called with the translations done and the total; may raise to stop, which keeps completed translations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +30,10 @@ class _Direction:
 
 
 class BackTranslator:
-    """The two directions of a setting. A model is loaded when there is something to translate, not before.
+    """Both translation directions of the settings. Models are loaded lazily, when a text is not in the cache.
 
     Args:
-        settings: models, languages, how to generate.
+        settings: models, languages and generation settings.
 
     Raises:
         MissingError: a model is not on this machine.
@@ -51,19 +51,19 @@ class BackTranslator:
 
     @property
     def sha256(self) -> str:
-        """Hash of all that determines a translation: both models' content, the languages, how it is generated."""
+        """Hash of everything that determines a translation: content of both models, languages, generation settings."""
         return hashlib.sha256("".join(map(self._key, self._directions)).encode()).hexdigest()
 
     def translate(self, texts: Sequence[str], on_progress: OnProgress = lambda done, total: None) -> list[str]:
-        """Return each text as it comes back. What was translated before is taken from the cache.
+        """Return the back translation of each text, using the cache where possible.
 
         Args:
             texts: in the settings' language.
-            on_progress: told after each batch; both directions are counted.
+            on_progress: called after each batch; both directions are counted.
 
         Raises:
             MissingError: a model cannot be loaded.
-            UsageError: it does not know a language.
+            UsageError: a model does not support a language.
         """
         unique = list(dict.fromkeys(texts))
         total, done, known = 2 * len(unique), 0, dict(zip(unique, unique, strict=True))
@@ -73,20 +73,20 @@ class BackTranslator:
             def tell(count: int, start: int = start) -> None:
                 on_progress(start + count, total)
 
-            found = self._one_way(direction, list(dict.fromkeys(known.values())), tell)
-            known = {text: found[now] for text, now in known.items()}
+            translations = self._translate_one(direction, list(dict.fromkeys(known.values())), tell)
+            known = {text: translations[now] for text, now in known.items()}
             done += len(unique)
             on_progress(done, total)
         return [known[text] for text in texts]
 
     def close(self) -> None:
-        """Give a model's memory back: what is measured later must not hold it, not even as torch's spare memory."""
+        """Free a model's memory, including torch's cached blocks, so that later measurements do not count it."""
         self._loaded = None
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def _one_way(self, direction: _Direction, texts: list[str], tell: Callable[[int], None]) -> dict[str, str]:
-        """Translate what is not known yet, the longest first, in batches of similar length."""
+    def _translate_one(self, direction: _Direction, texts: list[str], tell: Callable[[int], None]) -> dict[str, str]:
+        """Translate the texts that are not cached, longest first, in batches of similar length."""
         cache = Translations(self._cache_path(direction))
         missing = sorted((text for text in texts if text and text not in cache), key=len, reverse=True)
         done = len(texts) - len(missing)

@@ -1,8 +1,9 @@
-"""A folder of data files with the augmented rows in them, for `--data` in place of the one they were made from."""
+"""Write a data folder that includes the augmented rows, to be passed to `--data` instead of the original."""
 
 from __future__ import annotations
 
 import csv
+import glob
 import json
 import shutil
 from collections.abc import Iterable, Mapping
@@ -11,6 +12,9 @@ from typing import Any
 
 from peftbench.data.augment.rows import NewRow
 from peftbench.data.examples import Example
+from peftbench.data.labels import Names
+from peftbench.data.load import load_split
+from peftbench.data.sources.content import suffix_of
 from peftbench.data.sources.files import format_of, split_path
 from peftbench.errors import MissingError, UsageError
 from peftbench.spec.model import RunSpec
@@ -21,28 +25,33 @@ SOURCE_ID, OPERATION = "source_id", "operation"
 RECORD = "augmentation.json"
 
 Made = Mapping[str, tuple[Iterable[Example], Iterable[NewRow]]]
-"""By task: the rows that were there, and the new ones."""
+"""By task: the original examples and the new rows."""
 
 
 def check_folder(out: Path, spec: RunSpec) -> None:
-    """See that the folder can be written, before hours are spent on what goes in.
+    """Check that the folder can be written, before the lengthy augmentation starts.
 
     Raises:
-        UsageError: it holds something, or the workload's files cannot lie side by side in one folder.
+        UsageError: the folder is not empty, or the workload's files cannot share one folder.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"--out {clean(out)}: not an empty folder", "name a new one: nothing is overwritten")
+        raise UsageError(f"--out {clean(out)}: not an empty folder", "name a new folder: nothing is overwritten")
     names: dict[str, str] = {}
     for task in spec.tasks:
         if not isinstance(task.source, FilesSource):
             raise UsageError(
-                f"--out: task {task.name} of workload {clean(spec.workload)} reads no files, so --data could not name "
+                f"--out: task {task.name} of workload {clean(spec.workload)} reads no files, so --data could not use "
                 "the folder",
-                "leave --out away and look with --inspect 20; a run makes the rows itself: --set augment.method=eda",
+                "omit --out and view rows with --inspect 20; a run augments by itself with --set augment.method=eda",
             )
         for name in filter(None, (task.source.train, task.source.dev, task.source.test)):
             if PurePath(name).is_absolute() or ".." in PurePath(name).parts:
-                raise UsageError(f"--out: task {task.name} reads '{clean(name)}', which lies in no folder of its own")
+                raise UsageError(f"--out: task {task.name} reads '{clean(name)}', which is outside the data folder")
+            if glob.has_magic(name) or suffix_of(PurePath(name)) != PurePath(name).suffix.lower():
+                raise UsageError(
+                    f"--out: task {task.name} reads '{clean(name)}'; only single, uncompressed files can be written",
+                    "name such files in a workload file of your own",
+                )
             if names.setdefault(name, task.name) != task.name:
                 raise UsageError(
                     f"--out: tasks {names[name]} and {task.name} both read a file named '{clean(name)}', so they "
@@ -52,28 +61,28 @@ def check_folder(out: Path, spec: RunSpec) -> None:
 
 
 def write_folder(out: Path, spec: RunSpec, made: Made, record: Mapping[str, Any]) -> list[Path]:
-    """Write every file that the workload reads: training files with the new rows behind the others, the rest copied.
+    """Write all files of the workload: training files with the new rows appended, the others copied.
 
     Args:
-        out: the folder, empty or not there; see `check_folder`.
-        spec: names the files.
-        made: of the augmented tasks.
-        record: settings and figures, kept beside the files as JSON.
+        out: the folder, empty or absent; see `check_folder`.
+        spec: defines the files.
+        made: rows of the augmented tasks.
+        record: settings and statistics, written to the folder as JSON.
 
     Returns:
         The files, in the order of the tasks.
 
     Raises:
-        MissingError: a file to copy is not there, or the folder cannot be written.
+        MissingError: a file to copy does not exist, or the folder cannot be written.
     """
     written: list[Path] = []
     try:
         for task in spec.tasks:
             source = task.source
-            assert isinstance(source, FilesSource), "check_folder refuses others"
+            assert isinstance(source, FilesSource), "check_folder rejects other sources"
             for split, name in (("train", source.train), ("dev", source.dev), ("test", source.test)):
                 path = None if name is None else out / name
-                if path is None or (split == "test" and not _is_there(task, source)):
+                if path is None or (split == "test" and not _test_exists(task, source)):
                     continue
                 path.parent.mkdir(parents=True, exist_ok=True)
                 if split == "train" and task.name in made:
@@ -87,7 +96,7 @@ def write_folder(out: Path, spec: RunSpec, made: Made, record: Mapping[str, Any]
     return written
 
 
-def _is_there(task: TaskSpec, source: FilesSource) -> bool:
+def _test_exists(task: TaskSpec, source: FilesSource) -> bool:
     try:
         return split_path(task, source, "test").is_file()
     except MissingError:
@@ -98,8 +107,11 @@ def _write_rows(
     path: Path, task: TaskSpec, source: FilesSource, examples: Iterable[Example], new: Iterable[NewRow]
 ) -> None:
     id_column = task.id or "id"
-    rows = [_row(task, id_column, example) | {SOURCE_ID: "", OPERATION: ""} for example in examples]
-    rows += [_row(task, id_column, row.example) | {SOURCE_ID: row.source_id, OPERATION: row.operation} for row in new]
+    names = load_split(task, "train").label_names
+    rows = [_row(task, id_column, example, names) | {SOURCE_ID: "", OPERATION: ""} for example in examples]
+    rows += [
+        _row(task, id_column, row.example, names) | {SOURCE_ID: row.source_id, OPERATION: row.operation} for row in new
+    ]
     form = format_of(path, source.separator)
     if form == "parquet":
         import pyarrow
@@ -111,11 +123,22 @@ def _write_rows(
         if form == "jsonl":
             file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
             return
+        if source.quoting == "none":
+            lines = (list(rows[0]), *(row.values() for row in rows))
+            file.writelines(f"{form.join(_on_one_line(cell, form) for cell in line)}\n" for line in lines)
+            return
         writer = csv.DictWriter(file, list(rows[0]), delimiter=form, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
 
 
-def _row(task: TaskSpec, id_column: str, example: Example) -> dict[str, Any]:
-    label = example.label if task.kind == "similarity" else int(example.label)
+def _on_one_line(cell: object, separator: str) -> str:
+    """Return a cell for a file without quoting: line ends and separators replaced by spaces."""
+    return " ".join(str(cell).replace(separator, " ").splitlines())
+
+
+def _row(task: TaskSpec, id_column: str, example: Example, names: Names | None) -> dict[str, Any]:
+    label: float | str = example.label if task.kind == "similarity" else int(example.label)
+    if names is not None:
+        label = names[int(example.label)]
     return {id_column: example.id, **dict(zip(task.text, example.texts, strict=True)), task.label: label}

@@ -1,4 +1,4 @@
-"""How far new rows are from their sources: words in common, and similarity by an encoder."""
+"""Similarity of augmented rows to their sources: word overlap and cosine similarity of embeddings."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from peftbench.data.augment.rows import NewRow, NewRows
 from peftbench.data.augment.words import plain
 from peftbench.data.examples import Example
 from peftbench.encoder import EMBEDDED_NAME, find_encoder, load_encoder, load_tokenizer
+from peftbench.encoder.layout import hidden_size
 from peftbench.errors import MissingError
 from peftbench.seeds import generator
 from peftbench.spec.model import EncoderSpec
 
-SAMPLE = 200  # rows of each operation whose similarity is computed
+SAMPLE = 200  # rows per operation for which the similarity is computed
 _BATCH = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """One operation's rows beside their sources, on the mean.
+    """Mean similarity of one operation's rows to their sources.
 
-    words_in_common: 2 x the words that both have / the words of the two together (Dice), 1 where nothing but order or
-        punctuation differs.
-    similarity: cosine of the two texts' mean-pooled vectors, over at most `SAMPLE` rows; None without an encoder.
-    left_out: rows that were dropped, by reason.
+    words_in_common: Dice coefficient of the words: 2 x common / total of both; 1 if only order or punctuation differ.
+    similarity: cosine of the two mean-pooled embeddings, over at most `SAMPLE` rows; None without an encoder.
+    left_out: rejected rows, by reason.
     """
 
     operation: str
@@ -40,43 +40,43 @@ class Quality:
 
 
 def quality(examples: Sequence[Example], new: NewRows, embedder: Embedder | None) -> list[Quality]:
-    """Return each operation's quality, in the order in which the operations are first met.
+    """Return each operation's quality, in order of first occurrence.
 
     Args:
-        examples: the sources.
-        new: what was made of them.
-        embedder: for similarity.
+        examples: the source rows.
+        new: the augmented rows.
+        embedder: for the similarity.
     """
     sources = {example.id: example.texts for example in examples}
     operations = dict.fromkeys([*(row.operation for row in new.rows), *new.left_out])
-    found = []
+    qualities = []
     for operation in operations:
         rows = [row for row in new.rows if row.operation == operation]
         common = [words_in_common(sources[row.source_id], row.texts) for row in rows]
-        found.append(
+        qualities.append(
             Quality(
                 operation,
                 len(rows),
                 float(np.mean(common)) if common else None,
-                None if embedder is None or not rows else _similarity(_some(rows), sources, embedder),
+                None if embedder is None or not rows else _similarity(_sampled(rows), sources, embedder),
                 new.left_out.get(operation, {}),
             )
         )
-    return found
+    return qualities
 
 
 def words_in_common(source: Sequence[str], new: Sequence[str]) -> float:
-    """Return how much of two rows' words, taken as bags, are the same: from 0 to 1."""
+    """Return the Dice coefficient of two rows' bags of words, from 0 to 1."""
     first, second = (Counter(" ".join(map(plain, texts)).split()) for texts in (source, new))
-    whole = first.total() + second.total()
-    return 2 * (first & second).total() / whole if whole else 1.0
+    word_count = first.total() + second.total()
+    return 2 * (first & second).total() / word_count if word_count else 1.0
 
 
 class Embedder:
-    """Texts as vectors of length 1, by an encoder that is on this machine: the one asked for, else the embedded one.
+    """Unit-length text embeddings from an encoder on this machine: the requested one, else the embedded one.
 
     Raises:
-        MissingError: neither is.
+        MissingError: neither is available.
     """
 
     def __init__(self, asked: EncoderSpec) -> None:
@@ -92,13 +92,13 @@ class Embedder:
 
     @torch.inference_mode()
     def vectors(self, texts: Sequence[str]) -> np.ndarray:
-        """Return one vector a text, `[texts, hidden]`: the mean over its tokens."""
-        order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
-        found = np.zeros((len(texts), self.encoder.config.hidden_size), dtype=np.float32)
+        """Return one vector per text, `[texts, hidden]`: the mean over its tokens."""
+        order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
+        embeddings = np.zeros((len(texts), hidden_size(self.encoder)), dtype=np.float32)
         for start in range(0, len(order), _BATCH):
-            places = order[start : start + _BATCH]
+            indices = order[start : start + _BATCH]
             batch = self.tokenizer(
-                [texts[place] for place in places],
+                [texts[index] for index in indices],
                 return_tensors="pt",
                 padding=True,
                 truncation=True,
@@ -109,13 +109,13 @@ class Embedder:
             ).last_hidden_state
             mask = batch["attention_mask"].unsqueeze(-1)
             mean = (states * mask).sum(dim=1) / mask.sum(dim=1)
-            found[places] = torch.nn.functional.normalize(mean, dim=-1).numpy()
-        return found
+            embeddings[indices] = torch.nn.functional.normalize(mean, dim=-1).numpy()
+        return embeddings
 
 
-def _some(rows: Sequence[NewRow]) -> list[NewRow]:
+def _sampled(rows: Sequence[NewRow]) -> list[NewRow]:
     chosen = torch.randperm(len(rows), generator=generator(0, "similarity"))[:SAMPLE]
-    return [rows[int(place)] for place in chosen]
+    return [rows[int(index)] for index in chosen]
 
 
 def _similarity(rows: Sequence[NewRow], sources: Mapping[str, Sequence[str]], embedder: Embedder) -> float:

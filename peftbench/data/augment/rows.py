@@ -1,4 +1,4 @@
-"""New training rows of one task, made once and kept on disk by all that determines them."""
+"""Generate new training rows of one task, cached on disk by everything that determines them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from peftbench.data.augment.backtranslation import BackTranslator
-from peftbench.data.augment.eda import variants
+from peftbench.data.augment.eda import DELETE, variants
 from peftbench.data.augment.wordnet import WordNet, find_wordnet
 from peftbench.data.augment.words import plain
 from peftbench.data.cache_files import write_cache
@@ -20,8 +20,8 @@ from peftbench.errors import UsageError
 from peftbench.paths import cache_folder
 from peftbench.spec.augment import AugmentSpec
 
-_CACHE_VERSION = 1  # raise it when what is made from the same input changes
-_TOLD_EVERY = 200  # rows
+_CACHE_VERSION = 2  # increment when the output for the same input changes
+_PROGRESS_EVERY = 200  # rows
 
 UNCHANGED = "nothing new"
 REPEATED = "a row that was there"
@@ -32,7 +32,7 @@ OnProgress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class NewRow:
-    """A row that augmentation made, and from which by what; it has that row's label."""
+    """An augmented row with its source row, whose label it takes, and its operation."""
 
     id: str
     texts: tuple[str, ...]
@@ -42,34 +42,34 @@ class NewRow:
 
     @property
     def example(self) -> Example:
-        """The row as training takes it."""
+        """The row as a training example."""
         return Example(self.id, self.texts, self.label)
 
 
 @dataclass(frozen=True, slots=True)
 class NewRows:
-    """What augmentation made of a split: the rows, and how many others were left out, by operation and reason."""
+    """The augmented rows of a split, and the number of rejected ones by operation and reason."""
 
     rows: tuple[NewRow, ...]
     left_out: Mapping[str, Mapping[str, int]]
     from_cache: bool = False
 
     def dropped(self, reason: str) -> int:
-        """How many rows were left out for this reason."""
+        """Return the number of rows rejected for a reason."""
         return sum(reasons.get(reason, 0) for reasons in self.left_out.values())
 
     def described(self, task: str, rows: int) -> str:
-        """Say in one sentence what was made of so many rows of a task, and what was left out and why."""
+        """Summarise in one sentence the new rows of a task with `rows` rows, and the rejected ones by reason."""
         made = Counter(row.operation for row in self.rows)
         kinds = ", ".join(f"{operation} {count:,}" for operation, count in made.items()) or "none"
         reasons = {reason: self.dropped(reason) for reason in (UNCHANGED, REPEATED, LEAKED)}
         left_out = ", ".join(f"{count:,} as {reason}" for reason, count in reasons.items() if count) or "none"
-        return f"{task} train: {rows:,} rows and {len(self.rows):,} new ones ({kinds}); left out: {left_out}"
+        return f"{task} train: {rows:,} rows and {len(self.rows):,} new ones ({kinds}); rejected: {left_out}"
 
 
 @dataclass(slots=True)
 class Augmenter:
-    """What the augmentation of a spec needs: a dictionary, translation models; found at once, loaded when needed.
+    """The resources for a spec's augmentation: dictionary and translation models, located early and loaded lazily.
 
     Raises:
         MissingError: the dictionary or a model is not on this machine.
@@ -87,7 +87,7 @@ class Augmenter:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What was used, for the record."""
+        """The resources used, for the run's record."""
         dictionary = self.wordnet and {"wordnet": self.wordnet.where, "wordnet_sha256": self.wordnet.sha256}
         models = self.translator and {"translation_sha256": self.translator.sha256}
         return {**(dictionary or {}), **(models or {})}
@@ -99,30 +99,30 @@ class Augmenter:
         guarded: Collection[str],
         on_progress: OnProgress = lambda done, total: None,
     ) -> NewRows:
-        """Make new rows of a task's training examples, or take them from the cache.
+        """Generate new rows from a task's training examples, or read them from the cache.
 
         Args:
-            task: its name, a part of every draw.
-            examples: the rows that are there.
-            guarded: texts of dev and test as `plain` writes them: no row made may hold one.
-            on_progress: told how many steps are done, and of how many.
+            task: the task's name, part of the seed of every draw.
+            examples: the original rows.
+            guarded: texts of dev and test, normalised by `plain`: no new row may contain one.
+            on_progress: called with the steps done and the total.
         """
         path = cache_folder() / "augmented" / f"{self._key(task, examples, guarded)}.jsonl"
-        found = _read(path)
-        if found is None:
-            found = _chosen(examples, guarded, self._made(task, examples, on_progress))
-            write_cache(path, _written(found))
-        return found
+        new = _read_cache(path)
+        if new is None:
+            new = _filtered(examples, guarded, self._candidates(task, examples, on_progress))
+            write_cache(path, _serialised(new))
+        return new
 
     def close(self) -> None:
-        """Give the memory of translation models back."""
+        """Free the memory of translation models."""
         if self.translator is not None:
             self.translator.close()
 
-    def _made(
+    def _candidates(
         self, task: str, examples: Sequence[Example], on_progress: OnProgress
     ) -> Iterator[tuple[Example, str, tuple[str, ...] | None]]:
-        """Yield source, operation and new texts, None where there are none."""
+        """Yield source, operation and new texts; None if the operation produced nothing new."""
         if self.translator is not None:
             texts = [text for example in examples for text in example.texts]
             back = iter(self.translator.translate(texts, on_progress))
@@ -135,7 +135,7 @@ class Augmenter:
             for done, example in enumerate(examples, start=1):
                 for operation, made in variants(example.texts, settings.eda, synonyms, settings.seed, task, example.id):
                     yield example, operation, made
-                if done % _TOLD_EVERY == 0 or done == len(examples):
+                if done % _PROGRESS_EVERY == 0 or done == len(examples):
                     on_progress(done, len(examples))
 
     def _key(self, task: str, examples: Sequence[Example], guarded: Collection[str]) -> str:
@@ -148,19 +148,19 @@ class Augmenter:
         return hashlib.sha256(json.dumps(determinants, ensure_ascii=True).encode()).hexdigest()
 
 
-def _chosen(
+def _filtered(
     examples: Sequence[Example],
     guarded: Collection[str],
     made: Iterable[tuple[Example, str, tuple[str, ...] | None]],
 ) -> NewRows:
-    """Keep what is new, in no split that must stay unseen, and not there already; number it."""
+    """Keep and number the rows that are new, not in dev or test, and (except for `delete`) not duplicates."""
     ids = {example.id for example in examples}
     seen = {example.texts for example in examples}
     rows: list[NewRow] = []
     numbers: Counter[tuple[str, str]] = Counter()
     left_out: dict[str, Counter[str]] = {}
     for source, operation, texts in made:
-        reason = _why_not(source, texts, seen, guarded)
+        reason = _rejection_reason(source, operation, texts, seen, guarded)
         if reason is not None or texts is None:
             left_out.setdefault(operation, Counter())[reason or UNCHANGED] += 1
             continue
@@ -168,32 +168,36 @@ def _chosen(
         numbers[source.id, operation] += 1
         row_id = f"{source.id}-{operation}-{numbers[source.id, operation]}"
         if row_id in ids:
-            raise UsageError(f"the id '{row_id}' of a new row is there already: augment rows that are not augmented")
+            raise UsageError(f"the id '{row_id}' of a new row already exists: augment data that is not augmented yet")
         ids.add(row_id)
         rows.append(NewRow(row_id, texts, source.label, source.id, operation))
     return NewRows(tuple(rows), {operation: dict(reasons) for operation, reasons in left_out.items()})
 
 
-def _why_not(
-    source: Example, texts: tuple[str, ...] | None, seen: Collection[tuple[str, ...]], guarded: Collection[str]
+def _rejection_reason(
+    source: Example,
+    operation: str,
+    texts: tuple[str, ...] | None,
+    seen: Collection[tuple[str, ...]],
+    guarded: Collection[str],
 ) -> str | None:
     if texts is None:
         return UNCHANGED
-    if texts in seen:
+    if texts in seen and operation != DELETE:
         return REPEATED
     changed = [new for new, old in zip(map(plain, texts), map(plain, source.texts), strict=True) if new != old]
     return LEAKED if any(text in guarded for text in changed) else None
 
 
-def _written(found: NewRows) -> bytes:
-    """Return the rows as lines of JSON, their hash and what was left out in the first."""
-    body = "".join(json.dumps(asdict(row), ensure_ascii=True) + "\n" for row in found.rows).encode()
-    head = {"left_out": found.left_out, "sha256": hashlib.sha256(body).hexdigest()}
+def _serialised(new: NewRows) -> bytes:
+    """Serialise the rows as JSON lines; the first line holds their hash and the rejection counts."""
+    body = "".join(json.dumps(asdict(row), ensure_ascii=True) + "\n" for row in new.rows).encode()
+    head = {"left_out": new.left_out, "sha256": hashlib.sha256(body).hexdigest()}
     return json.dumps(head).encode() + b"\n" + body
 
 
-def _read(path: Path) -> NewRows | None:
-    """Return what a cache file holds; None where it is absent or damaged (it is then made anew)."""
+def _read_cache(path: Path) -> NewRows | None:
+    """Read a cache file; None if it is missing or corrupt (it is then recomputed)."""
     try:
         first, _, body = path.read_bytes().partition(b"\n")
         head = json.loads(first)

@@ -1,4 +1,4 @@
-"""What new training rows must not hold: the texts of dev and, where it is there, of test."""
+"""The texts that augmented rows must not contain: those of dev and, if available, of test."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from peftbench.tasks import FilesSource, TaskSpec
 
 
 def guarded_texts(task: TaskSpec, dev: Sequence[Example]) -> tuple[frozenset[str], str | None]:
-    """Return the texts of dev and test as `plain` writes them, and what to say where a test file is not there.
+    """Return the texts of dev and test, normalised by `plain`, and a note if the test file is missing.
 
     Raises:
-        DataError: the test file is there and cannot be used.
+        DataError: the test file exists but is not usable.
     """
-    examples, said = list(dev), None
+    examples, message = list(dev), None
     if isinstance(task.source, FilesSource) and task.source.test is not None:
         try:
             examples += load_test(task)
         except MissingError:
-            said = f"{task.name}: no test file, so new rows were compared with dev alone"
-    return frozenset(plain(text) for example in examples for text in example.texts), said
+            message = f"{task.name}: no test file, so new rows were compared with dev only"
+    return frozenset(plain(text) for example in examples for text in example.texts), message

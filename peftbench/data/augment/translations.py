@@ -1,7 +1,7 @@
-"""Translations on disk, one line each, appended as they are made: what is there need not be made again.
+"""Disk cache of translations, appended line by line as they are computed.
 
-The file is of one model, one direction and one way of generating. A process that is killed leaves at most a line
-without its end, which the next one passes over.
+A file belongs to one model, one direction and one set of generation settings. A killed process leaves at most one
+incomplete line, which the next one skips.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from pathlib import Path
 
 
 class Translations:
-    """The translations that one file holds.
+    """The translations in one file.
 
     Args:
-        path: of the file; it need not be there.
+        path: of the file, which need not exist.
     """
 
     def __init__(self, path: Path) -> None:
@@ -39,7 +39,7 @@ class Translations:
         return self._known[_key(text)]
 
     def add(self, made: Mapping[str, str]) -> None:
-        """Keep translations by their texts; they are on disk when this returns."""
+        """Append translations by source text; they are flushed to disk (fsync) on return."""
         rows = {_key(text): translation for text, translation in made.items()}
         lines = "".join(
             json.dumps({"text": key, "translation": translation}, ensure_ascii=False) + "\n"
@@ -55,5 +55,5 @@ class Translations:
 
 
 def _key(text: str) -> str:
-    """Return the text's SHA-256: texts themselves are not kept."""
+    """Return the text's SHA-256: source texts are not stored."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

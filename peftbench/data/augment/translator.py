@@ -1,6 +1,6 @@
-"""Sequence-to-sequence translation models of transformers behind one interface: texts in, texts out.
+"""A common interface to the sequence-to-sequence translation models of transformers.
 
-What differs between families is how a model is told the languages (`_Languages`); the rest is transformers' `generate`.
+Families differ in how the languages are passed to the model (`_Languages`); the rest is transformers' `generate`.
 """
 
 from __future__ import annotations
@@ -17,42 +17,44 @@ from peftbench.spec.augment import BackTranslationSpec
 from peftbench.spec.model import EncoderSpec
 from peftbench.text import clean
 
-LONGEST_INPUT = 512  # tokens; what is longer is cut
+LONGEST_INPUT = 512  # tokens; longer inputs are truncated
 
 
 def find_model(name: str, revision: str | None) -> EncoderFiles:
-    """Find a translation model on this machine; nothing is downloaded, for such models have gigabytes.
+    """Find a translation model on this machine; nothing is downloaded, since such models take gigabytes.
 
     Raises:
-        MissingError: it is not here, or has no safetensors.
+        MissingError: the model is not on this machine, or has no safetensors weights.
     """
     try:
         return find_encoder(EncoderSpec(name=name, revision=revision), local=True)
     except MissingError as error:
         reason = error.message.removeprefix(f"encoder {clean(name)}: ")
-        why = "which is not on this machine" if reason.startswith(("neither", "encoder.name")) else clean(reason, 200)
+        detail = (
+            "which is not on this machine" if reason.startswith(("neither", "encoder.name")) else clean(reason, 200)
+        )
         raise MissingError(
-            f"back translation needs the model {clean(name)}, {why}",
-            f"get it once: hf download {clean(name)}; or name a folder or another model: "
-            "--set augment.backtranslate.model=DIR; or do without: --set augment.method=eda",
+            f"back translation needs the model {clean(name)}, {detail}",
+            f"download it: hf download {clean(name)}; or name a folder or another model: "
+            "--set augment.backtranslate.model=DIR; or use EDA only: --set augment.method=eda",
         ) from error
 
 
 @dataclass(frozen=True, slots=True)
 class _Languages:
-    """How a model is told what to translate from and into: a prefix of the text, or the first token of its answer."""
+    """How the languages are passed to a model: a prefix of the input, or the first token of the output."""
 
     prefix: str = ""
     first_token: int | None = None
 
 
 class Translator:
-    """A model in memory.
+    """A loaded translation model.
 
     Args:
-        files: as `find_model` found it.
-        settings: family, precision, beams, longest translation.
-        device: where to compute.
+        files: the result of `find_model`.
+        settings: family, precision, beams, maximum translation length.
+        device: for the computation.
 
     Raises:
         MissingError: transformers cannot load it or its tokeniser.
@@ -69,7 +71,7 @@ class Translator:
             self.tokenizer: Any = AutoTokenizer.from_pretrained(files.folder, **local)
             dtype = torch.bfloat16 if settings.precision == "bf16" else torch.float32
             model = AutoModelForSeq2SeqLM.from_pretrained(files.folder, dtype=dtype, use_safetensors=True, **local)
-        except Exception as error:  # transformers raises many kinds here
+        except Exception as error:  # transformers raises many types here
             raise MissingError(
                 f"translation model {clean(files.name)}: transformers cannot load {files.folder}: {clean(error, 300)}",
                 "the tokenisers of Marian and M2M-100 need: pip install sentencepiece",
@@ -81,12 +83,12 @@ class Translator:
         """Translate one batch.
 
         Args:
-            texts: of similar length, best.
+            texts: preferably of similar length.
             source: their language, as the model names it.
             target: the language to translate into.
 
         Raises:
-            UsageError: the model knows no such language.
+            UsageError: the model does not support the language.
         """
         languages = self._languages(source, target)
         batch = self.tokenizer(
@@ -97,7 +99,7 @@ class Translator:
             max_length=LONGEST_INPUT,
         ).to(self.device)
         first = {} if languages.first_token is None else {"forced_bos_token_id": languages.first_token}
-        found = self.model.generate(
+        generated = self.model.generate(
             input_ids=batch["input_ids"],
             attention_mask=batch["attention_mask"],
             max_new_tokens=self.settings.max_new_tokens,
@@ -106,7 +108,7 @@ class Translator:
             do_sample=False,
             **first,
         )
-        return [" ".join(text.split()) for text in self.tokenizer.batch_decode(found, skip_special_tokens=True)]
+        return [" ".join(text.split()) for text in self.tokenizer.batch_decode(generated, skip_special_tokens=True)]
 
     def _languages(self, source: str, target: str) -> _Languages:
         match self.settings.family:
@@ -121,7 +123,7 @@ class Translator:
                 self._token(f"__{source}__", source)
                 self.tokenizer.src_lang = source
                 return _Languages(first_token=self._token(f"__{target}__", target))
-            case "marian":  # one pair of languages a model; those for many mark the target in front
+            case "marian":  # one language pair per model; multilingual ones take a target prefix
                 mark = f">>{target}<<"
                 return _Languages(prefix=f"{mark} " if mark in self.tokenizer.get_vocab() else "")
 
@@ -131,7 +133,7 @@ class Translator:
             raise UsageError(
                 f"translation model {clean(self.name)} has no token '{clean(token)}' for the language "
                 f"'{clean(language)}'",
-                "set augment.backtranslate.pivot, .language and .family as the model's card says: MADLAD 'ko', 'en'; "
+                "set augment.backtranslate.pivot, .language and .family as in the model card: MADLAD 'ko', 'en'; "
                 "NLLB 'kor_Hang', 'eng_Latn'; M2M-100 'ko', 'en'",
             )
         return number

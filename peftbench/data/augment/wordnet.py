@@ -1,8 +1,8 @@
-"""WordNet's synonyms, read from its dictionary files: no program of WordNet's or NLTK's is needed.
+"""Read WordNet synonyms from its dictionary files, without the WordNet programs or NLTK.
 
-The files are `index.*` (words and where their synsets are), `data.*` (the synsets) and `*.exc` (irregular forms), in
-the form of the manual page wndb(5). A word is looked up as it is and in its base forms, by the rules of morphy(7), as
-NLTK's `wordnet.synsets` does.
+The files are `index.*` (words and their synset offsets), `data.*` (the synsets) and `*.exc` (irregular forms), in
+the format of wndb(5). A word is looked up as written and in its base forms, by the rules of morphy(7), as in NLTK's
+`wordnet.synsets`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from peftbench.errors import DataError, MissingError
 from peftbench.text import clean
 
-Place = Path | zipfile.Path
+Folder = Path | zipfile.Path
 
 ENVIRONMENT = "PEFTBENCH_WORDNET"
 _DEBIAN = "/usr/share/wordnet"
@@ -40,20 +40,20 @@ class WordNet:
     """A dictionary in memory.
 
     Args:
-        place: the folder that holds its files, or that folder within a zip file.
+        folder: the folder with its files, or that folder within a zip file.
 
     Raises:
-        DataError: a file is missing or is no WordNet file.
+        DataError: a file is missing or not in WordNet's format.
     """
 
-    def __init__(self, place: Place) -> None:
-        self.where = str(place)
+    def __init__(self, folder: Folder) -> None:
+        self.where = str(folder)
         digest = hashlib.sha256()
         self._data: dict[str, bytes] = {}
         self._synsets: dict[str, dict[str, list[int]]] = {}
         self._irregular: dict[str, dict[str, list[str]]] = {}
         for part in _PARTS:
-            contents = {name: self._read(place / name) for name in (f"data.{part}", f"index.{part}", f"{part}.exc")}
+            contents = {name: self._read(folder / name) for name in (f"data.{part}", f"index.{part}", f"{part}.exc")}
             for content in contents.values():
                 digest.update(hashlib.sha256(content).digest())
             data, index, exceptions = contents.values()
@@ -64,21 +64,23 @@ class WordNet:
         self._known: dict[str, tuple[str, ...]] = {}
 
     def synonyms(self, word: str) -> tuple[str, ...]:
-        """Return the other words of every synset that the word is in, sorted; blanks for WordNet's underscores.
+        """Return the other words of all synsets of a word, sorted, with spaces for WordNet's underscores.
 
-        The word itself and its base forms are left out, whatever their case.
+        The word itself and its base forms are excluded, ignoring case.
         """
         word = word.lower().replace(" ", "_")
         if word not in self._known:
-            found, own = set(), {word}
+            candidates, own = set(), {word}
             for part in _PARTS:
-                for base in self._bases(word, part):
+                for base in self._base_forms(word, part):
                     own.add(base)
-                    found |= {other for offset in self._synsets[part][base] for other in self._words(part, offset)}
-            self._known[word] = tuple(sorted(one.replace("_", " ") for one in found if one.lower() not in own))
+                    candidates |= {other for offset in self._synsets[part][base] for other in self._words(part, offset)}
+            self._known[word] = tuple(
+                sorted(synonym.replace("_", " ") for synonym in candidates if synonym.lower() not in own)
+            )
         return self._known[word]
 
-    def _bases(self, word: str, part: str) -> list[str]:
+    def _base_forms(self, word: str, part: str) -> list[str]:
         irregular = self._irregular[part].get(word)
         regular = [word[: -len(old)] + new for old, new in _ENDINGS[part] if word.endswith(old)]
         forms = [word, *(regular if irregular is None else irregular)]
@@ -94,10 +96,10 @@ class WordNet:
             words = fields[4 : 4 + 2 * int(fields[3], 16) : 2]
         except (ValueError, IndexError) as error:
             raise DataError(f"{self.where}/data.{part}: no synset at byte {offset}", _DAMAGED) from error
-        return [word.partition("(")[0] for word in words]  # an adjective may say where it stands: "galore(ip)"
+        return [word.partition("(")[0] for word in words]  # adjectives may have a syntactic marker: "galore(ip)"
 
     def _index(self, part: str, content: bytes) -> Iterator[tuple[str, list[int]]]:
-        """Yield each word and its synsets' offsets: `word pos count pointers pointer... senses tagged offset...`."""
+        """Yield each word and its synset offsets: `word pos count pointers pointer... senses tagged offset...`."""
         for number, line in enumerate(content.decode("utf-8", "replace").splitlines(), start=1):
             if line.startswith(" "):  # the licence
                 continue
@@ -106,51 +108,51 @@ class WordNet:
                 yield fields[0], [int(field) for field in fields[-int(fields[2]) :]]
             except (ValueError, IndexError) as error:
                 raise DataError(
-                    f"{self.where}/index.{part}, line {number}: '{clean(line, 40)}' is no line of an index", _DAMAGED
+                    f"{self.where}/index.{part}, line {number}: '{clean(line, 40)}' is not an index line", _DAMAGED
                 ) from error
 
-    def _read(self, file: Place) -> bytes:
+    def _read(self, file: Folder) -> bytes:
         try:
             return file.read_bytes()
         except (OSError, KeyError, zipfile.BadZipFile) as error:
             raise DataError(f"{self.where}: {file.name} cannot be read: {clean(error)}", _DAMAGED) from error
 
 
-_DAMAGED = "the dictionary is damaged or not whole: install it again"
+_DAMAGED = "the dictionary is damaged or incomplete: reinstall it"
 
 
 def find_wordnet() -> WordNet:
     """Find a dictionary and read it, which takes about a second.
 
-    The first of these that holds one: the folder that `PEFTBENCH_WORDNET` names, Debian's package wordnet-base, the
-    folders in which NLTK looks for its data, those of `NLTK_DATA`.
+    Searched in this order: the folder in `PEFTBENCH_WORDNET`, Debian's package wordnet-base, NLTK's data folders,
+    those in `NLTK_DATA`.
 
     Raises:
-        MissingError: there is none, or none where `PEFTBENCH_WORDNET` points.
-        DataError: it is damaged.
+        MissingError: none was found, or none in the folder of `PEFTBENCH_WORDNET`.
+        DataError: the dictionary is damaged.
     """
-    asked = os.environ.get(ENVIRONMENT)
-    if asked:
-        place = Path(asked).expanduser()
-        if not _is_dictionary(place):
-            raise MissingError(f"{ENVIRONMENT}={clean(asked)}: no folder with WordNet's files (data.noun, ...)")
-        return WordNet(place)
-    for candidate in _places():
+    configured = os.environ.get(ENVIRONMENT)
+    if configured:
+        folder = Path(configured).expanduser()
+        if not _is_dictionary(folder):
+            raise MissingError(f"{ENVIRONMENT}={clean(configured)}: no folder with WordNet's files (data.noun, ...)")
+        return WordNet(folder)
+    for candidate in _folders():
         if _is_dictionary(candidate):
             return WordNet(candidate)
     raise MissingError(
-        "EDA takes synonyms from WordNet, and there is no WordNet dictionary here",
+        "EDA needs WordNet for synonyms, and no WordNet dictionary was found",
         "Debian, Ubuntu: apt install wordnet-base; elsewhere: pip install nltk, python -m nltk.downloader wordnet; "
-        f"or {ENVIRONMENT}=DIR, a folder that holds data.noun and its companions",
+        f"or {ENVIRONMENT}=DIR, a folder with data.noun and the other files",
     )
 
 
-def _places() -> Iterator[Place]:
+def _folders() -> Iterator[Folder]:
     yield Path(_DEBIAN)
     homes = [Path.home() / "nltk_data"]
     homes += [Path(sys.prefix) / below / "nltk_data" for below in ("", "share", "lib")]
     homes += [Path("/usr") / below / "nltk_data" for below in ("share", "local/share", "lib", "local/lib")]
-    homes += [Path(one).expanduser() for one in os.environ.get("NLTK_DATA", "").split(os.pathsep) if one]
+    homes += [Path(folder).expanduser() for folder in os.environ.get("NLTK_DATA", "").split(os.pathsep) if folder]
     for home in homes:
         yield home / "corpora" / "wordnet"
         archive = home / "corpora" / "wordnet.zip"  # as NLTK's downloader leaves it
@@ -158,5 +160,5 @@ def _places() -> Iterator[Place]:
             yield zipfile.Path(archive, "wordnet/")
 
 
-def _is_dictionary(place: Place) -> bool:
-    return (place / "data.noun").is_file() and (place / "index.noun").is_file()
+def _is_dictionary(folder: Folder) -> bool:
+    return (folder / "data.noun").is_file() and (folder / "index.noun").is_file()

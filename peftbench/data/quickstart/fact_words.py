@@ -1,8 +1,8 @@
-"""The people, things, places and questions that the pair tasks speak about.
+"""Word lists of the pair tasks: people, things, places and questions.
 
-A group such as `doctor|physician` lists wordings of one meaning, the usual one first; the groups of one list
-all mean something different. Everything listed together fits together: each verb of a setting takes each
-of its things, and each person may do it in each of its places.
+A group such as `doctor|physician` lists synonyms, the most common first; the groups of one list differ in meaning.
+All entries of a setting are compatible: each verb takes each of its things, and each person may act in each of its
+places.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Setting:
     verbs: tuple[Group, ...]
     things: tuple[Group, ...]
     traits: tuple[Group, ...]
-    places: tuple[Group, ...]
+    locations: tuple[Group, ...]
 
 
 SETTINGS = (
@@ -32,7 +32,7 @@ SETTINGS = (
         verbs=synonyms("washed|cleaned, bought|purchased, dropped, hid/hidden|concealed, sold, wrapped|packed up"),
         things=synonyms("bowl|dish, pan, kettle, tray, cake, basket, jug|pitcher"),
         traits=synonyms("large|big, small|little, old, new, expensive|costly"),
-        places=synonyms(
+        locations=synonyms(
             "in the kitchen, in the dining room, on the terrace|on the patio, in the cellar|in the basement"
         ),
     ),
@@ -46,7 +46,7 @@ SETTINGS = (
         ),
         things=synonyms("map, dictionary, drum, microscope, poster|placard, globe, violin|fiddle"),
         traits=synonyms("large|big, small|little, old, new, cheap|inexpensive"),
-        places=synonyms(
+        locations=synonyms(
             "in the classroom|in the schoolroom, in the library, in the gym|in the sports hall, in the hallway"
         ),
     ),
@@ -57,7 +57,7 @@ SETTINGS = (
         ),
         things=synonyms("letter, wheelchair, bottle|flask, report, key, parcel|package"),
         traits=synonyms("large|big, small|little, old, new, heavy"),
-        places=synonyms(
+        locations=synonyms(
             "in the hospital|at the clinic, in the waiting room, in the pharmacy, near the lift|by the elevator"
         ),
     ),
@@ -66,7 +66,7 @@ SETTINGS = (
         verbs=synonyms("repaired|fixed, tested|tried out, painted, sold, damaged, cleaned|washed"),
         things=synonyms("car|automobile, engine|motor, bicycle|bike, van, lamp, radio, trailer"),
         traits=synonyms("red, blue, old, new, expensive|costly"),
-        places=synonyms(
+        locations=synonyms(
             "in the garage|in the workshop, in the yard, behind the factory|behind the plant, at the petrol station"
         ),
     ),
@@ -78,7 +78,7 @@ SETTINGS = (
         ),
         things=synonyms("contract|agreement, letter, report, invoice|bill, form, certificate"),
         traits=synonyms("long|lengthy, short|brief, important, secret|confidential, missing"),
-        places=synonyms("in the office, in the meeting room|in the conference room, at the bank, at home"),
+        locations=synonyms("in the office, in the meeting room|in the conference room, at the bank, at home"),
     ),
     Setting(
         people=synonyms("farmer, shepherd, gardener, vet|veterinarian, neighbour, beekeeper"),
@@ -87,7 +87,7 @@ SETTINGS = (
         ),
         things=synonyms("horse, goat, tractor, pig|hog, cart|wagon, donkey"),
         traits=synonyms("large|big, small|little, white, brown, old"),
-        places=synonyms("in the village, at the market|at the fair, near the river|by the river, behind the barn"),
+        locations=synonyms("in the village, at the market|at the fair, near the river|by the river, behind the barn"),
     ),
     Setting(
         people=synonyms("painter|artist, guard|watchman, collector, curator, visitor, student"),
@@ -96,14 +96,14 @@ SETTINGS = (
         ),
         things=synonyms("painting|picture, statue|sculpture, vase, coin, mask, ring"),
         traits=synonyms("famous|celebrated, small|little, valuable|precious, old, golden"),
-        places=synonyms("in the museum|at the gallery, in the park, in the castle|in the fortress, at the auction"),
+        locations=synonyms("in the museum|at the gallery, in the park, in the castle|in the fortress, at the auction"),
     ),
     Setting(
         people=synonyms("sailor|seaman, captain|skipper, tourist|holidaymaker, diver, harbour master, cabin boy"),
         verbs=synonyms("rented|hired, sold, lost|mislaid, examined|inspected, found|discovered, dragged|hauled"),
         things=synonyms("boat, net, anchor, rope, barrel|cask, lantern"),
         traits=synonyms("large|big, heavy, green, old, new"),
-        places=synonyms("in the harbour|in the port, on the beach|on the shore, near the lighthouse, on the island"),
+        locations=synonyms("in the harbour|in the port, on the beach|on the shore, near the lighthouse, on the island"),
     ),
 )
 

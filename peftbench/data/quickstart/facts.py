@@ -1,8 +1,8 @@
-"""What a pair of sentences can be about: facts that can be told in several ways, and changed by degrees.
+"""The facts behind the sentence pairs: each can be expressed in several ways, and changed by degrees.
 
-Every kind of fact knows four ways to become another one, from nearly the same to merely the same topic:
-`vaguer` loses a detail, `detail` changes one, `core` changes who or what or the roles, `akin` keeps only the
-surroundings. Both pair tasks label by which of them was used.
+Every kind of fact has four transformations, from nearly the same meaning to merely the same topic: `vaguer` drops
+a detail, `detail` changes one, `core` changes a participant or the roles, `akin` keeps only the topic. Both pair
+tasks derive the label from the transformation used.
 """
 
 from __future__ import annotations
@@ -30,34 +30,34 @@ from peftbench.data.quickstart.fact_words import (
 from peftbench.data.quickstart.grammar import Draw, plural, sentence
 
 NOTHING: Group = ("",)
-"""A detail that is left out."""
+"""An omitted detail."""
 
 
 class Fact(Protocol):
-    """Something that can be told in several ways, and its neighbours in meaning."""
+    """A fact that can be expressed in several ways, and its neighbours in meaning."""
 
     @property
     def topic(self) -> object:
-        """Its surroundings: facts of two topics have nothing in common."""
+        """Its topic: facts of different topics are unrelated."""
 
     def tell(self, draw: Draw, drift: float) -> str:
-        """A sentence that says it; each word is replaced by a synonym with probability `drift`."""
+        """A sentence that expresses the fact; each word is replaced by a synonym with probability `drift`."""
 
     def vaguer(self, draw: Draw) -> Fact:
-        """The same with a detail left out."""
+        """The same fact with a detail omitted."""
 
     def detail(self, draw: Draw) -> Fact:
-        """The same with another time, place, number, degree, source or manner."""
+        """The same fact with another time, place, number, degree, source or manner."""
 
     def core(self, draw: Draw) -> Fact:
-        """The same words mostly, about somebody or something else, or with the roles exchanged."""
+        """Mostly the same words, about somebody or something else, or with exchanged roles."""
 
     def akin(self, draw: Draw) -> Fact:
-        """Another fact from the same surroundings."""
+        """Another fact of the same topic."""
 
 
 def _say(draw: Draw, group: Group, drift: float) -> str:
-    return draw.one(group[1:]) if len(group) > 1 and draw.chance(drift) else group[0]
+    return draw.pick(group[1:]) if len(group) > 1 and draw.chance(drift) else group[0]
 
 
 def _join(*parts: str) -> str:
@@ -72,8 +72,8 @@ def _around(draw: Draw, core: str, aside: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
-    """Somebody did something to a thing or to somebody, somewhere, at some time; or, `denied`, did not."""
+class EventFact:
+    """An agent did something to a thing or person, somewhere, at some time; if `denied`, did not."""
 
     setting: Setting
     agent: Group
@@ -81,23 +81,23 @@ class Event:
     patient: Group
     number: str
     trait: Group
-    place: Group
+    location: Group
     time: Group
     denied: bool
 
     @classmethod
-    def any(cls, draw: Draw, setting: Setting | None = None) -> Event:
+    def any(cls, draw: Draw, setting: Setting | None = None) -> EventFact:
         """A random event, of one setting if given."""
-        setting = setting or draw.one(SETTINGS)
+        setting = setting or draw.pick(SETTINGS)
         agent, person = draw.two(setting.people)
         if draw.chance(0.3):
-            verb, patient, number, trait = draw.one(ENCOUNTERS), person, "the", NOTHING
+            verb, patient, number, trait = draw.pick(ENCOUNTERS), person, "the", NOTHING
         else:
-            verb, patient = draw.one(setting.verbs), draw.one(setting.things)
-            number = draw.one(NUMBERS) if draw.chance(0.4) else "the"
-            trait = draw.one(setting.traits) if draw.chance(0.4) else NOTHING
-        place, time = draw.one(setting.places), draw.one(TIMES)
-        return cls(setting, agent, verb, patient, number, trait, place, time, denied=draw.chance(0.12))
+            verb, patient = draw.pick(setting.verbs), draw.pick(setting.things)
+            number = draw.pick(NUMBERS) if draw.chance(0.4) else "the"
+            trait = draw.pick(setting.traits) if draw.chance(0.4) else NOTHING
+        location, time = draw.pick(setting.locations), draw.pick(TIMES)
+        return cls(setting, agent, verb, patient, number, trait, location, time, denied=draw.chance(0.12))
 
     @property
     def topic(self) -> Setting:
@@ -116,36 +116,36 @@ class Event:
         noun = _say(draw, self.patient, drift)
         noun = noun if self.number == "the" else plural(noun)
         patient = _join(self.number, _say(draw, self.trait, drift), noun)
-        place, time = _say(draw, self.place, drift), _say(draw, self.time, drift)
+        location, time = _say(draw, self.location, drift), _say(draw, self.time, drift)
         never = "never" if self.denied else ""
         form = draw.weighted((("active", 5), ("passive", 3), ("cleft", 1.5)))
         if form == "cleft":
             it_was = "it was not" if self.denied else "it was"
-            return sentence(_join(it_was, agent, "who", past, patient, place, time))
+            return sentence(_join(it_was, agent, "who", past, patient, location, time))
         if form == "passive":
             be = "was" if self.number == "the" else "were"
-            core = _join(patient, be, never, participle or past, "by", agent, place)
+            core = _join(patient, be, never, participle or past, "by", agent, location)
         else:
-            core = _join(agent, never, past, patient, place)
+            core = _join(agent, never, past, patient, location)
         return _around(draw, core, time)
 
-    def vaguer(self, draw: Draw) -> Event:
+    def vaguer(self, draw: Draw) -> EventFact:
         """Without its place or its time."""
-        return replace(self, place=NOTHING) if draw.chance(0.5) else replace(self, time=NOTHING)
+        return replace(self, location=NOTHING) if draw.chance(0.5) else replace(self, time=NOTHING)
 
-    def detail(self, draw: Draw) -> Event:
+    def detail(self, draw: Draw) -> EventFact:
         """At another time or place, or with another number or kind of things."""
-        changes: list[Callable[[], Event]] = [
+        changes: list[Callable[[], EventFact]] = [
             lambda: replace(self, time=draw.other(TIMES, self.time)),
-            lambda: replace(self, place=draw.other(self.setting.places, self.place)),
+            lambda: replace(self, location=draw.other(self.setting.locations, self.location)),
         ]
         if self.number != "the":
             changes.append(lambda: replace(self, number=draw.other(NUMBERS, self.number)))
         if self.trait != NOTHING:
             changes.append(lambda: replace(self, trait=draw.other(self.setting.traits, self.trait)))
-        return draw.one(changes)()
+        return draw.pick(changes)()
 
-    def core(self, draw: Draw) -> Event:
+    def core(self, draw: Draw) -> EventFact:
         """By or to another person, with another deed or thing, with exchanged roles, or denied."""
         people, verbs = self.setting.people, ENCOUNTERS if self.between_people else self.setting.verbs
         change = draw.weighted(
@@ -162,9 +162,9 @@ class Event:
         kind = people if self.between_people else self.setting.things
         return replace(self, patient=draw.other(kind, self.agent, self.patient))
 
-    def akin(self, draw: Draw) -> Event:
+    def akin(self, draw: Draw) -> EventFact:
         """Something else that happened in the same setting."""
-        other = Event.any(draw, self.setting)
+        other = EventFact.any(draw, self.setting)
         return replace(
             other,
             agent=draw.other(self.setting.people, self.agent, other.patient),
@@ -175,7 +175,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """A thing went from one person to another: told from either side."""
+    """A thing passed from one person to another, expressed from either side."""
 
     setting: Setting
     verbs: tuple[Group, Group]
@@ -187,9 +187,9 @@ class Transfer:
     @classmethod
     def any(cls, draw: Draw, setting: Setting | None = None) -> Transfer:
         """A random transfer, of one setting if given."""
-        setting = setting or draw.one(SETTINGS)
+        setting = setting or draw.pick(SETTINGS)
         giver, taker = draw.two(setting.people)
-        return cls(setting, draw.one(TRANSFERS), giver, taker, draw.one(setting.things), draw.one(TIMES))
+        return cls(setting, draw.pick(TRANSFERS), giver, taker, draw.pick(setting.things), draw.pick(TIMES))
 
     @property
     def topic(self) -> Setting:
@@ -219,14 +219,14 @@ class Transfer:
             return replace(self, giver=self.taker, taker=self.giver)
         return replace(self, thing=draw.other(self.setting.things, self.thing))
 
-    def akin(self, draw: Draw) -> Event:
+    def akin(self, draw: Draw) -> EventFact:
         """Something else that happened in the same setting."""
-        return replace(Event.any(draw, self.setting), time=draw.other(TIMES, self.time))
+        return replace(EventFact.any(draw, self.setting), time=draw.other(TIMES, self.time))
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
-    """One thing has more of something than another: told from either end of the scale."""
+class ComparisonFact:
+    """One thing exceeds another on a scale, expressed from either end of the scale."""
 
     kind: Scale
     more: Group
@@ -236,13 +236,13 @@ class Comparison:
     source: Group
 
     @classmethod
-    def any(cls, draw: Draw, kind: Scale | None = None) -> Comparison:
+    def any(cls, draw: Draw, kind: Scale | None = None) -> ComparisonFact:
         """A random comparison, of one kind of things if given."""
-        kind = kind or draw.one(SCALES)
+        kind = kind or draw.pick(SCALES)
         more, less = draw.two(kind.things)
-        scale = draw.one(kind.scales)
+        scale = draw.pick(kind.scales)
         scale = scale if draw.chance(0.5) else scale[::-1]
-        return cls(kind, more, less, scale, draw.one(DEGREES), draw.one(SOURCES))
+        return cls(kind, more, less, scale, draw.pick(DEGREES), draw.pick(SOURCES))
 
     @property
     def topic(self) -> Scale:
@@ -256,17 +256,17 @@ class Comparison:
         first, word, second = (more, self.scale[0], less) if draw.chance(0.5) else (less, self.scale[1], more)
         return _around(draw, _join(f"the {first} is", degree, word, f"than the {second}"), source)
 
-    def vaguer(self, draw: Draw) -> Comparison:
+    def vaguer(self, draw: Draw) -> ComparisonFact:
         """Without its degree or without its source."""
         return replace(self, degree=NOTHING) if draw.chance(0.5) else replace(self, source=NOTHING)
 
-    def detail(self, draw: Draw) -> Comparison:
+    def detail(self, draw: Draw) -> ComparisonFact:
         """To another degree, or by another source."""
         if draw.chance(0.5):
             return replace(self, degree=draw.other(DEGREES, self.degree))
         return replace(self, source=draw.other(SOURCES, self.source))
 
-    def core(self, draw: Draw) -> Comparison:
+    def core(self, draw: Draw) -> ComparisonFact:
         """The other way round, on another scale, or with another thing."""
         change = draw.weighted((("roles", 1), ("scale", 1), ("thing", 1)))
         if change == "roles":
@@ -275,15 +275,15 @@ class Comparison:
             return replace(self, scale=draw.other(self.kind.scales, self.scale, self.scale[::-1]))
         return replace(self, less=draw.other(self.kind.things, self.more, self.less))
 
-    def akin(self, draw: Draw) -> Comparison:
+    def akin(self, draw: Draw) -> ComparisonFact:
         """Another comparison among things of the same kind."""
-        other = Comparison.any(draw, self.kind)
+        other = ComparisonFact.any(draw, self.kind)
         return replace(other, scale=draw.other(self.kind.scales, self.scale, self.scale[::-1]))
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Something one may want to know about something one may want to do."""
+    """A question about something that one may want to do."""
 
     asked: Group
     wish: Wish
@@ -294,9 +294,9 @@ class Question:
     @classmethod
     def any(cls, draw: Draw, wish: Wish | None = None) -> Question:
         """A random question, about one wish if given."""
-        wish = wish or draw.one(WISHES)
+        wish = wish or draw.pick(WISHES)
         x, y = draw.two(wish.fillers)
-        return cls(draw.one(QUESTIONS), wish, x, y, draw.one(wish.manners))
+        return cls(draw.pick(QUESTIONS), wish, x, y, draw.pick(wish.manners))
 
     @property
     def topic(self) -> Wish:
@@ -309,11 +309,11 @@ class Question:
         return "{y}" in self.wish.doing[0]
 
     def tell(self, draw: Draw, drift: float) -> str:
-        """Ask in any of the ways of asking it."""
+        """One of the wordings of the question."""
         x, y = _say(draw, self.x, drift), _say(draw, self.y, drift)
         do, doing = (form.format(x=x, y=y) for form in _say(draw, self.wish.doing, drift).split("/"))
         manner = _say(draw, self.manner, drift)
-        asked = draw.one(self.asked)
+        asked = draw.pick(self.asked)
         return sentence(asked.format(do=_join(do, manner), doing=_join(doing, manner)), "?")
 
     def vaguer(self, draw: Draw) -> Question:
@@ -342,9 +342,9 @@ class Question:
 def any_fact(draw: Draw) -> Fact:
     """A random fact of any kind."""
     kinds: tuple[tuple[Callable[[Draw], Fact], float], ...] = (
-        (Event.any, 6),
+        (EventFact.any, 6),
         (Transfer.any, 0.7),
-        (Comparison.any, 0.8),
+        (ComparisonFact.any, 0.8),
         (Question.any, 2.5),
     )
     return draw.weighted(kinds)(draw)

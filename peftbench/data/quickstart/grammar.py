@@ -1,4 +1,4 @@
-"""Choices that never change, and the few rules of English that the generators need."""
+"""Reproducible random choices, and the few rules of English grammar that the generators need."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ VOWELS = "aeiou"
 
 
 def digest(*key: object) -> int:
-    """A number that depends on `key` alone, whatever the process, platform or Python version."""
+    """Hash `key` to a number that does not depend on the process, platform or Python version."""
     joined = "\x1f".join(str(part) for part in key)
     return int.from_bytes(hashlib.sha256(joined.encode()).digest(), "big")
 
 
 class Draw:
-    """A stream of random choices that is the same on every Python and platform.
+    """A stream of random choices that is the same on every Python version and platform.
 
-    Everything comes from `random.Random.random()`, the only method whose sequence Python promises to
-    keep; `choice`, `shuffle` and `sample` have changed between versions and are not used.
+    Everything is derived from `random.Random.random()`, the only method whose sequence Python guarantees;
+    `choice`, `shuffle` and `sample` have changed between versions and are not used.
     """
 
     def __init__(self, *key: object) -> None:
@@ -36,17 +36,17 @@ class Draw:
         """True with this probability."""
         return self._random.random() < probability
 
-    def one(self, options: Sequence[T]) -> T:
+    def pick(self, options: Sequence[T]) -> T:
         """Any of `options`."""
         return options[int(self._random.random() * len(options))]
 
     def other(self, options: Sequence[T], *taken: T) -> T:
-        """One of `options` that is none of `taken`."""
-        return self.one([option for option in options if option not in taken])
+        """One of `options` that is not in `taken`."""
+        return self.pick([option for option in options if option not in taken])
 
     def two(self, options: Sequence[T]) -> tuple[T, T]:
         """Two different options, in either order."""
-        first = self.one(options)
+        first = self.pick(options)
         return first, self.other(options, first)
 
     def weighted(self, options: Sequence[tuple[T, float]]) -> T:
@@ -65,7 +65,7 @@ class Draw:
 
 
 def words(listing: str) -> tuple[str, ...]:
-    """`"film, play"` -> `("film", "play")`: word lists that read like word lists."""
+    """`"film, play"` -> `("film", "play")`: split a comma-separated word list."""
     return tuple(word.strip() for word in listing.split(","))
 
 

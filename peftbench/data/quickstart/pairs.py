@@ -1,8 +1,8 @@
-"""The two pair tasks: is it a paraphrase, and how similar is it (0..5)?
+"""Generators of the two pair tasks: paraphrase detection and similarity (0..5).
 
-Both tell a fact, and then the same or a changed one, in other words and another order. The wording varies
-alike for every label, so that overlap alone does not give it away: an exchanged role or another weekday
-shares more words with its source than an honest paraphrase does.
+Both express a fact, and then the same or a changed fact with other words and word order. The wording varies
+equally for every label, so that word overlap does not reveal the label: a pair with exchanged roles or another
+weekday shares more words than a true paraphrase.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Pair = tuple[str, str]
 
 
 def write_paraphrase(draw: Draw, label: int) -> tuple[Pair, float]:
-    """Two sentences that say the same (1), or nearly, but not quite (0)."""
+    """Two sentences with the same meaning (1), or a similar but different one (0)."""
     fact = any_fact(draw)
     other = fact
     while not label and other == fact:  # of two changes, the second may undo the first
@@ -26,7 +26,7 @@ def write_paraphrase(draw: Draw, label: int) -> tuple[Pair, float]:
 
 
 def write_sts(draw: Draw, level: int) -> tuple[Pair, float]:
-    """Two sentences as similar as `level`, and their score: that level give or take what raters differ by.
+    """Two sentences of similarity `level`, and their score: the level plus rater noise.
 
     5 reordered or reworded, 4 a detail lost, 3 a detail changed, 2 somebody or something else or exchanged
     roles, 1 the same topic, 0 unrelated.
@@ -34,7 +34,7 @@ def write_sts(draw: Draw, level: int) -> tuple[Pair, float]:
     fact = any_fact(draw)
     drift = 0.5
     if level == 5:
-        drift = draw.one((0.0, 1.0))
+        drift = draw.pick((0.0, 1.0))
         other, low, high = fact, *((4.4, 4.8) if drift else (4.8, 5.0))
     elif level == 4:
         other, low, high = fact.vaguer(draw), 3.7, 4.2

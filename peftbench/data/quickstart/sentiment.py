@@ -1,9 +1,9 @@
-"""Five-class sentiment: one sentence, built for the class it must have.
+"""Generator of five-class sentiment: one sentence, built for a given class.
 
-A sentence is a clause of known polarity (-2..2), or two that are weighed against each other. The words alone
-do not give the class: praise is negated ("hardly a triumph"), blame is negated ("never dull"), a contrast is
-settled by its main clause, hearsay by whether it proved right, a comparison by who is compared with whom.
-That is the part a linear layer on a frozen encoder cannot read off.
+A sentence is a clause of known polarity (-2..2), or two contrasted clauses. The words alone do not determine the
+class: praise is negated ("hardly a triumph"), blame is negated ("never dull"), a contrast is decided by its main
+clause, hearsay by whether it proved right, a comparison by who is compared with whom. This is the part that a
+linear layer on a frozen encoder cannot learn.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ PREDICATES: dict[int, tuple[tuple[str, float], ...]] = {
     ),
 }
 
-# Judgements of the whole thing. Each has its twin in the opposite class that shares nearly all its words.
+# Overall judgements. Each has a counterpart in the opposite class that shares nearly all its words.
 VERDICTS: dict[int, tuple[str, ...]] = {
     2: (
         "I have rarely {used} a better {thing}",
@@ -154,7 +154,7 @@ BALANCES = (
 
 @dataclass(slots=True)
 class _Review:
-    """One sentence in the making: its domain, its tense, and the parts it has not spoken of yet."""
+    """The state of one sentence being generated: its domain, its tense, and the parts not mentioned yet."""
 
     draw: Draw
     domain: Domain = field(init=False)
@@ -163,25 +163,25 @@ class _Review:
     unsaid: list[Aspect] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.domain = self.draw.one(DOMAINS)
-        self.thing = self.draw.one(self.domain.things)
+        self.domain = self.draw.pick(DOMAINS)
+        self.thing = self.draw.pick(self.domain.things)
         self.past = self.draw.chance(0.5)
-        whole = Aspect((self.thing,), self.domain.scale)
-        self.unsaid = self.draw.shuffled((*self.domain.aspects, whole))
+        overall = Aspect((self.thing,), self.domain.scale)
+        self.unsaid = self.draw.shuffled((*self.domain.aspects, overall))
 
     def clause(self, polarity: int) -> str:
-        """Subject and predicate of that polarity, on a part of the thing not spoken of yet."""
+        """Subject and predicate of a polarity, about a part not mentioned yet."""
         aspect = self.unsaid.pop()
-        name = self.draw.one(aspect.names)
+        name = self.draw.pick(aspect.names)
         pattern = self.draw.weighted(PREDICATES[polarity])
         be = ("were" if aspect.plural else "was") if self.past else ("are" if aspect.plural else "is")
-        adjectives = {level: self.draw.one(options) for level, options in aspect.scale.items()}
+        adjectives = {level: self.draw.pick(options) for level, options in aspect.scale.items()}
         predicate = pattern.format(
             be=be,
             inf="have been" if self.past else "be",
             leave="left" if self.past else "leave" if aspect.plural else "leaves",
-            boost=self.draw.one(BOOST),
-            damp=self.draw.one(DAMP.get(polarity, ("",))),
+            boost=self.draw.pick(BOOST),
+            damp=self.draw.pick(DAMP.get(polarity, ("",))),
             awful=adjectives[-2],
             bad=adjectives[-1],
             plain=adjectives[0],
@@ -191,9 +191,9 @@ class _Review:
         return f"the {name} {predicate}"
 
     def verdict(self, polarity: int) -> str:
-        """A judgement of the whole thing."""
-        good, bad = self.draw.one(self.domain.scale[1]), self.draw.one(self.domain.scale[-1])
-        return self.draw.one(VERDICTS[polarity]).format(
+        """An overall judgement."""
+        good, bad = self.draw.pick(self.domain.scale[1]), self.draw.pick(self.domain.scale[-1])
+        return self.draw.pick(VERDICTS[polarity]).format(
             thing=self.thing,
             a_thing=a(self.thing),
             things=plural(self.thing),
@@ -207,23 +207,23 @@ class _Review:
         )
 
     def contrast(self, polarity: int) -> str:
-        """A clause that concedes, and a main clause at least as strong that gives the sign."""
-        conceded, main = self.draw.one(((1, 1), (1, 2), (2, 2)))
+        """A concessive clause, and a main clause at least as strong that determines the sign."""
+        conceded, main = self.draw.pick(((1, 1), (1, 2), (2, 2)))
         less = self.clause(-polarity * conceded)
-        return self.draw.one(CONTRASTS).format(less=less, main=self.clause(polarity * main))
+        return self.draw.pick(CONTRASTS).format(less=less, main=self.clause(polarity * main))
 
     def balance(self) -> str:
         """Praise and blame of the same strength, in either order."""
-        sign = self.draw.one((-1, 1))
-        one = self.clause(sign)
-        return self.draw.one(BALANCES).format(one=one, other=self.clause(-sign))
+        sign = self.draw.pick((-1, 1))
+        first = self.clause(sign)
+        return self.draw.pick(BALANCES).format(one=first, other=self.clause(-sign))
 
     def fact(self) -> str:
-        return f"the {self.thing} {self.draw.one(self.domain.facts)}"
+        return f"the {self.thing} {self.draw.pick(self.domain.facts)}"
 
     def single(self, polarity: int) -> str:
         clause = self.clause(polarity)
-        return f"{self.draw.one(ASIDES)}, {clause}" if self.draw.chance(0.5) else clause
+        return f"{self.draw.pick(ASIDES)}, {clause}" if self.draw.chance(0.5) else clause
 
     def double(self, polarity: int) -> str:
         return f"{self.clause(polarity)}, and {self.clause(polarity)}"

@@ -1,4 +1,4 @@
-"""What the sentiment sentences speak about, and the adjectives that fit each kind of thing."""
+"""Word lists of the sentiment sentences: domains, their parts, and the adjectives that fit each."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ MUSIC = _scale(
 
 @dataclass(frozen=True, slots=True)
 class Aspect:
-    """A part of the thing that is judged: `names` all take the same verb form and the same adjectives."""
+    """A part of the judged thing: all `names` take the same verb form and adjectives."""
 
     names: tuple[str, ...]
     scale: Scale
@@ -76,7 +76,7 @@ class Aspect:
 
 @dataclass(frozen=True, slots=True)
 class Domain:
-    """A kind of thing people judge: its names, how one uses it, its parts, and plain facts about it."""
+    """A kind of thing to judge: its names, verbs of use, parts, and neutral facts about it."""
 
     things: tuple[str, ...]
     scale: Scale

@@ -1,1 +1,1 @@
-"""Where rows come from: local files, the hub."""
+"""Row sources: local files and the Hugging Face hub."""

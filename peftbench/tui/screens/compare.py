@@ -1,4 +1,4 @@
-"""Runs side by side: their curves, and the comparison that `peftbench compare` prints."""
+"""Comparison of runs: their curves, and the output of `peftbench compare`."""
 
 from __future__ import annotations
 
@@ -14,33 +14,34 @@ from textual.screen import Screen
 from textual.widgets import Static
 
 from peftbench.errors import PeftbenchError
-from peftbench.report.overlay import Pinned
+from peftbench.report.charts.overlay import Pinned
 from peftbench.store.reader import Reader
 from peftbench.store.rows import RunRecord
 from peftbench.text import clean
-from peftbench.tui.host import Host
+from peftbench.tui.base_app import BaseApp
+from peftbench.tui.screens.sized import Sized
 from peftbench.tui.widgets.curve_chart import CurveChart
 from peftbench.tui.widgets.key_bar import KeyBar
 
 
-class Compare(Screen[None]):
-    """The runs' comparison; the first one is the baseline."""
+class Compare(Sized, Screen[None]):
+    """Comparison screen; the first run is the baseline."""
 
-    app: Host
+    app: BaseApp
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,c", "dismiss", "Back"),
-        Binding("t", "task", "Task", tooltip="Curves of the next task, or of the mean of all"),
+        Binding("t", "task", "Task", tooltip="Curves of the next task, or of the mean over tasks"),
         Binding("x", "axis", "Axis", tooltip="Curves over epochs, steps, minutes or kilojoules"),
-        Binding("b", "baseline", "Baseline", tooltip="The next run is what the others are compared with"),
+        Binding("b", "baseline", "Baseline", tooltip="Make the next run the baseline"),
         Binding("q", "app.quit", "Quit"),
     ]
 
-    def __init__(self, run_ids: Sequence[str], places: Mapping[str, int]) -> None:
+    def __init__(self, run_ids: Sequence[str], slots: Mapping[str, int]) -> None:
         super().__init__()
-        self.run_ids, self.places = list(run_ids), places
+        self.run_ids, self.slots = list(run_ids), slots
 
     def compose(self) -> ComposeResult:
-        """Lay the parts out."""
+        """Yield the widgets."""
         yield Static(id="title")
         yield CurveChart(self.app.glyphs, id="curves", classes="part")
         with VerticalScroll(classes="part page"):
@@ -48,20 +49,20 @@ class Compare(Screen[None]):
         yield KeyBar()
 
     def on_mount(self) -> None:
-        """Compare, in a thread: resampling takes a moment."""
+        """Start the comparison in a thread: resampling is slow."""
         self.query_one(VerticalScroll).focus()
         self._compare()
 
     def action_task(self) -> None:
-        """Draw another task."""
+        """Show the next task's curves."""
         self.query_one(CurveChart).next_task()
 
     def action_axis(self) -> None:
-        """Draw over another axis."""
+        """Switch to the next x axis."""
         self.query_one(CurveChart).next_axis()
 
     def action_baseline(self) -> None:
-        """Compare with the next run instead."""
+        """Make the next run the baseline."""
         self.run_ids = [*self.run_ids[1:], self.run_ids[0]]
         self._compare()
 
@@ -71,14 +72,14 @@ class Compare(Screen[None]):
 
     def _in_thread(self, run_ids: Sequence[str]) -> None:
         from peftbench.analysis.comparison import compare
-        from peftbench.report import compared
+        from peftbench.report import comparison
 
         records: list[RunRecord] = []
         page: RenderableType
         try:
             with Reader(self.app.database) as reader:
                 records = [reader.record(reader.run(run_id), predictions=True) for run_id in run_ids]
-            page = compared.shown(compare(records))
+            page = comparison.shown(compare(records))
         except PeftbenchError as error:
             page = Group(Text(clean(error.message), style="bold"), Text(clean(error.hint or "")))
         self.app.call_from_thread(self._show, records, page)
@@ -89,8 +90,8 @@ class Compare(Screen[None]):
         names = [clean(record.run.name) for record in records]
         title = f"{', '.join(names[1:])} against {names[0]}" if names else "compare"
         self.query_one("#title", Static).update(Text(title, style="bold", no_wrap=True, overflow="ellipsis"))
-        places = [self.places[record.run.id] for record in records]
+        slots = [self.slots[record.run.id] for record in records]
         self.query_one(CurveChart).show(
-            [Pinned(record, place, self.app.color(place)) for record, place in zip(records, places, strict=True)]
+            [Pinned(record, slot, self.app.color(slot)) for record, slot in zip(records, slots, strict=True)]
         )
         self.query_one("#verdict", Static).update(page)

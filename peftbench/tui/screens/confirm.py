@@ -1,4 +1,4 @@
-"""A question with two answers."""
+"""Confirmation dialogue."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Static
 
 from peftbench.text import clean
+from peftbench.tui.screens.sized import Sized
 
 
-class Confirm(ModalScreen[bool]):
-    """Asks before something that cannot be taken back. Enter is no: `y` is yes."""
+class Confirm(Sized, ModalScreen[bool]):
+    """Ask before an irreversible action. Enter means no; `y` means yes."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,n", "answer(False)", "No"),
@@ -27,7 +28,7 @@ class Confirm(ModalScreen[bool]):
         self.question, self.yes = clean(question), yes
 
     def compose(self) -> ComposeResult:
-        """Lay the question out."""
+        """Yield the widgets."""
         with Vertical(classes="box"):
             yield Static(Text(self.question))
             with Horizontal(classes="buttons"):
@@ -35,9 +36,9 @@ class Confirm(ModalScreen[bool]):
                 yield Button(f"{self.yes} (y)", id="yes", action="screen.answer(True)", variant="error")
 
     def on_mount(self) -> None:
-        """Begin at no."""
+        """Focus the button No."""
         self.query_one("#no").focus()
 
     def action_answer(self, yes: bool) -> None:
-        """Answer."""
+        """Close the dialogue with an answer."""
         self.dismiss(yes)

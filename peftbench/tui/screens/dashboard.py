@@ -1,4 +1,4 @@
-"""The dashboard: all runs, the pinned ones' curves and meters, the machine."""
+"""The main screen: all runs, the curves and meters of pinned runs, the machine."""
 
 from __future__ import annotations
 
@@ -11,40 +11,45 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.events import Resize
+from textual.widget import Widget
 from textual.widgets import Input, Static
 
-from peftbench.report.overlay import Pinned
-from peftbench.report.strips import Sampled, strip_chart, strips_for
+from peftbench.report.charts.meter_charts import Sampled, strip_chart, strips_for
+from peftbench.report.charts.overlay import Pinned
 from peftbench.store.rows import ACTIVE_STATES
 from peftbench.text import clean
-from peftbench.tui import doing
 from peftbench.tui.actions import ACTIONS, OF_APP
 from peftbench.tui.lines import header, machine_lines, run_lines
 from peftbench.tui.listing import ORDERS, listed
 from peftbench.tui.pins import Pins
-from peftbench.tui.screens.acting import ActsOnRun
 from peftbench.tui.screens.compare import Compare
-from peftbench.tui.screens.new_run import NewRun
+from peftbench.tui.screens.new_run import NewRunScreen
+from peftbench.tui.screens.run_screen import RunScreen
 from peftbench.tui.screens.run_view import RunView
-from peftbench.tui.snapshot import Snapshot, Wanted
+from peftbench.tui.state import DashboardState, StateRequest
 from peftbench.tui.widgets.chart_view import ChartView
 from peftbench.tui.widgets.curve_chart import CurveChart
 from peftbench.tui.widgets.key_bar import KeyBar
 from peftbench.tui.widgets.runs_table import Mark, RunsTable
 
 _WINDOWS: tuple[int | None, ...] = (60, 300, 1800, None)
-_OF_TABLE = ("pin", "open")  # whose keys the table has, so that the space bar is free elsewhere
-_LOW = 32  # rows below which every line counts
-_EMPTY = """No runs yet in {database}
+_OF_TABLE = ("pin", "open")  # bound by the table, so that the space bar is free elsewhere
+_MORE = 500  # runs listed at first, and added when the table is scrolled to its end
+_LOW = 32  # screen height below which fewer lines are shown
+_NO_RUNS = "No runs yet in {database}"
+_EMPTY = (
+    _NO_RUNS
+    + """
 
-  D  run the demo: last-layer, full, LoRA and DoRA on sentences
-     that come with the program; some minutes, no download
+  D  run the demo: last-layer, full, LoRA and DoRA on built-in
+     data; some minutes, no download
   n  choose a preset and a workload yourself
-  ?  what else there is"""
+  ?  help"""
+)
 
 
-class Dashboard(ActsOnRun):
-    """All runs at a glance."""
+class Dashboard(RunScreen):
+    """Overview of all runs."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         *(action.binding() for action in ACTIONS if action.name not in (*OF_APP, *_OF_TABLE)),
@@ -57,22 +62,24 @@ class Dashboard(ActsOnRun):
         self.words = ""
         self.order = ORDERS[0]
         self.window_s = _WINDOWS[1]
+        self.most = _MORE
         self._laid_out = False
         self._put_there: dict[str, Text] = {}
-        self._metered: object = None  # what the meters' charts were drawn from
+        self._names: dict[Widget, str] = {}
+        self._metered: object = None  # cache key of the meter charts
 
     def compose(self) -> ComposeResult:
-        """Lay the parts out."""
+        """Yield the widgets."""
         glyphs = self.app.glyphs
         self._texts = {name: Static(id=name) for name in ("header", "problem", "nothing", "run_lines", "machine_lines")}
         self._table = RunsTable(letters=glyphs.letters, id="runs")
         self._table.add_class("part")
         self._filter = Input(
-            placeholder="words of a name, state, method or workload; Esc ends it", id="filter", compact=True
+            placeholder="words in name, state, method or workload; Esc clears", id="filter", compact=True
         )
         self._curves = CurveChart(glyphs, id="curves", classes="part")
         self._curves.border_title = "curves: t task, x axis; Tab, then arrows read, + - zoom, 0 all"
-        self._strips = [ChartView(glyphs, id=f"strip{place}", classes="part") for place in range(3)]
+        self._strips = [ChartView(glyphs, id=f"strip{index}", classes="part") for index in range(3)]
         self._meters = Vertical(*self._strips, id="meters")
         yield self._texts["header"]
         yield self._texts["problem"]
@@ -84,99 +91,113 @@ class Dashboard(ActsOnRun):
         yield KeyBar()
 
     def on_mount(self) -> None:
-        """Begin at the table."""
+        """Focus the table."""
         self._table.focus()
         self._laid_out = True
         self.show(self.app.snapshot)
 
     @property
     def run_at_hand(self) -> str | None:
-        """The run at the cursor."""
+        """The id of the selected run."""
         return self._table.run_id
 
     def on_resize(self, event: Resize) -> None:
-        """Lay the lines out anew."""
+        """Lay out the lines again."""
         self.call_after_refresh(lambda: self.show(self.app.snapshot))
 
-    def show(self, snapshot: Snapshot) -> None:
+    def show(self, snapshot: DashboardState) -> None:
         """Show a snapshot."""
         if not snapshot.read or not self._laid_out:
             return
         cells = self.size.width - 2
-        self._put("header", header(snapshot, self.app.database, cells, self.app.showing))
+        self._put("header", header(snapshot, self.app.database, cells, self.app.refused))
         self._texts["problem"].set_class(snapshot.problem is not None, "-shown")
         self._put("problem", Text(clean(snapshot.problem or "")))
         self.set_class(not snapshot.lines, "-empty")
         if snapshot.lines and self.focused is None:
             self._table.focus()
         if not snapshot.lines:
-            self._put("nothing", Text(_EMPTY.format(database=clean(self.app.database))))
+            template = _NO_RUNS if self.app.refused else _EMPTY
+            self._put("nothing", Text(template.format(database=clean(self.app.database))))
         self.pins.take(snapshot.pinned, {line.run.id for line in snapshot.lines})
         self._show_table(snapshot)
         self._show_charts(snapshot)
         self._show_lines(snapshot, cells)
         self._want()
 
-    def _show_table(self, snapshot: Snapshot) -> None:
+    def _show_table(self, snapshot: DashboardState) -> None:
         lines = listed(snapshot.lines, self.words, self.order)
         marks = {
-            run_id: Mark(self.app.glyphs.marker(place, dashed=False), self.app.color(place))
-            for run_id, place in self.pins.places.items()
+            run_id: Mark(self.app.glyphs.marker(slot, dashed=False), self.app.color(slot))
+            for run_id, slot in self.pins.slots.items()
         }
         table = self._table
         table.show(lines, marks, self.size.width)
-        count = f"{len(lines)} of {len(snapshot.lines)}" if self.words else str(len(snapshot.lines))
-        table.border_title = Text(f"runs ({count}, {self.order.said})")
+        total = len(snapshot.lines) if snapshot.total is None else snapshot.total
+        held = f"the newest {len(snapshot.lines):,} of {total:,}" if total > len(snapshot.lines) else f"{total}"
+        count = f"{len(lines)} of {held}" if self.words else held
+        at_end = len(table.shown_ids) < table.size.height or table.shown_ids[-1:] == tuple(
+            line.run.id for line in lines[-1:]
+        )
+        if total > len(snapshot.lines) >= self.most and at_end:
+            self.most += _MORE
+        self._set_title(table, f"runs ({count}, {self.order.label})")
 
-    def _show_charts(self, snapshot: Snapshot) -> None:
+    def _show_charts(self, snapshot: DashboardState) -> None:
         shown = [(run_id, snapshot.details[run_id]) for run_id in snapshot.pinned if run_id in snapshot.details]
         drawn = [
-            (Pinned(detail.record, self.pins.places[run_id], self.app.color(self.pins.places[run_id])), detail)
+            (Pinned(detail.record, self.pins.slots[run_id], self.app.color(self.pins.slots[run_id])), detail)
             for run_id, detail in shown
-            if run_id in self.pins.places
+            if run_id in self.pins.slots
         ]
         self._curves.show([pinned for pinned, _ in drawn])
         if not self._meters.display:
             return
-        now_s = float(int(snapshot.now_s))  # meters have a value a second
+        now_s = float(int(snapshot.now_s))  # meters have one value per second
         ends = tuple((p.record.run.id, p.color, d.samples[-1:], len(d.samples)) for p, d in drawn)
-        told = (now_s if any(p.record.run.state in ACTIVE_STATES for p, _ in drawn) else None, self.window_s, ends)
-        if told == self._metered:
+        cache_key = (now_s if any(p.record.run.state in ACTIVE_STATES for p, _ in drawn) else None, self.window_s, ends)
+        if cache_key == self._metered:
             return
-        self._metered = told
+        self._metered = cache_key
         sampled = [Sampled(pinned, detail.samples) for pinned, detail in drawn]
-        for place, strip in enumerate(strips_for(sampled)):
+        for index, strip in enumerate(strips_for(sampled)):
             chart = strip_chart(strip, sampled, now_s, self.window_s)
-            self._strips[place].border_title = Text(chart.title)  # the border is there anyway
-            self._strips[place].put(replace(chart, title=""))
+            self._set_title(self._strips[index], chart.title)  # on the border, which saves a row
+            self._strips[index].put(replace(chart, title=""))
 
-    def _show_lines(self, snapshot: Snapshot, cells: int) -> None:
+    def _show_lines(self, snapshot: DashboardState, cells: int) -> None:
         run_id = self._table.run_id
         detail = snapshot.details.get(run_id) if run_id else None
-        told = run_lines(detail, snapshot.line(run_id), cells, snapshot.now_s, self.app.glyphs)
+        lines = run_lines(detail, snapshot.line(run_id), cells, snapshot.now_s, self.app.glyphs)
         low = self.size.height < _LOW
-        self._put("run_lines", Text("\n").join(told[-1:] if low else told))
+        self._put("run_lines", Text("\n").join(lines[-1:] if low else lines))
         most = 1 if low else 4
         self._put("machine_lines", Text("\n").join(machine_lines(snapshot.machine, cells, most, self.app.glyphs)))
 
     def _put(self, name: str, text: Text) -> None:
-        """Show a text where it is another one than before."""
+        """Update a text widget if its text has changed."""
         before = self._put_there.get(name)
         if before is None or before != text or before.spans != text.spans:
             self._put_there[name] = text
             same_size = before is not None and before.plain.count("\n") == text.plain.count("\n")
             self._texts[name].update(text, layout=not same_size)
 
+    def _set_title(self, part: Widget, name: str) -> None:
+        """Set a widget's border title if it has changed: Textual redraws the whole widget for it."""
+        if self._names.get(part) != name:
+            self._names[part] = name
+            part.border_title = Text(name)
+
     def _want(self) -> None:
         table = self._table
         opened = [screen.run_id for screen in self.app.screen_stack if isinstance(screen, RunView)]
         looked_at = (*([table.run_id] if table.run_id else []), *opened)
-        self.app.want(Wanted(self.pins.wanted, looked_at, self.window_s, table.shown_ids))
+        self.app.want(StateRequest(self.pins.wanted, looked_at, self.window_s, table.shown_ids, self.most))
 
     @on(RunsTable.Pinned)
     def _pin(self, event: RunsTable.Pinned) -> None:
         if not self.pins.toggle(event.run_id):
-            self.app.say(f"{len(self.pins.places)} runs are pinned, which is the most", wrong=True)
+            self.app.show_message(f"{len(self.pins.slots)} runs are pinned, which is the maximum", wrong=True)
         self._want()
 
     @on(RunsTable.Opened)
@@ -200,50 +221,50 @@ class Dashboard(ActsOnRun):
         self._table.focus()
 
     def action_no_filter(self) -> None:
-        """End the filter."""
+        """Clear the filter."""
         field = self._filter
         field.value = ""
         field.remove_class("-shown")
         self._table.focus()
 
     def action_pin(self) -> None:
-        """Pin the run at the cursor, or no more."""
+        """Pin or unpin the selected run."""
         self._table.action_pin()
 
     def action_open(self) -> None:
-        """Open the run at the cursor."""
+        """Open the selected run."""
         self._table.action_open()
 
     def action_filter(self) -> None:
-        """Ask for the filter's words."""
+        """Show and focus the filter field."""
         self.minimize()
         field = self._filter
         field.add_class("-shown")
         field.focus()
 
     def action_task(self) -> None:
-        """Draw another task."""
+        """Show the next task's curves."""
         self._curves.next_task()
 
     def action_axis(self) -> None:
-        """Draw over another axis."""
+        """Switch to the next x axis."""
         self._curves.next_axis()
 
     def action_window(self) -> None:
-        """Show another window of the meters."""
+        """Switch to the next time window of the meter charts."""
         self.window_s = _WINDOWS[(_WINDOWS.index(self.window_s) + 1) % len(_WINDOWS)]
-        self.app.say(
+        self.app.show_message(
             "meters: the whole run" if self.window_s is None else f"meters: the last {self.window_s // 60} min"
         )
         self._want()
 
     def action_order(self) -> None:
-        """List the runs in another order."""
+        """Switch to the next sort order."""
         self.order = ORDERS[(ORDERS.index(self.order) + 1) % len(ORDERS)]
         self._show_table(self.app.snapshot)
 
     def action_maximise(self) -> None:
-        """Show what has the focus, else the curves, on the whole screen; and back."""
+        """Show the focused widget (default: the curves) full screen, and back."""
         if self.maximized is not None:
             self.minimize()
         else:
@@ -251,31 +272,31 @@ class Dashboard(ActsOnRun):
             self.maximize(focused if isinstance(focused, RunsTable | CurveChart) else self._curves)
 
     def action_new_run(self) -> None:
-        """Open the form."""
+        """Open the form for a new run."""
         if self.may_act():
-            self.app.push_screen(NewRun(self.app.database), self._started)
+            self.app.push_screen(NewRunScreen(self.app.run_actions), self._started)
 
     def action_demo(self) -> None:
-        """Queue the demo's runs."""
+        """Queue the demo runs."""
         if self.may_act():
-            self.app.do(lambda: doing.queue_demo(self.app.database))
+            self.app.run_in_thread(self.app.run_actions.queue_demo)
 
     def action_compare(self) -> None:
-        """Compare the pinned runs; with one of them, or none, that and the run at the cursor."""
-        chosen = [run_id for run_id in self.app.snapshot.pinned if run_id in self.pins.places]
+        """Compare the pinned runs; if fewer than two are pinned, add the selected run."""
+        chosen = [run_id for run_id in self.app.snapshot.pinned if run_id in self.pins.slots]
         here = self._table.run_id
         if len(chosen) < 2 and here is not None and here not in chosen:
             chosen.append(here)
         if len(chosen) < 2:
-            self.app.say("compare needs two runs: pin them with the space bar", wrong=True)
+            self.app.show_message("compare needs two runs: pin them with the space bar", wrong=True)
             return
-        self.app.push_screen(Compare(chosen, self.pins.places_of(chosen)))
+        self.app.push_screen(Compare(chosen, self.pins.slots_of(chosen)))
 
     def _started(self, run_ids: list[str] | None) -> None:
-        """Pin the runs that the form queued, and go to the first of them."""
+        """Pin the runs that the form has queued, and select the first of them."""
         if run_ids:
             self.pins.add(run_ids[:3])
             self._table.select(run_ids[0])
             self._table.focus()
             self._want()
-            self.app.feed.look_now()
+            self.app.poller.look_now()

@@ -1,4 +1,4 @@
-"""A run's log as it grows."""
+"""Live view of a run's log."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from textual.widgets import Log, Static
 from peftbench.jobs.tail import Tail
 from peftbench.paths import worker_log
 from peftbench.report.tables import run_title
-from peftbench.tui.host import Host
+from peftbench.tui.base_app import BaseApp
+from peftbench.tui.screens.sized import Sized
 from peftbench.tui.widgets.key_bar import KeyBar
 
 _EVERY_S = 0.3
 _MOST = 20_000  # lines
 
 
-class LogView(Screen[None]):
-    """What a run's workers have printed, the newest at the end."""
+class LogView(Sized, Screen[None]):
+    """The output of a run's workers, newest at the end."""
 
-    app: Host
+    app: BaseApp
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,l", "dismiss", "Back"), Binding("q", "app.quit", "Quit")]
 
     def __init__(self, run_id: str) -> None:
@@ -30,13 +31,13 @@ class LogView(Screen[None]):
         self.run_id = run_id
 
     def compose(self) -> ComposeResult:
-        """Lay the parts out."""
+        """Yield the widgets."""
         yield Static(id="title")
         yield Log(max_lines=_MOST, highlight=False)
         yield KeyBar()
 
     def on_mount(self) -> None:
-        """Begin to read."""
+        """Start following the log."""
         line = self.app.snapshot.line(self.run_id)
         if line is not None:
             self.query_one("#title", Static).update(run_title(line.run))
@@ -50,7 +51,7 @@ class LogView(Screen[None]):
         log = self.query_one(Log)
         new = self._tail.new()
         if not new and not self._any and not log.line_count:
-            log.write_line("no worker has printed anything yet")
+            log.write_line("the worker log is empty so far")
         if new and not self._any:
             self._any = True
             log.clear()

@@ -1,4 +1,4 @@
-"""The form of a new run: checked as it is typed, with the time and memory that it will take."""
+"""Form for a new run: validated while typing, with predicted time and memory."""
 
 from __future__ import annotations
 
@@ -16,45 +16,47 @@ from textual.timer import Timer
 from textual.widgets import Button, Input, Select, Static
 
 from peftbench.errors import PeftbenchError
-from peftbench.jobs.places import cards_here
+from peftbench.jobs.devices import cards_here
 from peftbench.spec.resolve import DEFAULT_WORKLOAD, Resolved
-from peftbench.store.rows import RunSettings
 from peftbench.text import clean
-from peftbench.tui.host import Host
-from peftbench.tui.plan import Form, MemoryPrediction, choices, plan, summary, time_needed
+from peftbench.tui.base_app import BaseApp
+from peftbench.tui.form import Form, MemoryEstimate, choices, plan, summary, time_needed
+from peftbench.tui.run_actions import RunActions
+from peftbench.tui.screens.sized import Sized
 from peftbench.tui.widgets.choice import Choice, field
 
 _PRESET = "lora-r12"
-_SOON_S = 0.15  # after a key, until the form is checked
-_LATER_S = 0.8  # until memory is predicted: that is a process, and seconds of work
+_SOON_S = 0.15  # delay after a key press until the form is checked
+_LATER_S = 0.8  # delay until memory is predicted, in a subprocess that takes seconds
 _ANY = "any"
 
 
-class NewRun(ModalScreen[list[str]]):
-    """Asks what to run; ends with the ids of the queued runs, or with nothing."""
+class NewRunScreen(Sized, ModalScreen[list[str]]):
+    """Form for a new run; returns the ids of the queued runs, or None if cancelled."""
 
-    app: Host
+    app: BaseApp
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "cancel", "Cancel"),
         Binding("enter", "start", "Start"),
     ]
 
-    def __init__(self, database: Path) -> None:
+    def __init__(self, run_actions: RunActions) -> None:
+        run_actions.check()  # the form reads files and starts a subprocess
         super().__init__(classes="window")
-        self.database = database
+        self.run_actions = run_actions
         self._check_soon: Timer | None = None
         self._predict_later: Timer | None = None
-        self._prediction: MemoryPrediction | None = None
+        self._prediction: MemoryEstimate | None = None
         self._runs: list[Resolved] | None = None
         self._told: list[str] = []
         self._queuing = False
 
     def compose(self) -> ComposeResult:
-        """Lay the fields out."""
+        """Yield the fields."""
         here = Path.cwd()
         presets, workloads = choices("preset", here), choices("workload", here)
         with Vertical(classes="box") as box:
-            box.border_title = "New run: ↓ opens a list, Enter starts it, Esc leaves"
+            box.border_title = "New run: ↓ opens a list, Enter starts, Esc cancels"
             with VerticalScroll(id="fields"):
                 yield from field("preset", _select("preset", presets, _PRESET))
                 yield from field("workload", _select("workload", workloads, DEFAULT_WORKLOAD))
@@ -73,20 +75,20 @@ class NewRun(ModalScreen[list[str]]):
                 yield Button("Cancel", id="cancel", action="screen.cancel", compact=True)
 
     def on_mount(self) -> None:
-        """Begin at the preset; look which cards there are."""
+        """Focus the preset, and list the GPUs in a thread."""
         self.query_one("#preset").focus()
         self.run_worker(self._find_cards, thread=True)
         self._changed()
 
     def on_unmount(self) -> None:
-        """Let what is still predicted be."""
+        """Cancel a pending memory prediction."""
         if self._prediction is not None:
             self._prediction.cancel()
 
     @on(Input.Changed)
     @on(Select.Changed)
     def _changed(self) -> None:
-        """Check the form soon, and predict its memory when nobody has typed for a while."""
+        """Schedule a check of the form, and a memory prediction after a pause in typing."""
         self._runs = None
         if self._prediction is not None:
             self._prediction.cancel()
@@ -111,7 +113,7 @@ class NewRun(ModalScreen[list[str]]):
         self.run_worker(lambda: self._queue(runs, device), thread=True)
 
     def action_cancel(self) -> None:
-        """Leave without a run, where none is being queued."""
+        """Close without a run, unless runs are being queued."""
         if not self._queuing:
             self.dismiss(None)
 
@@ -123,9 +125,9 @@ class NewRun(ModalScreen[list[str]]):
             return str(self.query_one(f"#{name}", Select).value)
 
         device = chosen("device")
-        said = {_ANY: None, "cpu": ""}.get(device, device)
+        setting = {_ANY: None, "cpu": ""}.get(device, device)
         return Form(
-            chosen("preset"), chosen("workload"), text("data"), text("overrides"), text("seed"), text("seeds"), said
+            chosen("preset"), chosen("workload"), text("data"), text("overrides"), text("seed"), text("seeds"), setting
         )
 
     def _check(self) -> None:
@@ -137,7 +139,7 @@ class NewRun(ModalScreen[list[str]]):
             return
         self._runs = runs
         stored = [line.run for line in self.app.snapshot.lines]
-        self._told = [summary(runs), time_needed(runs, stored, platform.node()), "memory: being predicted …"]
+        self._told = [summary(runs), time_needed(runs, stored, platform.node()), "memory: predicting …"]
         self._say()
         self._predict_later = self.set_timer(_LATER_S, lambda: self._predict(form))
 
@@ -145,37 +147,34 @@ class NewRun(ModalScreen[list[str]]):
         if self._prediction is not None:
             self._prediction.cancel()
         computes_on_card = bool(self.app.snapshot.machine.cards) and form.device != ""
-        prediction = self._prediction = MemoryPrediction(form, "cuda" if computes_on_card else "cpu")
+        prediction = self._prediction = MemoryEstimate(form, "cuda" if computes_on_card else "cpu")
 
         def in_thread() -> None:
-            said = prediction.result()
+            message = prediction.result()
             if prediction is self._prediction and self.is_mounted:
-                self.app.call_from_thread(self._predicted, said)
+                self.app.call_from_thread(self._predicted, message)
 
         self.run_worker(in_thread, thread=True, group="predict")
 
-    def _predicted(self, said: str) -> None:
+    def _predicted(self, message: str) -> None:
         if self._told and self._runs is not None:
-            self._told[-1] = said
+            self._told[-1] = message
             self._say()
 
     def _say(self) -> None:
-        said = self.query_one("#said", Static)
-        said.remove_class("-wrong")
-        said.update(Text("\n".join(self._told)))
+        status = self.query_one("#said", Static)
+        status.remove_class("-wrong")
+        status.update(Text("\n".join(self._told)))
 
     def _say_wrong(self, error: PeftbenchError) -> None:
-        said = self.query_one("#said", Static)
-        said.add_class("-wrong")
+        status = self.query_one("#said", Static)
+        status.add_class("-wrong")
         lines = [clean(line) for line in error.message.splitlines()]
-        said.update(Text("\n".join([*lines, *([clean(error.hint)] if error.hint else [])])))
+        status.update(Text("\n".join([*lines, *([clean(error.hint)] if error.hint else [])])))
 
     def _queue(self, runs: list[Resolved], device: str | None) -> None:
-        from peftbench.jobs.queue import enqueue, fresh_label
-
-        label = fresh_label(runs[0].spec.preset) if len(runs) > 1 else None
         try:
-            ids = enqueue(self.database, runs, sweep=label, settings=RunSettings(), device=device)
+            ids = self.run_actions.queue(runs, device)
         except PeftbenchError as error:
             self._queuing = False
             self.app.call_from_thread(self._say_wrong, error)
@@ -183,7 +182,7 @@ class NewRun(ModalScreen[list[str]]):
         self.app.call_from_thread(self._queued, ids)
 
     def _queued(self, ids: list[str]) -> None:
-        while self.app.screen is not self:  # the palette, say
+        while self.app.screen is not self:  # e.g. the command palette
             self.app.pop_screen()
         self.dismiss(ids)
 

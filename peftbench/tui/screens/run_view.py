@@ -1,8 +1,7 @@
-"""Everything of one run, a page each: what `peftbench show` prints, its curves by task, its log."""
+"""Details of one run on tabbed pages: the output of `peftbench show`, and the curves by task."""
 
 from __future__ import annotations
 
-import json
 from typing import ClassVar
 
 from rich.console import RenderableType
@@ -13,21 +12,21 @@ from textual.containers import VerticalScroll
 from textual.widgets import Static, TabbedContent, TabPane
 
 from peftbench.report import resources, tables
-from peftbench.report.anatomy import memory_page
+from peftbench.report.memory import memory_page
 from peftbench.report.watching import curves
 from peftbench.spec import flatten
 from peftbench.store.rows import RunRecord
 from peftbench.tui.actions import BY_NAME
-from peftbench.tui.screens.acting import ActsOnRun
-from peftbench.tui.snapshot import Snapshot
+from peftbench.tui.screens.run_screen import RunScreen
+from peftbench.tui.state import DashboardState
 from peftbench.tui.widgets.chart_view import ChartView
 from peftbench.tui.widgets.key_bar import KeyBar
 
 PAGES = ("overview", "curves", "phases", "memory", "spec")
 
 
-class RunView(ActsOnRun):
-    """One run, live while it goes on."""
+class RunView(RunScreen):
+    """Details of one run, updated while it is active."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss", "Back"),
@@ -43,11 +42,11 @@ class RunView(ActsOnRun):
 
     @property
     def run_at_hand(self) -> str | None:
-        """The run that is shown."""
+        """The id of the run shown."""
         return self.run_id
 
     def compose(self) -> ComposeResult:
-        """Lay the pages out."""
+        """Yield the pages."""
         yield Static(id="title")
         with TabbedContent(classes="page"):
             for number, page in enumerate(PAGES, 1):
@@ -60,30 +59,30 @@ class RunView(ActsOnRun):
         yield KeyBar()
 
     def on_mount(self) -> None:
-        """Show what is known of the run; the dashboard below asks for it."""
+        """Show the current snapshot; the dashboard screen below requests the run's data."""
         self.show(self.app.snapshot)
 
     def on_tabbed_content_tab_activated(self) -> None:
-        """Fill the page that is looked at now."""
+        """Fill the active page."""
         active = self.query_one(TabbedContent).active
         if active != "curves":
             self.query_one(f"#scroll_{active}").focus()
         self.show(self.app.snapshot)
 
-    def show(self, snapshot: Snapshot) -> None:
-        """Show a snapshot, where it says something new of the run."""
-        if not self.query(TabbedContent):  # not laid out yet, or no more
+    def show(self, snapshot: DashboardState) -> None:
+        """Show a snapshot if the run has changed."""
+        if not self.query(TabbedContent):  # not mounted yet, or unmounted
             return
         detail = snapshot.details.get(self.run_id)
         active = self.query_one(TabbedContent).active
         if detail is None or not active:
             if snapshot.read and snapshot.line(self.run_id) is None:
-                self.query_one("#title", Static).update(Text("this run is not there any more", style="bold"))
+                self.query_one("#title", Static).update(Text("this run no longer exists", style="bold"))
             return
         if self._shown == (detail.record, active):
             return
         self._shown = (detail.record, active)
-        self.query_one("#title").display = active != "overview"  # which begins with it
+        self.query_one("#title").display = active != "overview"  # the overview starts with the title
         self.query_one("#title", Static).update(tables.run_title(detail.record.run))
         if active == "curves":
             self.query_one(ChartView).put(curves(detail.record, self.app.glyphs))
@@ -91,7 +90,7 @@ class RunView(ActsOnRun):
             self.query_one(f"#page_{active}", Static).update(_page(active, detail.record))
 
     def action_page(self, page: str) -> None:
-        """Look at a page."""
+        """Switch to a page."""
         self.query_one(TabbedContent).active = page
 
 
@@ -102,5 +101,5 @@ def _page(page: str, record: RunRecord) -> RenderableType:
         return resources.phases(record)
     if page == "memory":
         return memory_page(record.run)
-    values = dict(flatten(json.loads(record.run.spec_json)))
+    values = dict(flatten(record.run.spec))
     return tables.spec_table(values.items(), record.run.origins)

@@ -1,1 +1,1 @@
-"""The dashboard's own widgets."""
+"""Widgets of the dashboard."""

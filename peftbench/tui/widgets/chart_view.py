@@ -1,4 +1,4 @@
-"""A widget that shows a chart and, when it changes, has only the cells drawn anew that are others."""
+"""A chart widget that redraws only the changed cells."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _PARTS = {AXIS: "chart--axis", LABEL: "chart--label", TITLE: "chart--title", CUR
 
 
 class ChartView(Widget):
-    """Shows one chart at the widget's size; colours of series are rich's."""
+    """Shows one chart at the widget's size; series colours are rich styles."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = set(_PARTS.values())
-    DEFAULT_CSS = "ChartView { width: 100%; height: 1fr; }"  # never as wide as what was drawn before
+    DEFAULT_CSS = "ChartView { width: 100%; height: 1fr; }"  # not sized by its earlier content
 
     def __init__(self, glyphs: Glyphs = BRAILLE, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
@@ -49,21 +49,21 @@ class ChartView(Widget):
         return self._strips[y]
 
     def notify_style_update(self) -> None:
-        """Forget what was drawn in other colours."""
+        """Drop cached strips and styles."""
         super().notify_style_update()
         self._strips.clear()
         self._styles.clear()
 
     def on_resize(self, event: Resize) -> None:
         """Draw the chart at the new size."""
-        self._draw(anew=True)
+        self._draw(full=True)
 
-    def _draw(self, anew: bool = False) -> None:
+    def _draw(self, full: bool = False) -> None:
         size = self.size
         if size.width < 1 or size.height < 1:
             return
         before, self._rows = self._rows, draw(self.chart, size.width, size.height, self.glyphs)
-        if anew or len(before) != len(self._rows):
+        if full or len(before) != len(self._rows):
             self._strips.clear()
             self.refresh()
             return
@@ -85,7 +85,7 @@ class ChartView(Widget):
 
 
 def _changed(old: Row, new: Row, y: int) -> Region | None:
-    """Return the stretch of a row from the first cell that differs to the last one; None where none does."""
+    """Return the region of a row from the first to the last differing cell, or None if the rows are equal."""
     cells = [_cells(row) for row in (old, new)]
     differing = [x for x, (a, b) in enumerate(zip_longest(*cells)) if a != b]
     if not differing:
@@ -97,13 +97,13 @@ def _changed(old: Row, new: Row, y: int) -> Region | None:
 
 
 def _cells(row: Row) -> list[tuple[str, str]]:
-    """Return a row's cells; a wide character stands in its first one."""
-    found: list[tuple[str, str]] = []
+    """Return a row's cells; a wide character is in the first of its cells."""
+    row_cells: list[tuple[str, str]] = []
     for part in row:
         for character in part.text:
             cells = width(character)
-            if cells == 0 and found:
-                found[-1] = (found[-1][0] + character, part.style)
+            if cells == 0 and row_cells:
+                row_cells[-1] = (row_cells[-1][0] + character, part.style)
             else:
-                found += [(character, part.style), *([("", part.style)] * (cells - 1))]
-    return found
+                row_cells += [(character, part.style), *([("", part.style)] * (cells - 1))]
+    return row_cells

@@ -1,4 +1,4 @@
-"""Fields of forms."""
+"""Form fields."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from textual.widgets import Input, Label, Select
 
 
 class Choice(Select[str], inherit_bindings=False):
-    """A list to choose from, which the arrows or the space bar open: Enter is for the form."""
+    """A drop-down list opened by arrow keys or the space bar; Enter submits the form."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("down,up,space", "show_overlay", "Choose", show=False)]
 
 
 def field(label: str, widget: Input | Choice) -> ComposeResult:
-    """Yield a field with its label before it."""
+    """Yield a labelled field."""
     with Horizontal(classes="field"):
         yield Label(label)
         yield widget

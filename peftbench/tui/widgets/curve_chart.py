@@ -1,4 +1,4 @@
-"""The runs' curves: a task's metric over epochs, steps, time or energy, with a cursor to read at, zoom and pan."""
+"""Learning curves of runs over epochs, steps, time or energy, with a reading cursor, zoom and pan."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import ClassVar
 from textual import events
 from textual.binding import Binding, BindingType
 
-from peftbench.analysis.course import AVERAGE, AXES, Axis
+from peftbench.analysis.trajectory import AVERAGE, AXES, Axis
 from peftbench.plot import Chart, Frame, Range, lay_out
-from peftbench.report.overlay import Curves, Pinned, curves_of, overlay, stops, tasks_of
+from peftbench.report.charts.overlay import Curves, Pinned, curves_of, overlay, stops, tasks_of
 from peftbench.tui.widgets.chart_view import ChartView
 
 _ZOOM = 0.7
 _PAN = 0.25
-_NARROWEST = 1e-6  # of the whole range: no zoom goes further in
+_NARROWEST = 1e-6  # maximum zoom, as a fraction of the whole range
 
 
 class CurveChart(ChartView, can_focus=True):
-    """Dev solid and train dashed, a colour and a marker a run; the legend has the values at the cursor, or the last."""
+    """Dev solid, train dashed; one colour and marker per run. The legend has the values at the cursor, or the last."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
@@ -37,13 +37,11 @@ class CurveChart(ChartView, can_focus=True):
         Binding(
             "escape", "no_cursor", "No cursor", show=False, id="chart.no_cursor", tooltip="Read the last values again"
         ),
-        Binding(
-            "plus,equals_sign", "zoom(1)", "Zoom in", show=False, id="chart.in", tooltip="Show less, in more detail"
-        ),
-        Binding("minus", "zoom(-1)", "Zoom out", show=False, id="chart.out", tooltip="Show more"),
+        Binding("plus,equals_sign", "zoom(1)", "Zoom in", show=False, id="chart.in", tooltip="Show a smaller range"),
+        Binding("minus", "zoom(-1)", "Zoom out", show=False, id="chart.out", tooltip="Show a larger range"),
         Binding("shift+left,left_square_bracket", "pan(-1)", "Pan left", show=False, id="chart.pan_left"),
         Binding("shift+right,right_square_bracket", "pan(1)", "Pan right", show=False, id="chart.pan_right"),
-        Binding("0", "fit", "Fit", show=False, id="chart.fit", tooltip="Show all of it again"),
+        Binding("0", "fit", "Fit", show=False, id="chart.fit", tooltip="Show the whole range"),
     ]
 
     def __init__(self, *args: object, **kwargs: object) -> None:
@@ -58,7 +56,7 @@ class CurveChart(ChartView, can_focus=True):
         self._dragged_from: tuple[int, Range] | None = None
 
     def show(self, pinned: Sequence[Pinned]) -> None:
-        """Draw these runs."""
+        """Set the runs to draw."""
         if tuple(pinned) == self.pinned and self._curves:
             return
         self.pinned = tuple(pinned)
@@ -67,55 +65,55 @@ class CurveChart(ChartView, can_focus=True):
         self._read()
 
     def next_task(self) -> str:
-        """Show the next task's metric, after the last one the mean of all; return its name."""
+        """Show the next task's metric (after the last, the mean over tasks) and return its name."""
         known = tasks_of(self.pinned)
         self.shown_task = known[(known.index(self.shown_task) + 1) % len(known)]
         self._read()
         return self.shown_task
 
     def next_axis(self) -> Axis:
-        """Draw over the next of epochs, steps, time and energy; all of it."""
+        """Switch to the next x axis (epochs, steps, time, energy), and reset cursor and zoom."""
         self.axis = AXES[(AXES.index(self.axis) + 1) % len(AXES)]
         self.cursor_x = self.view = None
         self._read()
         return self.axis
 
     def action_cursor(self, by: int) -> None:
-        """Move the cursor to the next point of any curve; from nowhere to the first one, or leftwards to the last."""
+        """Move the cursor to the next point of any curve; without a cursor, to the first (leftwards: the last)."""
         points = [x for x in stops(self._curves) if self.view is None or self.view.low <= x <= self.view.high]
         if not points:
             return
         if self.cursor_x is None:
-            place = len(points) - 1 if by < 0 else 0
+            index = len(points) - 1 if by < 0 else 0
         else:
             here = bisect_left(points, self.cursor_x)
             on_it = here < len(points) and points[here] == self.cursor_x
-            place = here + (by if by < 0 or on_it else 0)
-        self.cursor_x = points[max(0, min(place, len(points) - 1))]
+            index = here + (by if by < 0 or on_it else 0)
+        self.cursor_x = points[max(0, min(index, len(points) - 1))]
         self._refit()
 
     def action_no_cursor(self) -> None:
-        """Take the cursor away."""
+        """Remove the cursor."""
         self.cursor_x = None
         self._refit()
 
     def action_zoom(self, by: int) -> None:
-        """Show less of the axis, or more, about the cursor or the middle."""
+        """Zoom in or out about the cursor, or about the middle."""
         self._zoom(by, None)
 
     def action_pan(self, by: int) -> None:
-        """Show an earlier or a later stretch."""
+        """Pan left or right."""
         frame = self._frame()
         if frame is not None and self.view is not None:
             self._look_at(_moved(frame.x, by * _PAN * (frame.x.high - frame.x.low)))
 
     def action_fit(self) -> None:
-        """Show all of it."""
+        """Show the whole range."""
         self.view = None
         self._refit()
 
     def on_mouse_move(self, event: events.MouseMove) -> None:
-        """Read where the mouse is; while its button is held, pan."""
+        """Move the cursor to the mouse; pan while its button is held."""
         frame = self._frame()
         if frame is None:
             return
@@ -132,19 +130,19 @@ class CurveChart(ChartView, can_focus=True):
             self._refit()
 
     def on_leave(self, event: events.Leave) -> None:
-        """Read the last values again when the mouse has gone."""
+        """Remove the cursor when the mouse leaves, unless the chart is focused."""
         if not self.has_focus:
             self.action_no_cursor()
 
     def on_mouse_down(self, event: events.MouseDown) -> None:
-        """Begin to pan, where not all of it is shown."""
+        """Start panning if the chart is zoomed in."""
         frame = self._frame()
         if frame is not None and self.view is not None:
             self._dragged_from = (event.x - frame.left, frame.x)
             self.capture_mouse()
 
     def on_mouse_up(self, event: events.MouseUp) -> None:
-        """Pan no more."""
+        """Stop panning."""
         self._dragged_from = None
         self.release_mouse()
 
@@ -173,25 +171,25 @@ class CurveChart(ChartView, can_focus=True):
             self._look_at(Range(new_low, new_high))
 
     def _look_at(self, wanted: Range) -> None:
-        """Show a range, moved to where there is something; all of it where it is no smaller than that."""
-        whole = self._chart(None).x or Range(0, 1)
+        """Show a range, shifted into the full range; reset the zoom if it is not smaller than that."""
+        full = self._chart(None).x or Range(0, 1)
         span = wanted.high - wanted.low
-        if span >= whole.high - whole.low:
+        if span >= full.high - full.low:
             self.view = None
         else:
-            low = min(max(wanted.low, whole.low), whole.high - span)
+            low = min(max(wanted.low, full.low), full.high - span)
             self.view = Range(low, low + span)
         self._refit()
 
     def _read(self) -> None:
-        """Take the curves from the runs: of those alone that are others than before."""
+        """Compute the curves, reusing those of unchanged runs."""
         wanted = (self.shown_task, self.axis)
         if wanted != self._read_for:
             self._read_for, self._known = wanted, {}
         known: dict[str, Curves] = {}
-        for one in self.pinned:
-            before = self._known.get(one.record.run.id)
-            known[one.record.run.id] = before if before and before.of == one else curves_of([one], *wanted)[0]
+        for pinned in self.pinned:
+            before = self._known.get(pinned.record.run.id)
+            known[pinned.record.run.id] = before if before and before.of == pinned else curves_of([pinned], *wanted)[0]
         self._known = known
         self._curves = tuple(known.values())
         self._refit()
@@ -213,7 +211,7 @@ class CurveChart(ChartView, can_focus=True):
 
     def _frame(self) -> Frame | None:
         size = self.size
-        drawn = size.width > 0 and size.height > 0 and any(one.dev[0] for one in self._curves)
+        drawn = size.width > 0 and size.height > 0 and any(curves.dev[0] for curves in self._curves)
         return lay_out(self.chart, size.width, size.height, self.glyphs) if drawn else None
 
 

@@ -1,4 +1,4 @@
-"""The footer's keys: as many as the screen has room for, the most needed ones first."""
+"""Footer with as many keys as fit, by priority, and the number of hidden ones."""
 
 from __future__ import annotations
 
@@ -9,41 +9,52 @@ from textual.events import Resize
 from textual.widgets import Footer
 from textual.widgets._footer import FooterKey
 
-from peftbench.tui.actions import FIRST_SHOWN
+from peftbench.tui.actions import ACTIONS, FIRST_SHOWN
+from peftbench.tui.base_app import BaseApp
 
-_PALETTE = 12  # cells of the palette's own key
+_PALETTE = 12  # width of the command palette's key
+_MORE = len(" +99")
 
 
 class KeyBar(Footer):
-    """A footer that leaves keys out rather than cut them off."""
+    """A footer that omits keys instead of truncating them; `? Help +4` shows the number omitted."""
+
+    app: BaseApp
 
     def __init__(self) -> None:
         super().__init__(compact=True)
         self._width = 0
 
     def compose(self) -> ComposeResult:
-        """Yield the keys that have room."""
-        found = list(super().compose())
+        """Yield the keys that fit."""
+        refused = {action.name for action in ACTIONS if action.acts} if self.app.refused else set()
+        widgets = [w for w in super().compose() if not (isinstance(w, FooterKey) and w.action in refused)]
         keys = [
-            widget for widget in found if isinstance(widget, FooterKey) and not widget.has_class("-command-palette")
+            widget for widget in widgets if isinstance(widget, FooterKey) and not widget.has_class("-command-palette")
         ]
         sizes = [(key.action, len(key.key_display) + len(key.description) + 2) for key in keys]
-        kept = that_fit(sizes, self.app.size.width - _PALETTE)
-        yield from (widget for widget in found if widget not in keys or keys.index(widget) in kept)
+        room = self.app.size.width - _PALETTE
+        kept = that_fit(sizes, room)
+        if len(kept) < len(keys):
+            kept = that_fit(sizes, room - _MORE)
+            for key in keys:
+                if key.action == "help":
+                    key.description = f"{key.description} +{len(keys) - len(kept)}"
+        yield from (widget for widget in widgets if widget not in keys or keys.index(widget) in kept)
 
     def on_resize(self, event: Resize) -> None:
-        """Choose anew where the screen is wider or narrower."""
+        """Choose the keys again if the width has changed."""
         if event.size.width != self._width:
             self._width = event.size.width
             self.call_after_refresh(self.recompose)
 
 
 def that_fit(keys: Sequence[tuple[str, int]], room: int) -> set[int]:
-    """Return the places of the keys, (action, cells) each, that fit into a row, the most needed ones first."""
-    order = {action: place for place, action in enumerate(FIRST_SHOWN)}
+    """Return the indices of the keys, given as (action, width), that fit into a row, by priority."""
+    order = {action: index for index, action in enumerate(FIRST_SHOWN)}
     kept: set[int] = set()
-    for place in sorted(range(len(keys)), key=lambda place: (order.get(keys[place][0], len(order)), place)):
-        if keys[place][1] <= room:
-            kept.add(place)
-            room -= keys[place][1]
+    for index in sorted(range(len(keys)), key=lambda index: (order.get(keys[index][0], len(order)), index)):
+        if keys[index][1] <= room:
+            kept.add(index)
+            room -= keys[index][1]
     return kept

@@ -1,4 +1,4 @@
-"""The table of all runs: one line each, only the cells written anew that say something else than before."""
+"""Table of all runs, one row each; only changed cells are updated."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from textual.coordinate import Coordinate
 from textual.message import Message
 from textual.widgets import DataTable
 
+from peftbench import formatting
 from peftbench.plot.cells import fit, printable, width
-from peftbench.report import figures
 from peftbench.report.tables import STATE_STYLE
 from peftbench.report.watching import as_ascii
 from peftbench.store.rows import State
-from peftbench.tui.snapshot import Line
+from peftbench.tui.state import RunLine
 
 _SIGNS: dict[State, str] = {
     "finished": "✓",
@@ -34,7 +34,7 @@ _SIGNS: dict[State, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """How a pinned run is marked, as in the chart."""
+    """Marker and colour of a pinned run, as in the chart."""
 
     sign: str
     color: str
@@ -42,25 +42,25 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column: its heading, its cells, how it is written, and where it is there: from which width of the screen on."""
+    """A column: heading, width, value, alignment, and the minimum screen width at which it is shown."""
 
     name: str
     cells: int
-    value: Callable[[Line], str]
+    value: Callable[[RunLine], str]
     right: bool = False
     from_width: int = 0
-    of_card: bool | None = None  # True: only where a run was measured on a card, False: only where none was
+    of_card: bool | None = None  # True: only if a run was measured on a GPU, False: only if none was
 
 
-def _epochs(line: Line) -> str:
+def _epochs(line: RunLine) -> str:
     return f"{line.run.epochs_done}/{line.run.epochs_planned}"
 
 
-def _gap(line: Line) -> str:
-    return figures.NOTHING if line.figures.gap is None else figures.signed(line.figures.gap)
+def _gap(line: RunLine) -> str:
+    return formatting.NOTHING if line.figures.gap is None else formatting.signed(line.figures.gap)
 
 
-def _left(line: Line) -> str:
+def _left(line: RunLine) -> str:
     left_s = line.figures.left_s
     if left_s is None:
         return ""
@@ -68,50 +68,50 @@ def _left(line: Line) -> str:
 
 
 def _gib(mib: float | None) -> str:
-    return figures.NOTHING if mib is None else f"{mib / 1024:.1f}G"
+    return formatting.NOTHING if mib is None else f"{mib / 1024:.1f}G"
 
 
 COLUMNS = (
     Column("run", 18, lambda line: line.run.name),
     Column("state", 10, lambda line: line.state),
     Column("epoch", 7, _epochs, right=True),
-    Column("dev", 5, lambda line: figures.score(line.run.dev_avg), right=True),
+    Column("dev", 5, lambda line: formatting.score(line.run.dev_avg), right=True),
     Column("gap", 6, _gap, right=True),
     Column("VRAM", 6, lambda line: _gib(line.figures.vram_mib), right=True, of_card=True),
     Column("RSS", 6, lambda line: _gib(line.figures.rss_mib), right=True, of_card=False),
-    Column("J", 6, lambda line: figures.joules(line.figures.energy_j), right=True, from_width=90, of_card=True),
+    Column("J", 6, lambda line: formatting.joules(line.figures.energy_j), right=True, from_width=90, of_card=True),
     Column("left", 7, _left, right=True),
     Column("method", 11, lambda line: line.run.method, from_width=110),
     Column("workload", 11, lambda line: line.run.workload, from_width=110),
     Column("seed", 4, lambda line: str(line.run.seed), right=True, from_width=160),
-    Column("trained", 8, lambda line: figures.count(line.run.weights_trainable), right=True, from_width=160),
+    Column("trained", 8, lambda line: formatting.count(line.run.weights_trainable), right=True, from_width=160),
     Column("sweep", 16, lambda line: line.run.sweep or "", from_width=160),
-    Column("created", 16, lambda line: figures.moment(line.run.created_at), from_width=160),
+    Column("created", 16, lambda line: formatting.moment(line.run.created_at), from_width=160),
     Column("id", 8, lambda line: line.run.id, from_width=160),
 )
 
 
-def columns_for(lines: Sequence[Line], screen_width: int) -> tuple[Column, ...]:
-    """Return the columns that the screen has room for, and that have something to say of these runs."""
+def columns_for(lines: Sequence[RunLine], screen_width: int) -> tuple[Column, ...]:
+    """Return the columns that fit the screen and apply to these runs."""
     on_card = any(line.figures.vram_mib is not None or line.figures.energy_j is not None for line in lines)
     return tuple(c for c in COLUMNS if screen_width >= c.from_width and c.of_card in (None, on_card))
 
 
 def short_time(seconds: float) -> str:
-    """Return a time in at most six characters: 45s, 3m05s, 2h07m, 4d03h."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m{whole % 60:02d}s"
-    if whole < 100 * 3600:
-        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
-    return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"
+    """Format a duration in at most six characters: 45s, 3m05s, 2h07m, 4d03h."""
+    rounded = round(seconds)
+    if rounded < 60:
+        return f"{rounded}s"
+    if rounded < 3600:
+        return f"{rounded // 60}m{rounded % 60:02d}s"
+    if rounded < 100 * 3600:
+        return f"{rounded // 3600}h{rounded % 3600 // 60:02d}m"
+    return f"{rounded // 86400}d{rounded % 86400 // 3600:02d}h"
 
 
-def cells(line: Line, mark: Mark | None, columns: Sequence[Column], letters: bool = False) -> list[Text]:
-    """Return a run's cells: whatever its name holds, plain text of the columns' widths. `letters`: all of it ASCII."""
-    found = [Text(mark.sign, style=mark.color) if mark else Text(" ")]
+def cells(line: RunLine, mark: Mark | None, columns: Sequence[Column], letters: bool = False) -> list[Text]:
+    """Return a run's cells as printable text of the columns' widths; ASCII only if `letters`."""
+    texts = [Text(mark.sign, style=mark.color) if mark else Text(" ")]
     for column in columns:
         text = printable(column.value(line))
         if column.name == "state" and not letters:
@@ -119,66 +119,66 @@ def cells(line: Line, mark: Mark | None, columns: Sequence[Column], letters: boo
         text = fit(as_ascii(text) if letters else text, column.cells)
         padded = " " * (column.cells - width(text)) + text if column.right else text
         style = STATE_STYLE.get(line.state, "") if column.name == "state" else ""
-        found.append(Text(padded, style=style, no_wrap=True, end=""))
-    return found
+        texts.append(Text(padded, style=style, no_wrap=True, end=""))
+    return texts
 
 
 class RunsTable(DataTable[Text]):
-    """The runs that the filter lets through, in the order asked for. The space bar pins the one at the cursor."""
+    """The filtered and sorted runs. The space bar pins the selected one."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("space", "pin", "Pin", id="runs.pin", tooltip="Draw the run's curves, or no more"),
-        Binding("enter", "open", "Open", show=False, id="runs.open", tooltip="Everything of the run"),
+        Binding("space", "pin", "Pin", id="runs.pin", tooltip="Show or hide the run's curves"),
+        Binding("enter", "open", "Open", show=False, id="runs.open", tooltip="Show all details of the run"),
         Binding("home", "scroll_top", "First", show=False),
         Binding("end", "scroll_bottom", "Last", show=False),
     ]
 
     class Pinned(Message):
-        """A run is to be drawn, or no more."""
+        """The user has pinned or unpinned a run."""
 
         def __init__(self, run_id: str) -> None:
             super().__init__()
             self.run_id = run_id
 
     class Opened(Message):
-        """Everything of a run is wanted."""
+        """The user has opened a run."""
 
         def __init__(self, run_id: str) -> None:
             super().__init__()
             self.run_id = run_id
 
     class Moved(Message):
-        """The cursor is on another run."""
+        """The cursor has moved to another run."""
 
     def __init__(self, *, letters: bool = False, id: str | None = None) -> None:
         super().__init__(id=id, cursor_type="row", zebra_stripes=False, cell_padding=1)
         self._letters = letters
         self._columns_for: tuple[Column, ...] = ()
         self._ids: list[str] = []
-        self._written: dict[str, tuple[Line, Mark | None]] = {}
+        self._written: dict[str, tuple[RunLine, Mark | None]] = {}
         self._wanted: str | None = None
 
     @property
     def run_id(self) -> str | None:
-        """The run at the cursor."""
+        """The id of the selected run."""
         return self._ids[self.cursor_row] if 0 <= self.cursor_row < len(self._ids) else None
 
     @property
     def shown_ids(self) -> tuple[str, ...]:
-        """The runs on the screen now."""
+        """The ids of the runs on the screen."""
         first = int(self.scroll_y)
         return tuple(self._ids[first : first + self.size.height + 1])
 
     def select(self, run_id: str) -> None:
-        """Put the cursor on a run, now or as soon as it is there."""
+        """Select a run, now or as soon as it is listed."""
         if run_id in self._ids:
             self.move_cursor(row=self._ids.index(run_id))
             self._wanted = None
         else:
             self._wanted = run_id
 
-    def show(self, lines: Sequence[Line], marks: dict[str, Mark], screen_width: int) -> None:
-        """Show these runs; the cursor stays on its run."""
+    def show(self, lines: Sequence[RunLine], marks: dict[str, Mark], screen_width: int) -> None:
+        """Show these runs; the cursor stays on the selected run."""
         columns = columns_for(lines, screen_width)
         ids = [line.run.id for line in lines]
         if columns != self._columns_for or ids != self._ids:
@@ -188,28 +188,30 @@ class RunsTable(DataTable[Text]):
             before, now = self._written[line.run.id], (line, marks.get(line.run.id))
             if now != before:
                 self._written[line.run.id] = now
-                for place, (old, new) in enumerate(zip(self._cells(*before), self._cells(*now), strict=True)):
+                for column, (old, new) in enumerate(zip(self._cells(*before), self._cells(*now), strict=True)):
                     if old != new or old.style != new.style:
-                        self.update_cell_at(Coordinate(row, place), new)
+                        self.update_cell_at(Coordinate(row, column), new)
 
     def action_pin(self) -> None:
-        """Pin the run at the cursor."""
+        """Pin or unpin the selected run."""
         if self.run_id is not None:
             self.post_message(self.Pinned(self.run_id))
 
     def action_open(self) -> None:
-        """Open the run at the cursor."""
+        """Open the selected run."""
         if self.run_id is not None:
             self.post_message(self.Opened(self.run_id))
 
     def on_data_table_row_highlighted(self) -> None:
-        """Tell that the cursor moved."""
+        """Report that the cursor has moved."""
         self.post_message(self.Moved())
 
-    def _cells(self, line: Line, mark: Mark | None) -> list[Text]:
+    def _cells(self, line: RunLine, mark: Mark | None) -> list[Text]:
         return cells(line, mark, self._columns_for, self._letters)
 
-    def _fill(self, lines: Sequence[Line], marks: dict[str, Mark], columns: tuple[Column, ...], ids: list[str]) -> None:
+    def _fill(
+        self, lines: Sequence[RunLine], marks: dict[str, Mark], columns: tuple[Column, ...], ids: list[str]
+    ) -> None:
         selected, scrolled = self._wanted or self.run_id, self.scroll_y
         if columns != self._columns_for:
             self.clear(columns=True)

@@ -1,4 +1,4 @@
-"""A tiny dictionary of our own in WordNet's file form: a dozen synsets, offsets computed, a licence of its own."""
+"""A tiny dictionary in WordNet's file format: a dozen synsets with computed offsets, and a licence header."""
 
 from __future__ import annotations
 

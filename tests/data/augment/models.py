@@ -71,7 +71,7 @@ def tiny_nllb(folder: Path) -> Path:
 
 
 def _save(model: object, folder: Path) -> None:
-    """Spread the weights first: as initialised, such a small model answers everything alike."""
+    """Scale the weights up first: with the default initialisation, such a small model gives constant output."""
     import torch
 
     with torch.no_grad():

@@ -30,7 +30,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[str]]]:
-    """What the models were asked to translate, batch by batch: (target, texts)."""
+    """The translation requests, batch by batch: (target, texts)."""
     seen: list[tuple[str, list[str]]] = []
     real = Translator.translate
 
@@ -48,6 +48,7 @@ def spec(model: Path, **changed: object) -> BackTranslationSpec:
     )
 
 
+@pytest.mark.slow
 def test_it_is_what_transformers_generates_twice(model: Path) -> None:
     from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
@@ -60,7 +61,8 @@ def test_it_is_what_transformers_generates_twice(model: Path) -> None:
 
     back = BackTranslator(spec(model)).translate(TEXTS)
     assert back == [generated(f"<2en> {generated(f'<2ko> {text}')}") for text in TEXTS]
-    assert len(set(back)) > 2  # the model does not answer everything alike
+    # The trained tokeniser varies, so the number of different outputs varies; they are never all equal.
+    assert len(set(back)) > 1
     assert back[1] == back[4]
 
 
@@ -119,6 +121,7 @@ def test_no_text_of_the_users_is_in_the_cache(model: Path, cache: Path) -> None:
     assert not any("nobody moves" in file.read_text() for file in cache.iterdir())
 
 
+@pytest.mark.slow
 def test_another_model_or_setting_has_translations_of_its_own(model: Path, tmp_path: Path, asked: list) -> None:
     BackTranslator(spec(model)).translate(TEXTS[:1])
     for changed in (spec(tiny_t5(tmp_path / "other", seed=1)), spec(model, beams=2), spec(model, precision="bf16")):
@@ -162,7 +165,7 @@ def test_nllb_is_told_the_languages_by_codes(tmp_path: Path) -> None:
 
 
 class _Vocabulary:
-    """All of a tokeniser that is asked for a language; Marian's and M2M-100's own need sentencepiece."""
+    """A stub tokeniser with language codes; the real ones of Marian and M2M-100 need sentencepiece."""
 
     def __init__(self, *tokens: str) -> None:
         self.tokens = {token: number for number, token in enumerate(tokens, start=70)}
@@ -206,7 +209,7 @@ def test_a_model_that_is_not_here_is_named_with_what_to_do(name: str) -> None:
 
 def test_a_pickle_checkpoint_is_refused_as_such(tmp_path: Path) -> None:
     (tmp_path / "pytorch_model.bin").write_bytes(b"x")
-    with pytest.raises(MissingError, match="holds only a pickle checkpoint, which can run any code"):
+    with pytest.raises(MissingError, match="contains only a pickle checkpoint, which can execute arbitrary code"):
         BackTranslator(spec(tmp_path))
 
 

@@ -1,4 +1,4 @@
-"""EDA: each operation changes what the paper says, no more; both styles; the same draws for the same seed."""
+"""EDA: each operation as in the paper; both styles; reproducible draws."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class TestOperations:
             (place,) = (i for i, (a, b) in enumerate(zip(words.words, new.words, strict=True)) if a != b)
             seen[new.words[place]] += 1
         assert set(seen) == {"grand", "big-time", "sluggish"}
-        assert 60 < seen["sluggish"] < 140  # a word is drawn first, then one of its synonyms
+        assert 60 < seen["sluggish"] < 140  # first a word is drawn, then one of its synonyms
 
     def test_insert_adds_n_synonyms_anywhere_even_at_the_ends(self) -> None:
         spec = EdaSpec(alpha_insert=0.5)
@@ -159,14 +159,34 @@ class TestVariants:
         assert list(variants((TEXT,), EdaSpec(), synonyms, 0, "sst", "id2")) != self.made()
 
     def test_every_new_text_is_new(self) -> None:
-        new = [texts for _, texts in self.made(n_aug=12) if texts is not None]
+        new = [texts for operation, texts in self.made(n_aug=12) if texts is not None and operation != "delete"]
         assert len(set(new)) == len(new)
         assert (TEXT,) not in new
 
+    @pytest.mark.parametrize("alpha", [0.05, 0.1, 0.3])
+    @pytest.mark.parametrize("words", [3, 8, 19])
+    def test_a_word_goes_with_probability_alpha_over_all_rows(self, alpha: float, words: int) -> None:
+        """Wei and Zou's code draws once: at 0.1, half of the rows of eight words lose none."""
+        text = " ".join(f"w{n}" for n in range(words))
+        spec = EdaSpec(n_aug=6, alpha_replace=0, alpha_insert=0, alpha_swap=0, alpha_delete=alpha)
+        rows = [made for row in range(800) for _, (made,) in variants((text,), spec, synonyms, 0, "sst", str(row))]
+        assert len(rows) == 4800
+        gone = 1 - sum(len(row.split()) for row in rows) / (words * len(rows))
+        kept = alpha**words / words  # if all would be deleted, one is kept
+        assert gone == pytest.approx(alpha - kept, abs=5 * (alpha / (words * len(rows))) ** 0.5)
+        assert rows.count(text) / len(rows) == pytest.approx((1 - alpha) ** words, abs=0.04)
+
+    def test_other_operations_draw_as_before(self) -> None:
+        """Deletions come last, so that their draws do not affect other rows."""
+        few, many = (self.made(n_aug=8, alpha_delete=alpha) for alpha in (0.1, 0.9))
+        assert few[:6] == many[:6]
+
     def test_what_cannot_be_changed_is_said_and_not_repeated(self) -> None:
-        assert [texts for _, texts in self.made("So?", n_aug=4)] == [None] * 4
+        assert [texts for _, texts in self.made("So?", n_aug=4)] == [None] * 3 + [("So?",)]
         assert [texts for _, texts in self.made("?!", n_aug=4)] == [None] * 4
-        assert [operation for operation, texts in self.made("film", n_aug=4) if texts] == ["replace", "insert"]
+        assert [operation for operation, texts in self.made("film", n_aug=4) if texts] == [
+            *("replace", "insert", "delete"),
+        ]
 
     def test_both_texts_of_a_pair_are_changed_by_the_same_operation(self) -> None:
         for operation, new in variants((TWENTY, TWENTY), EdaSpec(n_aug=8), synonyms, 0, "sts", "x"):
@@ -177,7 +197,7 @@ class TestVariants:
                 assert lengths == [24, 24]  # two synonyms of two words each
             elif operation == "swap":
                 assert lengths == [20, 20] and TWENTY not in new
-            assert new[0] != new[1]  # not by the same draw
+            assert new[0] != new[1]  # independent draws
 
     def test_the_style_is_that_of_the_new_rows(self) -> None:
         for _, (text,) in self.made(style="letters"):
@@ -199,7 +219,7 @@ class TestSettings:
         assert (spec.n_aug, spec.alpha_replace, spec.alpha_delete, spec.style) == (9, 0.1, 0.1, "keep")
 
     def test_one_operation_must_be_left(self) -> None:
-        with pytest.raises(ValidationError, match="no operation is left"):
+        with pytest.raises(ValidationError, match="no operation is enabled"):
             EdaSpec(alpha_replace=0, alpha_insert=0, alpha_swap=0, alpha_delete=0)
 
     def test_the_papers_advice_for_large_sets(self) -> None:

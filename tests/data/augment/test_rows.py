@@ -1,4 +1,4 @@
-"""New rows: labels and origins kept, ids unique, nothing of dev or test, nothing twice; the same from the cache."""
+"""New rows: labels and sources, unique ids, no text of dev or test, no duplicates; the same from the cache."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from peftbench.data.augment import rows as module
-from peftbench.data.augment import wordnet
+from peftbench.data.augment import rows, wordnet
 from peftbench.data.augment.rows import LEAKED, REPEATED, UNCHANGED, Augmenter
 from peftbench.data.augment.words import plain
 from peftbench.data.examples import Example
@@ -72,7 +71,7 @@ def test_what_cannot_be_changed_is_counted() -> None:
 def test_a_row_equal_to_a_sentence_of_dev_or_test_is_dropped_and_counted() -> None:
     free = made(spec())
     leak = free.rows[0].texts[0]
-    dev = [Example("d", (leak.upper() + " !",), 0.0)]  # case and punctuation do not hide it
+    dev = [Example("d", (leak.upper() + " !",), 0.0)]  # case and punctuation are ignored
     found = made(spec(), guarded=guard(dev))
     assert found.dropped(LEAKED) == 1
     assert [row.texts for row in found.rows] == [row.texts for row in free.rows[1:]]
@@ -81,7 +80,7 @@ def test_a_row_equal_to_a_sentence_of_dev_or_test_is_dropped_and_counted() -> No
 def test_of_a_pair_only_a_sentence_that_was_changed_can_leak() -> None:
     dev = guard([Example("d", ("a great plot", "so"), 0.0)])
     found = Augmenter(spec()).new_rows("sts", STS, dev)
-    assert any("so" in row.texts for row in found.rows)  # it cannot be changed, and was in train before
+    assert any("so" in row.texts for row in found.rows)  # cannot be changed, and was already in train
     leaked = guard([Example("d", (found.rows[0].texts[1], "x"), 0.0)])
     assert Augmenter(spec()).new_rows("sts", STS, leaked).dropped(LEAKED) == 1
 
@@ -89,8 +88,17 @@ def test_of_a_pair_only_a_sentence_that_was_changed_can_leak() -> None:
 def test_a_row_that_is_there_already_is_dropped_and_counted() -> None:
     twins = [Example(f"t{n}", ("good film",), 3.0) for n in range(6)]
     found = made(spec(), twins)
-    assert len({row.texts for row in found.rows}) == len(found.rows)
+    others = [row.texts for row in found.rows if row.operation != "delete"]
+    assert len(set(others)) == len(others)
     assert found.dropped(REPEATED) > 0
+
+
+def test_what_delete_made_is_a_row_however_often_it_is_there() -> None:
+    twins = [Example(f"t{n}", ("good film",), 3.0) for n in range(6)]
+    deleted = [row for row in made(spec(), twins).rows if row.operation == "delete"]
+    assert ("good film",) in {row.texts for row in deleted}
+    assert len({row.texts for row in deleted}) < len(deleted)
+    assert len({row.id for row in deleted}) == len(deleted)
 
 
 def test_a_pair_stays_a_pair() -> None:
@@ -116,7 +124,7 @@ def test_both_are_the_rows_of_each(model: str) -> None:
 class TestCache:
     def test_the_second_time_is_the_same_and_makes_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
         first = made(spec())
-        monkeypatch.setattr(module, "variants", None)
+        monkeypatch.setattr(rows, "variants", None)
         second = made(spec())
         assert (first.from_cache, second.from_cache) == (False, True)
         assert (second.rows, second.left_out) == (first.rows, first.left_out)
@@ -151,7 +159,7 @@ def test_what_is_missing_is_said_before_anything_is_done(monkeypatch: pytest.Mon
 
 def test_rows_that_are_augmented_already_are_not_augmented_under_the_same_ids() -> None:
     augmented = [*SST, *(row.example for row in made(spec()).rows)]
-    with pytest.raises(UsageError, match="is there already"):
+    with pytest.raises(UsageError, match="already exists"):
         made(spec(seed=1), augmented)
 
 

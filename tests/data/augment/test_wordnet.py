@@ -1,4 +1,4 @@
-"""WordNet's files, on a dictionary of our own."""
+"""WordNet files, with a small test dictionary."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A machine without any dictionary; what is returned is the user's home."""
+    """A machine without a dictionary; returns the user's home."""
     for name in (wordnet.ENVIRONMENT, "NLTK_DATA"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -35,14 +35,14 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     [
         ("film", ("motion picture", "movie", "thin layer")),
         ("FILM", ("motion picture", "movie", "thin layer")),
-        ("films", ("motion picture", "movie", "thin layer")),  # the base form itself is no synonym
+        ("films", ("motion picture", "movie", "thin layer")),  # the base form itself is not a synonym
         ("plots", ("story",)),
         ("stories", ("plot",)),
         ("ran", ("go",)),
         ("watching", ("see",)),
         ("better", ("fine", "first-class")),
         ("boring", ("dull",)),
-        ("dull", ("boring",)),  # without the mark of where it stands
+        ("dull", ("boring",)),  # without the syntactic marker
         ("paris", ("City of Light",)),
         ("motion picture", ("film", "movie")),
         ("nothing", ()),
@@ -66,7 +66,7 @@ def test_the_dictionary_is_known_by_its_content(folder: Path, tmp_path: Path) ->
     ("name", "content", "said"),
     [
         ("data.noun", "  1 licence\n", "data.noun: no synset at byte"),
-        ("index.verb", "run v many 0\n", "index.verb, line 1: 'run v many 0' is no line of an index"),
+        ("index.verb", "run v many 0\n", "index.verb, line 1: 'run v many 0' is not an index line"),
         ("adv.exc", None, "adv.exc cannot be read"),
     ],
 )
@@ -79,7 +79,7 @@ def test_a_damaged_dictionary_is_named(tmp_path: Path, name: str, content: str |
     with pytest.raises(DataError) as caught:
         WordNet(tmp_path).synonyms("film")
     assert said in caught.value.message
-    assert "install it again" in caught.value.hint
+    assert "reinstall it" in caught.value.hint
 
 
 class TestFinding:
@@ -88,7 +88,7 @@ class TestFinding:
             pytest.skip("NLTK's data are installed for all users")
         with pytest.raises(MissingError) as caught:
             find_wordnet()
-        assert "there is no WordNet dictionary here" in caught.value.message
+        assert "no WordNet dictionary was found" in caught.value.message
         assert "apt install wordnet-base" in caught.value.hint and "nltk.downloader wordnet" in caught.value.hint
 
     def test_debian_then_a_folder_of_nltk_then_nltk_data(self, nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,1 @@
+"""Statistics: resampled scores, variance components, intervals, tests, power. Pure functions."""

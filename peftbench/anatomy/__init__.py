@@ -1,1 +1,0 @@
-"""Where a run's memory goes: predicted before launch, and measured of a live model."""

@@ -1,0 +1,39 @@
+"""Find, verify and load pretrained encoders. Safetensors only; code in a checkpoint is never executed."""
+
+from __future__ import annotations
+
+from peftbench.encoder.files import (
+    EMBEDDED_NAME,
+    EncoderFiles,
+    embedded_is_installed,
+    find_encoder,
+    find_without_weights,
+    public_name,
+)
+from peftbench.encoder.loading import (
+    LoadedEncoder,
+    attention_of,
+    load_config,
+    load_encoder,
+    load_with_facts,
+    set_dropout,
+)
+from peftbench.encoder.tokenizer import check_fits, load_tokenizer, tokenizer_facts
+
+__all__ = [
+    "EMBEDDED_NAME",
+    "EncoderFiles",
+    "LoadedEncoder",
+    "attention_of",
+    "check_fits",
+    "embedded_is_installed",
+    "find_encoder",
+    "find_without_weights",
+    "load_config",
+    "load_encoder",
+    "load_tokenizer",
+    "load_with_facts",
+    "public_name",
+    "set_dropout",
+    "tokenizer_facts",
+]

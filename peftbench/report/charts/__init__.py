@@ -1,0 +1,1 @@
+"""Charts of runs without ink, and what draws them: SVG, matplotlib, a terminal."""

@@ -1,0 +1,144 @@
+"""Learning curves of several runs on common axes (the study's Figure 2), live or finished."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from peftbench import formatting
+from peftbench.analysis.trajectory import AVERAGE, Axis, Points, curve, positions
+from peftbench.plot import BRAILLE, Chart, Glyphs, Range, Series
+from peftbench.store.rows import ACTIVE_STATES, RunRecord
+from peftbench.text import clean
+
+LABELS = {"epoch": "epoch", "step": "steps", "time": "min", "energy": "kJ"}
+_SCALES = {"epoch": 1.0, "step": 1.0, "time": 1 / 60, "energy": 1e-3}
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """A drawn run: its slot determines the marker; the colour is a terminal colour."""
+
+    record: RunRecord
+    slot: int
+    color: str
+
+
+@dataclass(frozen=True, slots=True)
+class Curves:
+    """A run's dev and train curves on the current x axis, in its unit."""
+
+    of: Pinned
+    dev: Points
+    train: Points
+
+    def reading(self, x: float | None) -> str:
+        """Return `dev/train` at the last epoch up to x, or at the last epoch if x is None."""
+        return "/".join(formatting.score(_at(points, x)) for points in (self.dev, self.train))
+
+
+def curves_of(pinned: Sequence[Pinned], task: str, axis: Axis) -> tuple[Curves, ...]:
+    """Return the curves of a task's metric, or of `AVERAGE`, for each run."""
+    curves = []
+    for pin in pinned:
+        at = {epoch: x * _SCALES[axis] for epoch, x in positions(pin.record, axis).items()}
+        curves.append(Curves(pin, *(curve(pin.record, task, split, at) for split in ("dev", "train"))))
+    return tuple(curves)
+
+
+def overlay(
+    curves: Sequence[Curves],
+    task: str,
+    axis: Axis,
+    glyphs: Glyphs = BRAILLE,
+    *,
+    x: Range | None = None,
+    cursor_x: float | None = None,
+    legend_rows: int = 2,
+) -> Chart:
+    """Return the chart of curves: dev solid, train dashed, one colour and marker per run.
+
+    Args:
+        curves: curves of the runs; the last one is drawn on top.
+        task: the task whose metric is shown, for the title.
+        axis: the x axis.
+        glyphs: characters that the terminal can show.
+        x: the range to show; None: the whole range, including planned epochs.
+        cursor_x: where the legend's values are read; None: at the end of each curve.
+        legend_rows: maximum number of legend rows.
+    """
+    train, dev = [], []
+    for run_curves in curves:
+        color, slot = run_curves.of.color, run_curves.of.slot
+        train.append(Series("", *run_curves.train, color, dashed=True, marker=slot))
+        name = clean(run_curves.of.record.run.name)
+        dev.append(
+            Series(
+                name,
+                *run_curves.dev,
+                color,
+                marker=slot,
+                note=run_curves.reading(cursor_x),
+                end=formatting.score(_at(run_curves.dev, None)),
+            )
+        )
+    dashed, solid = ("small", "capital") if glyphs.letters else (glyphs.dashed, glyphs.solid)
+    return Chart(
+        (*train, *dev),
+        x=x or _whole_x(curves, axis),
+        title=f"{metric_name(curves, task)}: {solid} dev {dashed} train",
+        x_label=LABELS[axis],
+        whole_x=axis in ("epoch", "step"),
+        legend_rows=legend_rows,
+        cursor_x=cursor_x,
+        empty=_nothing(curves, axis),
+    )
+
+
+def tasks_of(pinned: Sequence[Pinned]) -> tuple[str, ...]:
+    """Return what can be shown: the average, then all tasks of the runs in the workload's order."""
+    return (AVERAGE, *dict.fromkeys(task for pin in pinned for task in pin.record.tasks))
+
+
+def metric_name(curves: Sequence[Curves], task: str) -> str:
+    """Return the name of the metric: `mean of the tasks`, or a task with its metric."""
+    if task == AVERAGE:
+        return "mean of the tasks"
+    metric = next((s.metric for run_curves in curves for s in run_curves.of.record.scores if s.task == task), None)
+    return f"{clean(task)} {formatting.metric(metric) if metric else ''}".strip()
+
+
+def stops(curves: Sequence[Curves]) -> list[float]:
+    """Return the x values of all points, ascending: the stops of the cursor."""
+    return sorted({x for run_curves in curves for x in run_curves.dev[0]})
+
+
+def _at(points: Points, x: float | None) -> float | None:
+    xs, ys = points
+    index = len(xs) if x is None else bisect_right(xs, x)
+    return ys[index - 1] if index else None
+
+
+def _whole_x(curves: Sequence[Curves], axis: Axis) -> Range | None:
+    """Return the range of epochs including planned ones; for other axes, from 0 to the longest run's end."""
+    if not curves:
+        return None
+    if axis == "epoch":
+        last = max(_last_epoch(run_curves) for run_curves in curves)
+        return Range(1, last) if last > 1 else Range(0.5, 1.5)
+    ends = [run_curves.dev[0][-1] for run_curves in curves if run_curves.dev[0]]
+    return Range(0, max(ends)) if ends and max(ends) > 0 else None
+
+
+def _last_epoch(curves: Curves) -> int:
+    run = curves.of.record.run
+    return max(run.epochs_planned if run.state in ACTIVE_STATES else run.epochs_done, run.epochs_done, 1)
+
+
+def _nothing(curves: Sequence[Curves], axis: Axis) -> str:
+    if not curves:
+        return "pin a run with the space bar to see its curves"
+    if axis == "energy" and any(run_curves.of.record.epochs for run_curves in curves):
+        return "no energy was measured"
+    return "no epoch has finished yet"

@@ -1,0 +1,158 @@
+"""Charts of groups of runs: curves (the study's Figure 2), ranks, the Pareto front, memory, power."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from peftbench import formatting
+from peftbench.analysis.groups import Group, records_of
+from peftbench.analysis.pareto import AXES, Front
+from peftbench.analysis.stats.bootstrap import DEV_AVG, score_sample_of
+from peftbench.analysis.stats.level import level
+from peftbench.analysis.trajectory import AVERAGE, curve, positions
+from peftbench.report.charts.chart import Bar, Curve, Picture, nothing
+from peftbench.report.memory import anatomies
+from peftbench.report.verdicts import metric_name
+from peftbench.store.rows import RunRecord, SampleRow
+from peftbench.text import clean
+
+MIB = 2**20
+_PARTS = ("weights", "gradients", "optimizer", "activations", "workspace")
+_PART_NAMES = ("weights", "gradients", "optimiser", "activations", "workspace")
+_ASIDE = 0.12  # offset in log 2 units between methods at the same rank
+MOST_POINTS = 400  # per meter curve
+_NAME = 32  # maximum characters of a name
+
+
+def curves(groups: Sequence[Group], metric: str = DEV_AVG, title: str | None = None) -> Picture:
+    """Return dev (solid) and train (dashed, open markers) over epochs, as each group's mean over its seeds."""
+    task = AVERAGE if metric == DEV_AVG else metric
+    title = title or f"{metric_name(metric)} by epoch"
+    lines: list[Curve] = []
+    for index, group in enumerate(groups):
+        for split in ("train", "dev"):
+            xs, ys = _mean_curve(group, task, split)
+            name = clean(group.label, _NAME) if split == "dev" else ""
+            lines.append(Curve(name, xs, ys, index, dashed=split == "train", hollow=split == "train"))
+    if not any(line.xs for line in lines):
+        return nothing("curves", title, "no epoch has finished")
+    several = any(len(group.records) > 1 for group in groups)
+    note = "solid: dev; dashed, open markers: train (on a fixed subset)"
+    notes = (note, *(("means over seeds",) if several else ()))
+    return Picture("curves", title, "epoch", metric_name(metric), tuple(lines), whole_x=True, notes=notes)
+
+
+def ranks(groups: Sequence[Group], metric: str = DEV_AVG) -> Picture:
+    """Return scores against rank with 95 % confidence intervals, one curve per method."""
+    title = f"{metric_name(metric)} by rank"
+    of_method: dict[str, list[tuple[int, Group]]] = {}
+    for group in groups:
+        method = group.first.spec["method"]
+        if isinstance(rank := method.get("rank"), int) and rank > 0:
+            of_method.setdefault(group.first.method, []).append((rank, group))
+    made = score_sample_of(metric, records_of(group for rows in of_method.values() for _, group in rows))
+    if made is None:
+        return nothing("ranks", title, "no group with a rank and predictions")
+    lines, seen = [], set()
+    for index, (method, rows) in enumerate(of_method.items()):
+        points = [(rank, e) for rank, group in sorted(rows, key=lambda row: row[0]) if (e := level(made, group.ids))]
+        aside = _ASIDE * (index - (len(of_method) - 1) / 2)
+        seen |= {rank for rank, _ in points}
+        xs, estimates = tuple(math.log2(rank) + aside for rank, _ in points), [each for _, each in points]
+        lows, highs = tuple(each.low for each in estimates), tuple(each.high for each in estimates)
+        ys = tuple(each.value for each in estimates)
+        lines.append(Curve(clean(method, _NAME), xs, ys, index, lows=lows, highs=highs))
+    ticks = tuple((math.log2(rank), str(rank)) for rank in sorted(seen))
+    single = any(len(group.records) == 1 for rows in of_method.values() for _, group in rows)
+    notes = (
+        "mean at the best epoch, 95 % interval over seeds and dev examples; intervals are clipped to the chart",
+        *(("groups of one run: over dev examples only",) if single else ()),
+    )
+    return Picture("ranks", title, "rank", metric_name(metric), tuple(lines), ticks=ticks, notes=notes)
+
+
+def front(pareto_front: Front) -> Picture:
+    """Return a Pareto front: non-dominated groups filled and joined, dominated ones open."""
+    what, unit, _ = AXES[pareto_front.x]
+    title = f"{metric_name(pareto_front.y)} against {what}"
+    if not pareto_front.points:
+        return nothing("pareto", title, "no group has both values")
+    on = [point for point in pareto_front.points if not point.dominated_by]
+    line = Curve("", tuple(p.x.mean for p in on), tuple(p.y.mean for p in on), 0, dashed=True, marked=False)
+    points = [
+        Curve(
+            f"{clean(point.group.label, _NAME)} ({formatting.whole_percent(point.stays)})",
+            (point.x.mean,),
+            (point.y.mean,),
+            index,
+            joined=False,
+            hollow=bool(point.dominated_by),
+            labelled=True,
+        )
+        for index, point in enumerate(pareto_front.points)
+    ]
+    note = (
+        "open: dominated (another group costs no more and scores no less); in brackets: share of resamples in which "
+        "the group is not dominated"
+    )
+    label = f"{what}, {unit}" if unit else what
+    return Picture("pareto", title, label, metric_name(pareto_front.y), (line, *points), notes=(note,))
+
+
+def memory(groups: Sequence[Group]) -> Picture:
+    """Return the step memory by component of each group's first run: measured if all were, else predicted."""
+    title = "memory of a training step"
+    known = [(group, anatomies(group.first)) for group in groups]
+    measured = all(pair[1] is not None and pair[1].total is not None for _, pair in known)
+    bars = []
+    for group, pair in known:
+        parts = pair[1] if measured else pair[0]
+        if parts is not None:
+            values = tuple((getattr(parts, name) or 0) / MIB for name in _PARTS)
+            bars.append(Bar(clean(group.label, _NAME), values))
+    if not bars:
+        return nothing("memory", title, "no run has memory data")
+    how = "measured" if measured else "predicted before the run"
+    left = [clean(group.label, _NAME) for group, pair in known if pair[1 if measured else 0] is None]
+    notes = (f"{how}; see peftbench show RUN --memory", *((f"unknown: {', '.join(left)}",) if left else ()))
+    return Picture("memory", title, "MiB", "", parts=_PART_NAMES, bars=tuple(bars), from_zero=True, notes=notes)
+
+
+def power(groups: Sequence[Group], samples: Mapping[str, Sequence[SampleRow]]) -> Picture:
+    """Return the GPU power over time in each group's first run; `samples` is by run id."""
+    title = "power over time"
+    lines = []
+    for index, group in enumerate(groups):
+        rows = samples.get(group.first.id, ())
+        known = sorted((row.at_s - rows[0].at_s, row.power_w) for row in rows if row.power_w is not None)
+        if known:
+            xs, ys = _thinned(known)
+            lines.append(Curve(clean(group.label, _NAME), xs, ys, index, marked=False))
+    if not lines:
+        return nothing("power", title, "no power was measured")
+    notes = ("GPU power in each group's first run",)
+    return Picture("power", title, "s since the run started", "W", tuple(lines), from_zero=True, notes=notes)
+
+
+def _thinned(points: Sequence[tuple[float, float]]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Downsample points by means over blocks of equal size."""
+    step = -(-len(points) // MOST_POINTS)
+    pieces = [points[start : start + step] for start in range(0, len(points), step)]
+    return tuple(piece[-1][0] for piece in pieces), tuple(sum(y for _, y in piece) / len(piece) for piece in pieces)
+
+
+def _mean_curve(group: Group, task: str, split: str) -> tuple[tuple[float, ...], tuple[float | None, ...]]:
+    """Return the mean over the runs at each epoch that they have in common."""
+    of_run = [dict(zip(*_curve(record, task, split), strict=True)) for record in group.records]
+    xs = sorted(set.intersection(*(set(points) for points in of_run)))
+    return tuple(xs), tuple(_mean([points[x] for points in of_run]) for x in xs)
+
+
+def _curve(record: RunRecord, task: str, split: str) -> tuple[list[float], list[float | None]]:
+    return curve(record, task, split, positions(record, "epoch"))
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known and len(known) == len(values) else None

@@ -1,0 +1,1 @@
+"""A page written in a format: terminal, Markdown, LaTeX, CSV, HTML, JSON."""

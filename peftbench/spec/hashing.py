@@ -1,0 +1,56 @@
+"""The hash of a spec: SHA-256 over the canonical JSON of everything that determines a run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from peftbench.tasks import FilesSource, TaskSpec
+
+if TYPE_CHECKING:
+    from peftbench.spec.model import RunSpec
+
+# Keys added after the first stored runs: not hashed at their default, so that older specs keep hash, weights and group.
+ADDED_KEYS = {
+    "train": (
+        *("schedule", "warmup_ratio", "clip_norm", "accumulation_steps", "max_steps", "patience", "limit_examples"),
+        "gradient_checkpointing",
+    ),
+    "head": ("kind", "layers", "width", "tasks"),
+}
+ADDED_TASK_KEYS = ("labels", "missing")
+
+
+def canonical_json(tree: Any) -> str:
+    """Return a tree as JSON with sorted keys and no spaces."""
+    return json.dumps(tree, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def hash_of(determinants: Mapping[str, Any]) -> str:
+    """Return the SHA-256 (hex) of a spec's determinants."""
+    return hashlib.sha256(canonical_json(determinants).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def determinants(spec: RunSpec) -> dict[str, Any]:
+    """Return everything that determines a run: no labels, no folders, and keys added later only where they are set."""
+    dump = spec.model_dump(mode="json")
+    del dump["preset"], dump["workload"]
+    for task, task_dump in zip(spec.tasks, dump["tasks"], strict=True):
+        del task_dump["group"]
+        for key in ADDED_TASK_KEYS:
+            if task_dump[key] == TaskSpec.model_fields[key].default:
+                del task_dump[key]
+        if isinstance(task.source, FilesSource):
+            del task_dump["source"]["root"], task_dump["source"]["test"]
+            if task.source.quoting == "auto":
+                del task_dump["source"]["quoting"]
+    if dump["augment"] is None:
+        del dump["augment"]
+    for part, keys in ADDED_KEYS.items():
+        fields = type(getattr(spec, part)).model_fields
+        for key in keys:
+            if dump[part][key] == fields[key].default:
+                del dump[part][key]
+    return dump

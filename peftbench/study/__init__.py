@@ -1,0 +1,1 @@
+"""The published study: claims, groups, published values, memory, submission files and report."""

@@ -1,0 +1,144 @@
+"""Recorders of a run in memory, and a run that is told to one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from peftbench.errors import Interrupted
+from peftbench.jobs.execute import execute
+from peftbench.spec import RunSpec
+from peftbench.store.rows import Epoch, EpochResult, Phase, Prediction, Progress, SampleRow, Score, TaskBest
+
+
+@dataclass
+class Memory:
+    """A recorder that remembers."""
+
+    facts: dict[str, Any] = field(default_factory=dict)
+    epochs: list[Epoch] = field(default_factory=list)
+    scores: list[Score] = field(default_factory=list)
+    seen_phases: list[Phase] = field(default_factory=list)
+    predictions: list[Prediction] = field(default_factory=list)
+    loss_points: list[tuple[int, int, float]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    best_epoch: int | None = None
+    task_bests: tuple[TaskBest, ...] = ()
+    stop_after: int | None = None
+
+    seen_samples: list[SampleRow] = field(default_factory=list)
+
+    def describe(self, *, conditions: dict[str, Any], **facts: Any) -> None:
+        self.facts |= facts | {"conditions": self.facts.get("conditions", {}) | conditions}
+
+    def closing(self) -> None:
+        self.notes.append("closing")
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        yield
+
+    def asked(self) -> bool:
+        return False
+
+    def samples(self, rows: Sequence[SampleRow]) -> None:
+        self.seen_samples += rows
+
+    def ending(self, phase: Phase, samples: Sequence[SampleRow], conditions: dict[str, Any], **facts: Any) -> None:
+        self.phases([phase])
+        self.samples(samples)
+        self.describe(conditions=conditions, **facts)
+
+    def from_the_beginning(self) -> None:
+        self.notes.append("from the beginning")
+
+    def note(self, kind: str, message: str) -> None:
+        self.notes.append(f"{kind}: {message}")
+
+    def progress(self, progress: Progress) -> None:
+        assert 0 <= progress.step <= progress.steps
+        assert progress.done <= progress.total
+        if self.stop_after is not None and len(self.epochs) >= self.stop_after:
+            raise Interrupted("asked to stop")
+
+    def losses(self, epoch: int, task: str, points: Sequence[tuple[int, int, float]]) -> None:
+        self.loss_points += points
+
+    def phases(self, phases: Sequence[Phase]) -> None:
+        self.seen_phases += phases
+
+    def epoch(self, result: EpochResult) -> None:
+        self.epochs.append(result.epoch)
+        self.scores += result.scores
+        self.seen_phases += result.phases
+        self.predictions += result.predictions
+        self.best_epoch, self.task_bests = result.best_epoch, tuple(result.task_bests)
+
+    def figures(self) -> list[tuple[object, ...]]:
+        return [(s.epoch, s.task, s.split, s.value, s.loss) for s in self.scores] + [
+            (e.epoch, e.dev_avg, e.leaderboard) for e in self.epochs
+        ]
+
+
+def train(spec: RunSpec, folder: Path, **extra: Any) -> Memory:
+    memory = Memory(**extra)
+    execute(spec, memory, folder)
+    return memory
+
+
+class Crash(BaseException):
+    """A death that nobody can put in order."""
+
+
+@dataclass
+class Kept(Memory):
+    """What a store keeps of a run that was told in several parts: the last word on each thing.
+
+    `stop_at` counts the calls of `progress` until the run is asked to stop, `die_at` all calls until it dies.
+    """
+
+    rows: dict[tuple[Any, ...], Any] = field(default_factory=dict)
+    stop_at: float = float("inf")
+    die_at: float = float("inf")
+    inside: bool = False
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        self.inside = True
+        try:
+            yield
+        finally:
+            self.inside = False
+
+    def _called(self) -> None:
+        self.die_at -= self.inside
+        if self.die_at <= 0:
+            raise Crash
+
+    def progress(self, progress: Progress) -> None:
+        super().progress(progress)
+        self._called()
+        self.stop_at -= self.inside
+        if self.stop_at <= 0:
+            raise Interrupted("asked to stop")
+
+    def losses(self, epoch: int, task: str, points: Sequence[tuple[int, int, float]]) -> None:
+        self._called()
+        self.rows["losses", epoch, task] = list(points)
+        self._called()
+
+    def epoch(self, result: EpochResult) -> None:
+        self._called()
+        epoch = result.epoch
+        self.rows["epoch", epoch.epoch] = (epoch.dev_avg, epoch.leaderboard, epoch.reason)
+        for score in result.scores:
+            self.rows["score", score.epoch, score.task, score.split] = score
+        for row in result.predictions:
+            self.rows["prediction", row.epoch, row.task, row.example_id] = row
+        self.rows["best"] = (result.best_epoch, sorted(result.task_bests, key=lambda best: best.task))
+        self.rows["trained", epoch.epoch] = sum(p.steps for p in result.phases if p.phase in ("warmup", "train"))
+        self.seen_phases += result.phases
+        self._called()
