@@ -2,7 +2,8 @@
 
     python docs/screens/take.py
 
-From an empty database to two compared runs of the quickstart workload; some minutes on two cores.
+From an empty database to two compared runs of the quickstart workload, and a third beside them; some minutes on two
+cores.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ PATIENCE_S = 1800.0
 
 
 async def walk(database: Path) -> None:
-    """Go from nothing to two compared runs, and take a picture at every station."""
+    """Go from nothing to two compared runs and a third beside them, and take a picture at every station."""
     app = PeftbenchApp(database)
     async with app.run_test(size=SIZE) as pilot:
         await until(pilot, lambda: app.snapshot.read)
@@ -50,7 +51,14 @@ async def walk(database: Path) -> None:
         await until(pilot, lambda: isinstance(app.screen, Compare) and "against" in text(app))
         await pilot.pause(2)
         await take(pilot, "5-compared")
-        await pilot.press("escape", "q")
+        await pilot.press("escape")
+
+        await pilot.press("n", "space", *"full", "enter", "enter")
+        await until(pilot, lambda: isinstance(app.screen, Dashboard) and done(app, "full-1") >= 2)
+        await until(pilot, lambda: app.snapshot.lines[0].progress is not None)
+        await take(pilot, "6-several")
+        await until(pilot, lambda: all(line.state == "finished" for line in app.snapshot.lines))
+        await pilot.press("q")
 
 
 def done(app: PeftbenchApp, name: str) -> int:
