@@ -126,7 +126,7 @@ def fill(path: Path, runs: int) -> None:
             _predictions(finished if at == 0 else ()),
         )
         connection.executemany(
-            "INSERT INTO phases (run_id, phase, epoch, task, split, wall_s, steps, session, sequence)"
+            "INSERT INTO phases (run_id, phase, epoch, task, split, wall_s, steps, attempt, sequence)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, 1, ?)",
             _phases(finished),
         )
@@ -148,7 +148,7 @@ def _row(number: int, specs: dict[str, Any], waits: bool) -> dict[str, Any]:
         "spec_hash": f"{number:064x}", "group_hash": f"{PRESETS.index(preset) + 16 * (seed // 5):064x}",
         "origins": json.dumps(resolved.origins), "conditions": "{}", "adapter_weights": "{}",
         "meter_settings": json.dumps(vars_of(MeterSettings())), "settings": json.dumps(vars_of(RunSettings())),
-        "epochs_planned": EPOCHS, "epochs_done": 0, "session": 0, "resumed": 0, "place": number,
+        "epochs_planned": EPOCHS, "epochs_done": 0, "attempt": 0, "resumed": 0, "queue_position": number,
         "created_at": f"{at}:00.000Z",
     }  # fmt: skip
     if waits:
@@ -158,7 +158,7 @@ def _row(number: int, specs: dict[str, Any], waits: bool) -> dict[str, Any]:
         "finished_at": f"{at}:40.000Z", "heartbeat_at": f"{at}:40.000Z", "exit_code": 0,
         "conditions": json.dumps(CONDITIONS), "data_hash": "d" * 64, "weights_total": 22_700_000,
         "weights_trainable": 500_000, "adapter_weights": json.dumps(dict.fromkeys(TASKS, 150_000)),
-        "epochs_done": EPOCHS, "best_epoch": EPOCHS, "dev_avg": 0.7, "leaderboard": 0.7, "session": 1,
+        "epochs_done": EPOCHS, "best_epoch": EPOCHS, "dev_avg": 0.7, "leaderboard": 0.7, "attempt": 1,
         "worker_pid": 1, "worker_started_at": 1.0, "worker_boot_id": "boot", "worker_host": platform.node(),
     }  # fmt: skip
 

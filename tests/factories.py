@@ -234,7 +234,7 @@ def finished_run(took_s: float = 30.0, epochs: int = 3, *, host: str | None = "h
         "started_at": timestamp(STARTED),
         "finished_at": timestamp(STARTED + timedelta(seconds=took_s)),
         "worker": worker,
-        "session": 1,
+        "attempt": 1,
     }
     return replace(record(epochs=epochs).run, **(fields | changed))
 

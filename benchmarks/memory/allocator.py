@@ -21,7 +21,7 @@ LEFT_OF_LARGE = 1 * MIB  # a large block is split where more than this is left
 class Block:
     """A piece of a segment."""
 
-    place: int
+    address: int
     size: int
     small: bool
     free: bool = False
@@ -47,7 +47,7 @@ class Allocator:
         block.free = False
         left = block.size - size
         if left >= STEP if small else left > LEFT_OF_LARGE:
-            rest = Block(block.place + size, left, small, before=block, after=block.after)
+            rest = Block(block.address + size, left, small, before=block, after=block.after)
             if block.after is not None:
                 block.after.before = rest
             block.size, block.after = size, rest
@@ -69,17 +69,17 @@ class Allocator:
     def _segment(self, size: int, small: bool) -> Block:
         own = -(-size // SMALL_SEGMENT) * SMALL_SEGMENT
         whole = SMALL_SEGMENT if small else LARGE_SEGMENT if size < OWN_SEGMENT else own
-        place, self._end = self._end, self._end + whole + STEP
+        address, self._end = self._end, self._end + whole + STEP
         self.reserved += whole
-        return Block(place, whole, small)
+        return Block(address, whole, small)
 
     def _offer(self, block: Block) -> None:
         block.free = True
-        bisect.insort(self._free[block.small], (block.size, block.place, block))
+        bisect.insort(self._free[block.small], (block.size, block.address, block))
 
     def _withdraw(self, block: Block) -> None:
         free = self._free[block.small]
-        del free[bisect.bisect_left(free, (block.size, block.place))]
+        del free[bisect.bisect_left(free, (block.size, block.address))]
 
     @staticmethod
     def _join(block: Block, after: Block) -> None:

@@ -22,7 +22,13 @@ Standing = Literal["unfair", "studied", "harmless", "implied", "same"]
 # Spec keys, with all keys below them, whose difference makes a comparison of methods unfair.
 _UNFAIR_IN_SPEC = (
     *("encoder", "tasks", "train.batch_size", "train.batching", "train.epochs", "eval", "head"),
-    *("runtime", "precision", "train.prefix_cache", "train.accumulation_steps", "train.gradient_checkpointing"),
+    *(
+        "runtime",
+        "precision",
+        "train.cache_frozen_features",
+        "train.accumulation_steps",
+        "train.gradient_checkpointing",
+    ),
     *("train.max_steps", "train.limit_examples", "train.patience"),
 )
 _REGULARISES = ("encoder.dropout",)  # a hyperparameter of the method, like the learning rate

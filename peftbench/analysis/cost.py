@@ -21,8 +21,8 @@ class Cost:
     """Time, throughput, memory and energy of a run; by task where the study's tables are. Unknown is None or absent.
 
     `its` is optimiser steps a second inside `train` of one task. Warm-up, evaluation, checkpoints and the preparation
-    of batches are not in `train_s`, nor is `prefix_s`, the one pass over what lies below the first trained layer;
-    `run_s` has all. Power and energy are the card's ("GPU energy", never the system's), gross; `power_w`,
+    of batches are not in `train_s`, nor is `frozen_features_s`, the one pass over what lies below the first trained
+    layer; `run_s` has all. Power and energy are the card's ("GPU energy", never the system's), gross; `power_w`,
     `j_per_step` and `j_per_1k_examples` are of `train`, with the preparation of batches. `vram_mib` is this process's
     on the card (context included), else the growth of the card's used memory, else torch's reserved memory; it and
     torch's peaks are of training, evaluation has its own. `peak_rss_mib` is of training and evaluation: a run that has
@@ -31,7 +31,7 @@ class Cost:
     """
 
     train_s: float | None
-    prefix_s: float | None
+    frozen_features_s: float | None
     eval_s: float | None
     load_s: float | None
     run_s: float | None
@@ -81,7 +81,7 @@ def cost(record: RunRecord) -> Cost:
     run_wh, net_wh, idle_w = _run_energy(record.phases)
     return Cost(
         train_s=_wall(record, "train"),
-        prefix_s=_wall(record, "prefix"),
+        frozen_features_s=_wall(record, "frozen_features"),
         eval_s=_wall(record, "eval"),
         load_s=_wall(record, "load"),
         run_s=_run_s(record),
@@ -174,7 +174,7 @@ def since_training_began(record: RunRecord, epoch: int) -> tuple[float | None, f
 
     Of a run that was resumed, those of the phases of these epochs: the time that it lay still is not in them.
     """
-    if record.run.session > 1:
+    if record.run.attempt > 1:
         return _of_epochs([phase for phase in record.phases if phase.epoch is not None and phase.epoch <= epoch])
     before = takewhile(lambda phase: phase.epoch is None, record.phases)
     start = next((phase.usage for phase in reversed(list(before))), None)
@@ -226,7 +226,7 @@ def _whole(phases: Iterable[Phase]) -> list[Usage]:
     """Return the usage of each of the run's workers; nothing where one was killed before it could say."""
     rows = list(phases)
     usages = [phase.usage for phase in rows if phase.phase == "run" and phase.usage]
-    return usages if len(usages) == max((phase.session for phase in rows), default=0) else []
+    return usages if len(usages) == max((phase.attempt for phase in rows), default=0) else []
 
 
 def _of_whole(phases: Iterable[Phase], name: str) -> float | None:
@@ -263,7 +263,7 @@ def _median(values: list[float]) -> float | None:
 
 def _run_s(record: RunRecord) -> float | None:
     """Return how long a run took; of one that was resumed, how long its workers were at it, where each could say."""
-    return elapsed_s(record.run) if record.run.session <= 1 else _of_whole(record.phases, "window_s")
+    return elapsed_s(record.run) if record.run.attempt <= 1 else _of_whole(record.phases, "window_s")
 
 
 def elapsed_s(run: Run) -> float | None:

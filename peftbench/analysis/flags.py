@@ -39,13 +39,13 @@ def flags(record: RunRecord) -> list[Flag]:
     if not measured:
         return []
     views = (_device(record), _card(record, measured), _power(record, measured), _host(record, measured))
-    return [*_sessions(record, measured), *chain.from_iterable(views)]
+    return [*_attempts(record, measured), *chain.from_iterable(views)]
 
 
-def _sessions(record: RunRecord, measured: list[Phase]) -> Iterator[Flag]:
-    workers = record.run.session
+def _attempts(record: RunRecord, measured: list[Phase]) -> Iterator[Flag]:
+    workers = record.run.attempt
     if workers > 1:
-        silent = workers - len({phase.session for phase in measured if phase.phase == "run"})
+        silent = workers - len({phase.attempt for phase in measured if phase.phase == "run"})
         lost = f"; {silent} left no final measurement, so the run's total time and energy are unknown" if silent else ""
         yield Flag("resumed", f"run by {workers} workers one after another{lost}")
 
@@ -74,7 +74,7 @@ def _device(record: RunRecord) -> Iterator[Flag]:
 
 
 def _card(record: RunRecord, measured: list[Phase]) -> Iterator[Flag]:
-    work = [phase for phase in measured if phase.phase in ("warmup", "train", "eval", "prefix")]
+    work = [phase for phase in measured if phase.phase in ("warmup", "train", "eval", "frozen_features")]
     if foreign := peak(measured, "foreign_processes"):
         yield Flag("shared_gpu", f"up to {foreign:.0f} other process{'es' * (foreign > 1)} on the card")
     slowed = dict.fromkeys(reason for phase in work for reason in throttled(_usage(phase)))
@@ -170,7 +170,9 @@ def _host(record: RunRecord, measured: list[Phase]) -> Iterator[Flag]:
     if (swap := peak(measured, "swap_mib") or 0) >= 1:
         yield Flag("swap", f"{swap:.0f} MiB of the process were in swap")
     cores = record.run.conditions.get("cores")
-    work = [p for p in measured if p.phase in ("train", "eval", "prefix") and _usage(p).others_cpu_s is not None]
+    work = [
+        p for p in measured if p.phase in ("train", "eval", "frozen_features") and _usage(p).others_cpu_s is not None
+    ]
     seconds = _seconds(work)
     if cores and seconds:
         others = sum(_usage(phase).others_cpu_s or 0 for phase in work) / seconds

@@ -75,7 +75,7 @@ def wall_s(run: Run) -> float | None:
 
     None for any other run, and for one that was stopped and resumed: that includes the time between.
     """
-    if run.state != "finished" or run.epochs_done < 1 or run.session > 1:
+    if run.state != "finished" or run.epochs_done < 1 or run.attempt > 1:
         return None
     return elapsed_s(run)
 

@@ -78,14 +78,14 @@ def _rest(course: Course, progress: Progress) -> dict[Part, int]:
         return parts
     order = list(parts)
     rest = {part: parts[part] for part in order[order.index(here) :]}
-    if progress.phase.startswith(("train", "eval")):  # a prefix cache is computed before its part
+    if progress.phase.startswith(("train", "eval")):  # frozen features are computed before their part
         rest[here] = max(progress.steps - progress.step, 0)
     return rest
 
 
 def _part(progress: Progress) -> Part:
     kind, _, split = progress.phase.partition(" ")
-    if kind == "prefix":
+    if kind == "frozen_features":
         return ("train" if split == "train" else f"eval {split.partition(' ')[0]}"), progress.task or ""
     return progress.phase, progress.task or ""
 
@@ -139,7 +139,7 @@ def _between_s(record: RunRecord) -> float:
     gaps = [
         moments[epoch] - moments[epoch - 1] - _sum(p for p in record.phases if p.epoch == epoch and _measured(p))
         for epoch in sorted(moments)[-EPOCHS_LOOKED_AT:]
-        if epoch - 1 in moments and len({p.session for p in record.phases if p.epoch in (epoch, epoch - 1)}) == 1
+        if epoch - 1 in moments and len({p.attempt for p in record.phases if p.epoch in (epoch, epoch - 1)}) == 1
     ]
     if gaps:
         return max(fmean(gaps), 0.0)

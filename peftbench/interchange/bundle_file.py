@@ -22,6 +22,7 @@ from typing import IO, Any, Literal, Self
 from pydantic import Field, ValidationError
 
 from peftbench.errors import DataError, MissingError
+from peftbench.renames import current_row
 from peftbench.store.rows import LONGEST_STORED_NAME
 from peftbench.store.schema import SCHEMA_VERSION
 from peftbench.store.transfer import TABLES
@@ -31,6 +32,7 @@ from peftbench.text import clean
 MANIFEST = "manifest.json"
 FORMAT, VERSION = "peftbench-bundle", 1
 OLDEST_SCHEMA = 3  # of the source database
+RENAMED_SINCE = 6  # the schema from which rows have current names
 
 MOST_ENTRIES = 256
 LARGEST_BUNDLE = 2**31 - 1  # Python's zipfile writes more as zip64
@@ -249,7 +251,7 @@ class BundleFile:
         row = self._json(line, f"a row of {table}")
         if not isinstance(row, dict) or not all(type(v) in (str, int, float, type(None)) for v in row.values()):
             raise self._error(f"a row of {table} is not an object of plain values")
-        return row
+        return current_row(table, row) if self.manifest.store < RENAMED_SINCE else row
 
     def _json(self, content: bytes, what: str) -> Any:
         try:

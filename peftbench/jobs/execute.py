@@ -132,7 +132,7 @@ def _measured_memory(memory: StepMemory, trainer: Trainer, recorder: Recorder) -
         with trainer.meters.phase("anatomy") as measured:
             anatomy = None
             if trainer.steps_here:
-                anatomy = memory.measured(trainer.stepper.optimizer, trainer.batchers.prefixes, trainer.peak_bytes)
+                anatomy = memory.measured(trainer.stepper.optimizer, trainer.batchers.frozen, trainer.peak_bytes)
     except Exception as error:  # all epochs are done and stored: this must not take them back
         traceback.print_exc()
         recorder.note("memory", f"not measured: {type(error).__name__}: {error}")

@@ -25,7 +25,7 @@ class Heartbeat:
     Args:
         database: path of the database.
         run_id: the run's id.
-        session: number of the worker's claim.
+        attempt: number of the worker's claim.
         file: the database file as the worker opened it; None: as it is now.
         beat_s: interval between heartbeats.
         stalled_s: time without progress after which the run is marked as stalled.
@@ -35,12 +35,12 @@ class Heartbeat:
         self,
         database: Path,
         run_id: str,
-        session: int,
+        attempt: int,
         file: SameFile | None = None,
         beat_s: float = BEAT_S,
         stalled_s: float = STALLED_S,
     ) -> None:
-        self.database, self.run_id, self.session = database, run_id, session
+        self.database, self.run_id, self.attempt = database, run_id, attempt
         self.file = file or SameFile(database)
         self.database_gone = False
         self.beat_s, self.stalled_s = beat_s, stalled_s
@@ -66,7 +66,7 @@ class Heartbeat:
 
     def _beat_on(self) -> None:
         try:
-            with RunLog(self.database, self.run_id, self.session) as log:
+            with RunLog(self.database, self.run_id, self.attempt) as log:
                 while not self._end.wait(self.beat_s):
                     self._beat(log)
         except Exception as error:  # the run continues without it; others see that the heartbeat is missing

@@ -53,7 +53,7 @@ class Runner:
     def __init__(self, database: Path, cards: Sequence[str]) -> None:
         self.database, self.cards, self.host = database, tuple(cards), platform.node()
         self.children: dict[str, subprocess.Popen[bytes]] = {}
-        self._stopping_since: dict[tuple[str, int], float] = {}  # by run and session, on a monotonic clock
+        self._stopping_since: dict[tuple[str, int], float] = {}  # by run and attempt, on a monotonic clock
         self._terminated: set[tuple[str, int]] = set()
         self._heard: dict[str, tuple[tuple[str | None, str | None], float]] = {}
         self._cool_at: dict[Device, float] = {}
@@ -216,7 +216,7 @@ class Runner:
     def _escalate_stop(self, run: Run, writer: Writer) -> None:
         """Escalate a stop request: after the flag in the store, SIGTERM, then SIGKILL."""
         child, moment = self.children.get(run.id), time.monotonic()
-        waited_s = moment - self._stopping_since.setdefault((run.id, run.session), moment)
+        waited_s = moment - self._stopping_since.setdefault((run.id, run.attempt), moment)
         if run.worker is None:
             if child is None:
                 writer.end(run, "stopped", "stopped before it began", exit_code=EXIT_INTERRUPTED)
@@ -225,8 +225,8 @@ class Runner:
         elif liveness(run.worker) == "alive":
             if waited_s > STOP_GRACE_S:
                 _signal(run.worker.pid, signal.SIGKILL)
-            elif waited_s > STOP_HEARD_S and (run.id, run.session) not in self._terminated:
-                self._terminated.add((run.id, run.session))
+            elif waited_s > STOP_HEARD_S and (run.id, run.attempt) not in self._terminated:
+                self._terminated.add((run.id, run.attempt))
                 _signal(run.worker.pid, signal.SIGTERM)
 
 

@@ -54,7 +54,7 @@ def work(run_id: str, database: Path) -> int:
             if not log.claim(this_process()):
                 print(f"run {run_id} is not waiting for a worker", file=sys.stderr)
                 return EXIT_FAILED
-            with Heartbeat(database, run_id, log.session, file) as heartbeat:
+            with Heartbeat(database, run_id, log.attempt, file) as heartbeat:
                 return _end(log, stops, run, database, heartbeat)
     except TakenOver as error:
         print(f"{error}: this worker exits", file=sys.stderr)
@@ -70,7 +70,7 @@ def _end(log: RunLog, stops: Stops, run: Run, database: Path, heartbeat: Heartbe
         stops.raise_at_once()
         from peftbench.jobs.execute import execute
 
-        print(f"run {run.name} ({run.id}), worker {log.session}", flush=True)
+        print(f"run {run.name} ({run.id}), worker {log.attempt}", flush=True)
         spec = RunSpec.model_validate_json(run.spec_json)
         recorder = StoreRecorder(log, stops, heartbeat)
         reason = execute(
@@ -91,7 +91,7 @@ def _end(log: RunLog, stops: Stops, run: Run, database: Path, heartbeat: Heartbe
         raise
     except DatabaseGone as error:
         stops.ignore()
-        return _without_database(run.id, log.session, database, error)
+        return _without_database(run.id, log.attempt, database, error)
     except (StopSignal, Interrupted) as error:
         stops.ignore()
         log.finish("stopped", str(error), EXIT_INTERRUPTED)
@@ -106,7 +106,7 @@ def _end(log: RunLog, stops: Stops, run: Run, database: Path, heartbeat: Heartbe
     return EXIT_OK
 
 
-def _without_database(run_id: str, session: int, database: Path, error: DatabaseGone) -> int:
+def _without_database(run_id: str, attempt: int, database: Path, error: DatabaseGone) -> int:
     """Report the loss of the database in the log, and in a replacement database if it contains the run."""
     reason = reason_of(error)
     print(reason, file=sys.stderr)
@@ -115,7 +115,7 @@ def _without_database(run_id: str, session: int, database: Path, error: Database
     try:
         with Reader(database) as reader:
             run = reader.get(run_id)
-        if run is None or run.session != session:
+        if run is None or run.attempt != attempt:
             return EXIT_UNWRITTEN
         with Writer(database, create=False) as writer:
             ended = writer.end(run, "failed", reason, failure="storage", exit_code=EXIT_FAILED)

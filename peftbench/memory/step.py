@@ -40,7 +40,7 @@ class FakeSteps:
         self.optimizer = torch.optim.AdamW(groups, fused=True)
         self.accumulation_steps = spec.train.accumulation_steps
         self.batcher = model.batcher(0)
-        self.prefixes = FrozenFeatures(model, self.batcher, spec)
+        self.frozen = FrozenFeatures(model, self.batcher, spec)
         self.task: str | None = None  # of the last step
         self.trained: set[str] = set()  # names of the weights that got a gradient in the last step
         live.take(resident(model))
@@ -98,7 +98,7 @@ class FakeSteps:
     def _batch(self, shape: BatchShape) -> Batch:
         """Return a batch; with cached states below the first trained weight, a batch that starts from them."""
         batch = fake_batch(shape, self.batcher, self.mode)
-        if not (self.prefixes.wanted and self.prefixes.is_constant_in_training):
+        if not (self.frozen.wanted and self.frozen.is_constant_in_training):
             return batch
         width = hidden_size(self.model.encoder)
         texts = []

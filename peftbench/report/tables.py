@@ -151,7 +151,11 @@ def _facts(run: Run, spent: Cost) -> Table:
         (
             "time",
             f"load {formatting.seconds(spent.load_s)}, "
-            + (f"frozen layers (once) {formatting.seconds(spent.prefix_s)}, " if spent.prefix_s is not None else "")
+            + (
+                f"frozen layers (once) {formatting.seconds(spent.frozen_features_s)}, "
+                if spent.frozen_features_s is not None
+                else ""
+            )
             + f"train {formatting.seconds(spent.train_s)}, "
             f"eval {formatting.seconds(spent.eval_s)}, whole run {formatting.seconds(spent.run_s)}",
         ),

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from peftbench.renames import former_spec
 from peftbench.tasks import FilesSource, TaskSpec
 
 if TYPE_CHECKING:
@@ -34,7 +35,10 @@ def hash_of(determinants: Mapping[str, Any]) -> str:
 
 
 def determinants(spec: RunSpec) -> dict[str, Any]:
-    """Return everything that determines a run: no labels, no folders, and keys added later only where they are set."""
+    """Return everything that determines a run: no labels, no folders, and keys added later only where they are set.
+
+    Keys that were renamed have their former name.
+    """
     dump = spec.model_dump(mode="json")
     del dump["preset"], dump["workload"]
     for task, task_dump in zip(spec.tasks, dump["tasks"], strict=True):
@@ -53,4 +57,4 @@ def determinants(spec: RunSpec) -> dict[str, Any]:
         for key in keys:
             if dump[part][key] == fields[key].default:
                 del dump[part][key]
-    return dump
+    return former_spec(dump)

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from peftbench.errors import did_you_mean
 from peftbench.methods.options import MethodOptions
+from peftbench.renames import current_key
 from peftbench.spec.model import RunSpec
 from peftbench.tasks import TaskSpec
 from peftbench.text import clean
@@ -39,17 +40,18 @@ class UnknownKey(Exception):
         self.allowed = tuple(allowed)
 
 
-def place_of(key: str, options: type[MethodOptions] | None = None, tasks: Collection[str] | None = None) -> KeyNode:
+def schema_node(key: str, options: type[MethodOptions] | None = None, tasks: Collection[str] | None = None) -> KeyNode:
     """Return the schema node that a dotted key refers to.
 
     Args:
-        key: such as "train.lr" or "head.tasks.sst.dropout".
+        key: such as "train.lr" or "head.tasks.sst.dropout"; former names are accepted.
         options: the method's options; None accepts any key below `method`.
         tasks: the workload's task names; None accepts any name.
 
     Raises:
         UnknownKey: the key is not in the schema.
     """
+    key = current_key(key)
     reached = KeyNode((RunSpec,))
     parts = key.split(".")
     for depth, part in enumerate(parts, start=1):

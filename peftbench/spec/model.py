@@ -11,6 +11,7 @@ from pydantic import Field, SerializeAsAny, field_validator, model_validator
 from peftbench.errors import did_you_mean
 from peftbench.methods.options import MethodOptions
 from peftbench.methods.registry import method_info
+from peftbench.renames import current_spec
 from peftbench.spec.augment import AugmentSpec
 from peftbench.spec.hashing import canonical_json, determinants, hash_of
 from peftbench.tasks import KNOWN_TASKS, Part, TaskSpec
@@ -77,7 +78,7 @@ class TrainSpec(Part):
     batching: Literal["random", "bucketed"] = Field(
         "random", description="'bucketed': batches of similar length, in an order still drawn from the seed"
     )
-    prefix_cache: bool = Field(
+    cache_frozen_features: bool = Field(
         True, description="cache activations below the first trained layer, where the encoder's dropout is off"
     )
     lr: float = Field(gt=0, le=10)
@@ -137,6 +138,11 @@ class RunSpec(Part):
     eval: EvalSpec = EvalSpec()
     augment: AugmentSpec | None = Field(None, description="augmented training rows; None: no augmentation")
     seed: int = Field(0, ge=0, lt=2**63)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _current_names(cls, value: Any) -> Any:
+        return current_spec(value) if isinstance(value, dict) else value
 
     @field_validator("method", mode="before")
     @classmethod

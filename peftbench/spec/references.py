@@ -12,7 +12,7 @@ from typing import Any
 from peftbench.errors import UsageError, did_you_mean
 from peftbench.methods.options import MethodOptions
 from peftbench.methods.registry import method_info
-from peftbench.spec.keys import UnknownKey, flat_keys, place_of, table_keys
+from peftbench.spec.keys import UnknownKey, flat_keys, schema_node, table_keys
 from peftbench.text import clean
 
 
@@ -91,7 +91,7 @@ def _check_key(
     allow_table: bool = False,
 ) -> None:
     try:
-        node = place_of(key, options, tasks)
+        node = schema_node(key, options, tasks)
     except UnknownKey as error:
         raise UsageError(f"{origin}: {error}", f"allowed: {', '.join(map(clean, error.allowed))}") from error
     below = table_keys(node)

@@ -19,9 +19,10 @@ from pydantic import BaseModel, ValidationError
 
 from peftbench.errors import UsageError, did_you_mean
 from peftbench.methods.registry import method_info
+from peftbench.renames import current_key
 from peftbench.spec.files import RecipeFile, read_recipe
 from peftbench.spec.folders import is_folder, make_absolute
-from peftbench.spec.keys import UnknownKey, place_of
+from peftbench.spec.keys import UnknownKey, schema_node
 from peftbench.spec.model import RunSpec, flatten
 from peftbench.tasks import KNOWN_TASKS, FilesSource, HubSource, QuickstartSource, TaskSpec
 from peftbench.text import clean
@@ -59,6 +60,7 @@ class _Layers:
         self.origins: dict[str, str] = {}
 
     def put(self, dotted: str, value: object, origin: str) -> None:
+        dotted = current_key(dotted)
         *parents, leaf = dotted.split(".")
         table = self.tree
         for depth, parent in enumerate(parents):
@@ -196,7 +198,7 @@ def _drop_known_classes(layers: _Layers) -> None:
 def _adjust(layers: _Layers, recipe: RecipeFile, setting: RecipeFile) -> None:
     method = layers.tree.get("method", {}).get("name")
     for dotted, value in flatten((setting.adjust or {}).get(method, {})):
-        if dotted not in recipe.pin:
+        if current_key(dotted) not in map(current_key, recipe.pin):
             layers.put(dotted, value, f"workload {setting.name}, adjust.{method}")
 
 
@@ -276,7 +278,7 @@ def _is_optional(key: str, layers: _Layers) -> bool:
     """Return whether a key may be None, given the method chosen so far."""
     name = (layers.tree.get("method") or {}).get("name")
     try:
-        node = place_of(key, method_info(name).options if isinstance(name, str) else None)
+        node = schema_node(key, method_info(name).options if isinstance(name, str) else None)
     except (UnknownKey, UsageError):
         return False  # reported when the spec is validated
     return node.optional and not node.takes_none

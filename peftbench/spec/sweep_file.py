@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from peftbench.errors import UsageError, did_you_mean
+from peftbench.renames import current_key
 from peftbench.spec.files import FileKind, find, is_path, read_toml
 from peftbench.spec.references import check_key, check_recipe
 from peftbench.text import clean
@@ -212,7 +213,7 @@ def _leaves(origin: str, table: object, prefix: str = "") -> Iterator[tuple[str,
         if isinstance(value, dict):
             yield from _leaves(origin, value, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}", value
+            yield current_key(f"{prefix}{key}"), value
 
 
 def _check_value(origin: str, value: object) -> None:

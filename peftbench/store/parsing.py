@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, get_args
 
+from peftbench.renames import current_key
 from peftbench.store.rows import MeterSettings, Run, RunSettings, State, Worker
 
 _STATES = frozenset(get_args(State))
@@ -27,6 +28,7 @@ def parse_run(row: sqlite3.Row) -> Run:
     worker = {key: values.pop(key) for key in list(values) if key.startswith("worker_")}
     for column in (*_OBJECTS, *_OBJECTS_OR_NULL):
         values[column] = _object(values, column)
+    values["origins"] = {current_key(key): origin for key, origin in values["origins"].items()}
     values["settings"] = _settings(RunSettings, values, "settings")
     values["meter_settings"] = _settings(MeterSettings, values, "meter_settings")
     _check(values)

@@ -126,7 +126,7 @@ class Reader(Listing):
     def active_listed(self) -> list[Listed]:
         """Return the runs that have not ended, in the order of `active`, readable or not."""
         marks = ", ".join("?" * len(ACTIVE_STATES))
-        sql = f"SELECT rowid FROM runs WHERE state IN ({marks}) ORDER BY state = 'queued', place, rowid"
+        sql = f"SELECT rowid FROM runs WHERE state IN ({marks}) ORDER BY state = 'queued', queue_position, rowid"
         return list(self._of(self._ids(sql, *ACTIVE_STATES)))
 
     def working(self) -> list[Run]:
@@ -137,11 +137,11 @@ class Reader(Listing):
 
     def first_queued(self) -> Run | None:
         """Return the first readable run of the queue."""
-        rows = self._ids("SELECT rowid FROM runs WHERE state = 'queued' ORDER BY place, rowid LIMIT 1")
+        rows = self._ids("SELECT rowid FROM runs WHERE state = 'queued' ORDER BY queue_position, rowid LIMIT 1")
         first = next(self._of(rows), None)
         if first is None or isinstance(first, Run):
             return first
-        rows = self._ids("SELECT rowid FROM runs WHERE state = 'queued' ORDER BY place, rowid")
+        rows = self._ids("SELECT rowid FROM runs WHERE state = 'queued' ORDER BY queue_position, rowid")
         return next((run for run in self._of(rows) if isinstance(run, Run)), None)
 
     def judging(self, wanted: Collection[tuple[str, str, str]], host: str | None = None) -> list[Run]:

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Literal
 
+from peftbench.renames import current_spec
+
 State = Literal["queued", "starting", "running", "stalled", "stopping", "stopped", "finished", "failed", "lost"]
 WORKING_STATES: frozenset[State] = frozenset({"running", "stalled", "stopping"})  # a worker has it, or should
 LONGEST_NAME = 200  # characters of a name that is given to a run now
@@ -77,8 +79,7 @@ class QueueSettings:
 
 @lru_cache(maxsize=1024)
 def _parsed(spec_json: str) -> dict[str, Any]:
-    tree: dict[str, Any] = json.loads(spec_json)
-    return tree
+    return current_spec(json.loads(spec_json))
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +120,8 @@ class Run:
     settings: RunSettings = RunSettings()
     failure: Failure | None = None  # the kind of a failure, where it failed or was lost
     sweep: str | None = None  # the sweep or group it was queued with
-    place: int | None = None  # in the queue; smaller ones come first
-    session: int = 0  # how many workers have had it
+    queue_position: int | None = None  # smaller ones come first
+    attempt: int = 0  # number of workers that have executed it, one after another
     resumed: int = 0  # how often the queue resumed it by itself
     device: str | None = None  # the card that the queue gave it, by UUID; None: the CPU, or not yet known
     state_at: str | None = None  # since when it is in its state
@@ -129,7 +130,7 @@ class Run:
 
     @property
     def spec(self) -> dict[str, Any]:
-        """The spec as a tree, parsed once; not to be changed."""
+        """The spec as a tree with current names, parsed once; do not modify it."""
         return _parsed(self.spec_json)
 
 
@@ -298,7 +299,7 @@ class Phase:
     step_ms_p95: float | None = None
     peak_rss_mib: float | None = None
     usage: Usage | None = None  # None in runs of before there were meters
-    session: int = 1  # which of the run's workers wrote it; the store sets it
+    attempt: int = 1  # of the worker that wrote it; set by the store
 
 
 @dataclass(frozen=True, slots=True)

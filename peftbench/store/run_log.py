@@ -31,7 +31,7 @@ from peftbench.store.transactions import OUTSIDERS, move
 
 __all__ = ["RunLog", "TakenOver"]
 
-NOTED_AT_EVERY_START = ("data", "runtime", "memory", "prefix")  # kinds of events
+NOTED_AT_EVERY_START = ("data", "runtime", "memory", "frozen_features")  # kinds of events
 
 
 class RunLog(SpooledWriter):
@@ -40,11 +40,11 @@ class RunLog(SpooledWriter):
     Args:
         path: the database.
         run_id: the run's.
-        session: of a claim made through another `RunLog`; else `claim` sets it.
+        attempt: of a claim made through another `RunLog`; else `claim` sets it.
     """
 
-    def __init__(self, path: Path, run_id: str, session: int = 0) -> None:
-        super().__init__(path, run_id, session)
+    def __init__(self, path: Path, run_id: str, attempt: int = 0) -> None:
+        super().__init__(path, run_id, attempt)
         from sqlite_utils import Database
 
         self._db = Database(self._connection)
@@ -70,7 +70,7 @@ class RunLog(SpooledWriter):
         }
         with self._transaction(durable=True) as connection:
             row = connection.execute(
-                "SELECT session, started_at, (SELECT max(sequence) FROM samples WHERE run_id = runs.id)"
+                "SELECT attempt, started_at, (SELECT max(sequence) FROM samples WHERE run_id = runs.id)"
                 " FROM runs WHERE id = ?",
                 (self.run_id,),
             ).fetchone()
@@ -78,7 +78,7 @@ class RunLog(SpooledWriter):
                 return False
             moment = now()
             columns = {
-                "session": row[0] + 1,
+                "attempt": row[0] + 1,
                 "started_at": row[1] or moment,
                 "heartbeat_at": moment,
                 "stop_requested_at": None,
@@ -86,7 +86,7 @@ class RunLog(SpooledWriter):
             }
             if not move(connection, self.run_id, "running", ("starting",), None, columns):
                 return False
-            self.session, self._samples_before = row[0] + 1, row[2] or 0
+            self.attempt, self._samples_before = row[0] + 1, row[2] or 0
             return True
 
     def describe(self, **facts: Any) -> None:
@@ -162,7 +162,7 @@ class RunLog(SpooledWriter):
 
     def clear_epochs(self) -> None:
         """Delete the epochs that earlier workers stored: this one starts with the first, perhaps on other data."""
-        if self.session == 1:
+        if self.attempt == 1:
             return
 
         def write(connection: sqlite3.Connection) -> None:
@@ -202,7 +202,7 @@ class RunLog(SpooledWriter):
     def put_event(self, kind: str, message: str) -> None:
         """Store an event; one of NOTED_AT_EVERY_START only where no earlier worker of the run has stored the same."""
         row = self.event_row(kind, message)
-        before = self.session * OUTSIDERS if kind in NOTED_AT_EVERY_START else 0
+        before = self.attempt * OUTSIDERS if kind in NOTED_AT_EVERY_START else 0
         self.write(
             lambda connection: connection.execute(
                 "INSERT OR IGNORE INTO events SELECT ?1, ?2, ?3, ?4, ?5 WHERE NOT EXISTS ("
@@ -217,7 +217,7 @@ class RunLog(SpooledWriter):
         try:
             with self._transaction() as connection:
                 connection.execute(
-                    "UPDATE runs SET heartbeat_at = ? WHERE id = ? AND session = ?", (now(), self.run_id, self.session)
+                    "UPDATE runs SET heartbeat_at = ? WHERE id = ? AND attempt = ?", (now(), self.run_id, self.attempt)
                 )
                 return connection.execute("SELECT 1 FROM runs WHERE state = 'queued' LIMIT 1").fetchone() is not None
         except sqlite3.Error:
@@ -271,7 +271,7 @@ class RunLog(SpooledWriter):
         rows = []
         for phase in phases:
             self._phases += 1
-            rows.append({"run_id": self.run_id, **_flat(phase), "session": self.session, "sequence": self._phases})
+            rows.append({"run_id": self.run_id, **_flat(phase), "attempt": self.attempt, "sequence": self._phases})
         return rows
 
 

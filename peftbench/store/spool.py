@@ -56,12 +56,12 @@ class SpooledWriter(Transactions):
     Args:
         path: the database.
         run_id: the run's.
-        session: which of the run's workers this is; 0 until it has claimed the run.
+        attempt: which of the run's workers this is; 0 until it has claimed the run.
     """
 
-    def __init__(self, path: Path, run_id: str, session: int) -> None:
+    def __init__(self, path: Path, run_id: str, attempt: int) -> None:
         super().__init__(path)
-        self.run_id, self.session = run_id, session
+        self.run_id, self.attempt = run_id, attempt
         self._events = 0  # written by this worker
         self._spool: deque[_Waiting] = deque()
         self._spooled_bytes = 0
@@ -73,7 +73,7 @@ class SpooledWriter(Transactions):
     def event_row(self, kind: str, message: str) -> tuple[str, int, str, str, str]:
         """Return the next event of this worker as a row of `events`."""
         self._events += 1
-        return (self.run_id, self.session * OUTSIDERS + self._events, now(), kind, message)
+        return (self.run_id, self.attempt * OUTSIDERS + self._events, now(), kind, message)
 
     def write(self, write: Write, content: object, *, durable: bool = False, bounded: bool = True) -> None:
         """Write, after what waits; where that is impossible now, wait as well (unless `content` is None).
@@ -143,8 +143,8 @@ class SpooledWriter(Transactions):
         Raises:
             TakenOver: it is another worker's, or has ended.
         """
-        row = connection.execute("SELECT state, session FROM runs WHERE id = ?", (self.run_id,)).fetchone()
-        if row is None or row[1] != self.session:
+        row = connection.execute("SELECT state, attempt FROM runs WHERE id = ?", (self.run_id,)).fetchone()
+        if row is None or row[1] != self.attempt:
             raise TakenOver(f"run {self.run_id} is not this worker's any more")
         if row[0] == "lost":
             columns = {"finished_at": None, "failure": None, "exit_code": None}

@@ -12,7 +12,7 @@ from typing import Any, Self
 from peftbench.store.connection import open_for_writing
 from peftbench.store.rows import ACTIVE_STATES, RESUMABLE_STATES, State, now
 
-OUTSIDERS = 1_000_000  # event sequence numbers below belong to processes other than workers; each session has as many
+OUTSIDERS = 1_000_000  # event sequence numbers below belong to processes other than workers; each attempt has as many
 
 
 class Transactions:

@@ -69,7 +69,7 @@ class Writer(Transactions):
         """
         with self._transaction(durable=True) as connection:
             taken = {row[0] for row in connection.execute("SELECT name FROM runs")}
-            last_position = connection.execute("SELECT coalesce(max(place), 0) FROM runs").fetchone()[0]
+            last_position = connection.execute("SELECT coalesce(max(queue_position), 0) FROM runs").fetchone()[0]
             for number, run in enumerate(runs, start=1):
                 name = _free_name(run, taken)
                 taken.add(name)
@@ -97,11 +97,11 @@ class Writer(Transactions):
             if not _is_unchanged(connection, run):
                 return False
             edge, step = ("min", -1) if first else ("max", 1)
-            sql = f"SELECT coalesce({edge}(place), 0) + ? FROM runs"
+            sql = f"SELECT coalesce({edge}(queue_position), 0) + ? FROM runs"
             columns = {
                 **dict.fromkeys(("failure", "exit_code", "finished_at", "stop_requested_at", "device")),
                 **dict.fromkeys(("worker_pid", "worker_started_at", "worker_boot_id", "worker_host", "heartbeat_at")),
-                "place": connection.execute(sql, (step,)).fetchone()[0],
+                "queue_position": connection.execute(sql, (step,)).fetchone()[0],
             }
             moved = move(connection, run.id, "queued", (run.state,), reason, columns)
             if moved and by_itself:
@@ -164,9 +164,9 @@ class Writer(Transactions):
 
 
 def _is_unchanged(connection: sqlite3.Connection, run: Run) -> bool:
-    """Tell whether a run is still in the state, and in the session, in which it was read."""
-    row = connection.execute("SELECT state, session FROM runs WHERE id = ?", (run.id,)).fetchone()
-    return row is not None and tuple(row) == (run.state, run.session)
+    """Tell whether a run is still in the state, and in the attempt, in which it was read."""
+    row = connection.execute("SELECT state, attempt FROM runs WHERE id = ?", (run.id,)).fetchone()
+    return row is not None and tuple(row) == (run.state, run.attempt)
 
 
 def _insert(connection: sqlite3.Connection, run: NewRun, name: str, position: int) -> None:
@@ -188,7 +188,7 @@ def _insert(connection: sqlite3.Connection, run: NewRun, name: str, position: in
         "settings": json.dumps(asdict(run.settings)),
         "epochs_planned": spec["train"]["epochs"],
         "sweep": run.sweep,
-        "place": position,
+        "queue_position": position,
         "created_at": (moment := now()),
         "state_at": moment,
     }

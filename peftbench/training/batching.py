@@ -45,7 +45,7 @@ class Batchers:
         meters: MeterSession,
         progress: ProgressReporter,
     ) -> None:
-        self.prefixes = FrozenFeatures(model, batcher, spec)
+        self.frozen = FrozenFeatures(model, batcher, spec)
         self.recorder, self.meters, self.progress = recorder, meters, progress
 
     def of(
@@ -65,15 +65,15 @@ class Batchers:
             Interrupted: see `Recorder.progress`.
         """
         key = f"{task} {name}"
-        if self.prefixes.is_settled(key, training=training):
-            return self.prefixes.batcher(key, split, training=training)[0], []
+        if self.frozen.is_settled(key, training=training):
+            return self.frozen.batcher(key, split, training=training)[0], []
 
         def tell(computed: int) -> None:
-            self.progress.tell(f"prefix {name}", epoch, task, computed, len(split), done)
+            self.progress.tell(f"frozen_features {name}", epoch, task, computed, len(split), done)
 
-        with self.meters.phase("prefix", epoch, task, name) as measured:
-            batcher, made = self.prefixes.batcher(key, split, training=training, on_batch=tell)
+        with self.meters.phase("frozen_features", epoch, task, name) as measured:
+            batcher, made = self.frozen.batcher(key, split, training=training, on_batch=tell)
             measured.count(len(split), int(split.lengths.sum()))
-        self.recorder.note("prefix", f"{task} {name}: {made}")
+        self.recorder.note("frozen_features", f"{task} {name}: {made}")
         # a prefix too large to cache is not computed, so there is no phase
-        return batcher, [] if batcher is self.prefixes.plain else [measured.row]
+        return batcher, [] if batcher is self.frozen.plain else [measured.row]

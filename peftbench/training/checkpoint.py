@@ -1,6 +1,6 @@
 """Checkpoints: everything that a run needs to resume bit-identically, in files that are complete or not used.
 
-    snapshot-<n>.ckpt:  peftbench-snapshot 2 <spec hash> <run id> <bytes> <SHA-256 of the payload>\\n<payload>
+    checkpoint-<n>.ckpt:  peftbench-snapshot 2 <spec hash> <run id> <bytes> <SHA-256 of the payload>\\n<payload>
 
 Version 1 has no run id. Without a run id (`-`), a checkpoint may be of any run of its spec.
 
@@ -22,17 +22,23 @@ from typing import IO, Any, NamedTuple, cast
 import numpy as np
 import torch
 
+from peftbench.renames import current_row
 from peftbench.store.rows import Phase, Usage
 from peftbench.text import clean
 from peftbench.training.best import Best
-from peftbench.training.files import remove_checkpoints, remove_unfinished, write_whole
+from peftbench.training.files import (
+    checkpoint_files,
+    checkpoint_number,
+    remove_checkpoints,
+    remove_unfinished,
+    write_whole,
+)
 from peftbench.training.weights import FileMark, damage
 
 VERSION = 2
 ANY_RUN = "-"
 KEPT = 2  # the newest, and one before it in case that cannot be read
 
-_NAME = re.compile(r"snapshot-(\d{1,9})\.ckpt")
 _VERSION = re.compile(rb"peftbench-snapshot (\d{1,9}) ")
 _HEADERS = {
     1: re.compile(rb"peftbench-snapshot 1 ([0-9a-f]{64})(?P<run>) (\d{20}) ([0-9a-f]{64})\n"),
@@ -89,9 +95,9 @@ class Checkpoints:
 
     def newest(self) -> Checkpoint | None:
         """Return the newest usable checkpoint; note those that are not."""
-        remove_unfinished(self.folder, "snapshot-*")
+        remove_unfinished(self.folder, "*.ckpt")
         remove_unfinished(self.folder, "epoch-*")
-        paths = _files(self.folder)
+        paths = checkpoint_files(self.folder)
         for path in reversed(paths):
             try:
                 state = _read(path, self.spec_hash, self.run_id)
@@ -127,8 +133,8 @@ class Checkpoints:
 
         A write error is noted once, and earlier checkpoints stay.
         """
-        number = max((_number(path) for path in _files(self.folder)), default=0) + 1
-        path = self.folder / f"snapshot-{number}.ckpt"
+        number = max(map(checkpoint_number, checkpoint_files(self.folder)), default=0) + 1
+        path = self.folder / f"checkpoint-{number}.ckpt"
         try:
             write_whole(path, lambda file: _dump(state, self.spec_hash, file, self.run_id))
         except OSError as error:
@@ -144,17 +150,8 @@ class Checkpoints:
         return True
 
 
-def _files(folder: Path) -> list[Path]:
-    return sorted((path for path in folder.glob("snapshot-*") if _NAME.fullmatch(path.name)), key=_number)
-
-
 class _Unusable(Exception):
     """Why a file cannot be resumed from."""
-
-
-def _number(path: Path) -> int:
-    match = _NAME.fullmatch(path.name)
-    return int(match[1]) if match else 0
 
 
 def _read(path: Path, spec_hash: str, run_id: str = ANY_RUN) -> dict[str, Any]:
@@ -242,8 +239,9 @@ def phases_state(phases: list[Phase]) -> list[dict[str, Any]]:
 
 
 def phases_from(state: list[dict[str, Any]]) -> list[Phase]:
-    """Return the phases that `phases_state` was made from."""
-    return [Phase(**{**each, "usage": each["usage"] and Usage(**each["usage"])}) for each in state]
+    """Return the phases of a state that `phases_state` made, in this version or an earlier one."""
+    rows = [current_row("phases", row) for row in state]
+    return [Phase(**{**row, "usage": row["usage"] and Usage(**row["usage"])}) for row in rows]
 
 
 def random_state() -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import tempfile
 import time
 from collections.abc import Callable, Collection
@@ -14,6 +15,7 @@ from typing import IO
 from peftbench.errors import NO_ROOM, StorageError
 
 WAITED_S, AGAIN_S = 60.0, 0.5
+_CHECKPOINT = re.compile(r"(?:checkpoint|snapshot)-(\d{1,9})\.ckpt")
 
 
 def weights_name(epoch: int, task: str | None = None) -> str:
@@ -76,9 +78,20 @@ def what_helps(error: OSError) -> str:
     return "check the disk, or use another one"
 
 
+def checkpoint_files(folder: Path) -> list[Path]:
+    """Return a run's checkpoint files, the oldest first; earlier versions named them `snapshot-N.ckpt`."""
+    return sorted((path for path in folder.glob("*.ckpt") if checkpoint_number(path)), key=checkpoint_number)
+
+
+def checkpoint_number(path: Path) -> int:
+    """Return the number of a checkpoint file; 0 for any other file."""
+    match = _CHECKPOINT.fullmatch(path.name)
+    return int(match[1]) if match else 0
+
+
 def remove_checkpoints(folder: Path, keep: Collection[Path] = ()) -> None:
     """Delete a run's checkpoints: all of them once it has ended, or if each would lead to the same failure."""
-    for path in folder.glob("snapshot-*.ckpt"):
+    for path in checkpoint_files(folder):
         if path not in keep:
             with suppress(OSError):  # a leftover file only takes disk space
                 path.unlink(missing_ok=True)

@@ -47,7 +47,7 @@ class FrozenFeatures:
         self.batch_size = spec.eval.batch_size
         native = model.native
         has_prefix = native is not None and (self._is_whole or 0 < native.first_trained < len(native.layers))
-        self.wanted = spec.train.prefix_cache and has_prefix
+        self.wanted = spec.train.cache_frozen_features and has_prefix
         self.is_constant_in_training = native is not None and native.hidden_dropout == native.attention_dropout == 0
         self.in_memory = 0
         self.known: dict[str, MakeBatch] = {}

@@ -32,13 +32,13 @@ def resumed(**of: Any) -> RunRecord:
         phase("load", 3.0, epoch=None, energy_j=400.0),
         phase("train", 10.0, "sst", energy_j=1000.0),
         phase("run", 50.0, epoch=None, energy_j=3600.0),
-        replace(phase("load", 3.0, epoch=None, started_s=day), session=2),
-        replace(phase("train", 10.0, "sst", started_s=day, energy_j=1000.0), session=2),
-        replace(phase("eval", 2.0, "sst", started_s=day, energy_j=1000.0), session=2),
-        replace(phase("run", 40.0, epoch=None, started_s=day, energy_j=7200.0), session=2),
+        replace(phase("load", 3.0, epoch=None, started_s=day), attempt=2),
+        replace(phase("train", 10.0, "sst", started_s=day, energy_j=1000.0), attempt=2),
+        replace(phase("eval", 2.0, "sst", started_s=day, energy_j=1000.0), attempt=2),
+        replace(phase("run", 40.0, epoch=None, started_s=day, energy_j=7200.0), attempt=2),
     )
     left = phases if of.get("both", True) else (*phases[:2], *phases[3:])
-    run = replace(base.run, session=2, started_at="2026-01-01T00:00:00Z", finished_at="2026-01-02T00:00:00Z")
+    run = replace(base.run, attempt=2, started_at="2026-01-01T00:00:00Z", finished_at="2026-01-02T00:00:00Z")
     return replace(base, run=run, phases=left)
 
 

@@ -52,7 +52,7 @@ class TestWallTime:
             {"started_at": None},
             {"finished_at": None},
             {"epochs_done": 0},
-            {"session": 2},
+            {"attempt": 2},
             {"finished_at": stamp(START)},
             {"finished_at": stamp(START - timedelta(hours=1))},
             {"started_at": "yesterday"},

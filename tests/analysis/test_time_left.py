@@ -143,9 +143,9 @@ def test_a_prefix_is_computed_before_its_part() -> None:
     played = Played(plan(epochs=1))
     played.play()
     record = played.told[-1][2]
-    before = Progress(1, "prefix dev", "sts", 5, 400, 70, 70, None, "")
+    before = Progress(1, "frozen_features dev", "sts", 5, 400, 70, 70, None, "")
     assert time_left_s(record, before) == pytest.approx(400 * EXAMPLE_S["sts"], rel=0.05)
-    sample = Progress(1, "prefix train sample", "sst", 5, 50, 70, 70, None, "")
+    sample = Progress(1, "frozen_features train sample", "sst", 5, 50, 70, 70, None, "")
     rest = 450 * EXAMPLE_S["sst"] + 450 * EXAMPLE_S["sts"]
     assert time_left_s(record, sample) == pytest.approx(rest, rel=0.05)
 

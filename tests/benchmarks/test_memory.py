@@ -43,7 +43,7 @@ def test_the_smallest_free_block_that_fits_is_taken() -> None:
     first, _, third, _ = (allocator.take(count * MIB) for count in (6, 2, 4, 2))
     allocator.give(first)
     allocator.give(third)
-    assert allocator.take(3 * MIB).place == third.place
+    assert allocator.take(3 * MIB).address == third.address
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 30 * MIB)), max_size=60))
@@ -55,7 +55,7 @@ def test_blocks_in_use_never_overlap(steps: list[tuple[bool, int]]) -> None:
             assert used[-1].size >= count
         else:
             allocator.give(used.pop(count % len(used)))
-        spans = sorted((block.place, block.place + block.size) for block in used)
+        spans = sorted((block.address, block.address + block.size) for block in used)
         assert all(end <= start for (_, end), (start, _) in itertools.pairwise(spans))
         assert sum(block.size for block in used) <= allocator.reserved
 

@@ -33,7 +33,7 @@ def renamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Run,
     claim(path)
     folder = runs_folder(path) / run_id
     folder.mkdir()
-    (folder / "snapshot-1.ckpt").write_bytes(b"state")
+    (folder / "checkpoint-1.ckpt").write_bytes(b"state")
     path.rename(tmp_path / "study.db")
     with Reader(tmp_path / "study.db") as reader:
         return tmp_path / "study.db", reader.run(run_id), folder
@@ -76,8 +76,8 @@ def test_a_run_goes_on_with_a_copy(renamed: tuple[Path, Run, Path]) -> None:
     control.resume(database, run)
     copy = run_folder(database, run.id)
     assert copy == runs_folder(database) / run.id
-    assert (copy / "snapshot-1.ckpt").read_bytes() == b"state"
-    assert (folder / "snapshot-1.ckpt").exists()
+    assert (copy / "checkpoint-1.ckpt").read_bytes() == b"state"
+    assert (folder / "checkpoint-1.ckpt").exists()
     assert (runs_folder(database) / MARK).exists()
     with Reader(database) as reader:
         assert reader.run(run.id).state == "queued"

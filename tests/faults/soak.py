@@ -59,7 +59,7 @@ class Tally:
     points: int = 0
     kills: int = 0
     runner_kills: int = 0
-    sessions: int = 0
+    attempts: int = 0
     identical: int = 0
     phases: dict[str, int] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
@@ -122,7 +122,7 @@ class Soak:
             tally.points += 1
             tally.kills += len(killed)
             tally.runner_kills += with_runner
-            tally.sessions += last.session
+            tally.attempts += last.attempt
             tally.identical += not wrong
             for phase in killed:
                 tally.phases[phase] = tally.phases.get(phase, 0) + 1
@@ -137,17 +137,17 @@ class Soak:
     ) -> tuple[list[str], Run]:
         """Follow a run to its end, killing its workers at the planned seconds after they began to load, or to work."""
         killed: list[str] = []
-        session = 0
+        attempt = 0
         since: dict[str, float] = {}
         for update in launched.follow(0.02):
             run = update.run
             if run.state != "running" or run.worker is None:
                 continue
-            if run.session != session:
-                session, since = run.session, {"load": time.monotonic()}
+            if run.attempt != attempt:
+                attempt, since = run.attempt, {"load": time.monotonic()}
             if update.progress is not None:
                 since.setdefault("work", time.monotonic())
-            if len(killed) == len(plan) or len(killed) != session - 1:
+            if len(killed) == len(plan) or len(killed) != attempt - 1:
                 continue
             where, seconds = plan[len(killed)]
             if where in since and time.monotonic() >= since[where] + seconds:
@@ -197,7 +197,7 @@ def main() -> None:
     minutes = (time.monotonic() - started) / 60
     where = ", ".join(f"{phase} {count}" for phase, count in sorted(tally.phases.items(), key=lambda item: -item[1]))
     print(
-        f"{tally.points} points, {tally.kills} workers and {tally.runner_kills} runners killed, {tally.sessions}"
+        f"{tally.points} points, {tally.kills} workers and {tally.runner_kills} runners killed, {tally.attempts}"
         f" workers in all, {minutes:.0f} min; {platform.machine()}, {os.cpu_count()} cores, Python"
         f" {platform.python_version()}, seed {arguments.seed}"
     )

@@ -139,7 +139,7 @@ def test_a_watcher_that_is_killed_and_hang_ups_touch_no_run(
     watcher.wait()
     kill(run.worker.pid if run.worker else None, signal.SIGHUP)
     kill(RunnerLock(db).holder(), signal.SIGHUP)
-    assert ended(db, launched.run_id).session == 1
+    assert ended(db, launched.run_id).attempt == 1
     assert differences(left_alone, final(db, launched.run_id)) == []
 
 
@@ -179,7 +179,7 @@ def test_of_two_resumes_at_once_one_wins(db: Path, tiny: Callable[..., Resolved]
     ]
     said = [process.communicate()[1].decode() for process in both]
     assert sorted(process.returncode for process in both) == [0, 2], said
-    assert ended(db, run.id).session == 2
+    assert ended(db, run.id).attempt == 2
     assert differences(left_alone, final(db, run.id)) == []
 
 
@@ -267,7 +267,7 @@ def test_a_clock_that_jumps_a_day_confuses_nobody(
         working(db, launched.run_id, epochs)
         shift.write_text(str(seconds))
     run = ended(db, launched.run_id)
-    assert (run.state, run.session) == ("finished", 1)
+    assert (run.state, run.attempt) == ("finished", 1)
     assert differences(left_alone, final(db, launched.run_id)) == []
     with Reader(db) as reader:
         states = [e.message for e in reader.record(run).events if e.kind == "state"]
@@ -305,7 +305,7 @@ def test_a_database_that_goes_while_a_run_works_leaves_its_checkpoints(
     while liveness(run.worker) == "alive":
         time.sleep(0.05)
     folder = run_folder(db, run.id)
-    assert list(folder.glob("snapshot-*.ckpt")), launched.log.read_text()
+    assert list(folder.glob("checkpoint-*.ckpt")), launched.log.read_text()
     assert list(folder.glob("epoch-*.safetensors"))
     assert "it was deleted, moved or replaced during the run" in launched.log.read_text()
     if what == "replaced by a backup":

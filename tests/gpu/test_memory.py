@@ -32,7 +32,7 @@ def test_the_prediction_is_what_the_gpu_keeps(
     from peftbench.model import MultitaskModel
 
     config = small_config(dropout, hidden_size=192, num_attention_heads=3, intermediate_size=768)
-    spec = tiny(preset, [f"runtime={runtime}", "encoder.pooling=cls", "train.prefix_cache=false"]).spec
+    spec = tiny(preset, [f"runtime={runtime}", "encoder.pooling=cls", "train.cache_frozen_features=false"]).spec
     name, shape = "sts", BATCHES["sts"]
     task = spec.task(name)
     assert task is not None

@@ -81,7 +81,9 @@ def test_a_run_arrives_as_it_left(origin: tuple[Path, str], bundle: Path, tmp_pa
     *events, last = came.events
     assert (last.kind, last.message.split(" made by")[0]) == ("import", "from a bundle")
     assert dataclasses.replace(came, events=tuple(sorted(events, key=lambda e: e.sequence))) == dataclasses.replace(
-        left, run=dataclasses.replace(left.run, place=None), events=tuple(sorted(left.events, key=lambda e: e.sequence))
+        left,
+        run=dataclasses.replace(left.run, queue_position=None),
+        events=tuple(sorted(left.events, key=lambda e: e.sequence)),
     )
     folders = [run_folder(place, run_id) for place in (database, tmp_path / "other.db")]
     for name in ("epoch-2.safetensors", "epoch-2-sst.safetensors"):
@@ -433,7 +435,7 @@ def test_a_row_without_an_end_and_one_without_end(forger: Forger, empty: Path, m
         ("runs", {"created_at": "yesterday"}, "created_at: 'yesterday' is not a timestamp"),
         ("runs", {"sweep": ESCAPE}, "unprintable"),
         ("runs", {"failure": "boredom"}, "its rows are invalid"),
-        ("runs", {"place": 1}, "has a column 'place'"),
+        ("runs", {"queue_position": 1}, "has a column 'queue_position'"),
         ("runs", {"admin": 1}, "has a column 'admin'"),
         ("epochs", {"epoch": 99}, "its rows are invalid"),
         ("scores", {"task": "other"}, "task other"),

@@ -141,4 +141,4 @@ def test_a_run_that_cannot_be_started_fails_and_later_runs_start(
         run = reader.run(broken)
     assert (run.state, run.failure, run.exit_code) == ("failed", "defect", 1)
     assert "it cannot be started: " in run.reason
-    assert not list(run_folder(db, good.run_id).glob("snapshot-*")), "a finished run has nothing to go on from"
+    assert not list(run_folder(db, good.run_id).glob("checkpoint-*")), "a finished run has nothing to go on from"

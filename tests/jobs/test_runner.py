@@ -172,7 +172,7 @@ def test_a_killed_worker_is_resumed_up_to_the_limit_and_then_fails(machine: Mach
         machine.workers[-1].wait()
     machine.tick()
     run = machine.run(run_id)
-    assert (run.state, run.failure, run.resumed, run.session) == ("failed", "signal", 1, 2)
+    assert (run.state, run.failure, run.resumed, run.attempt) == ("failed", "signal", 1, 2)
     assert "signal 9" in run.reason
 
 

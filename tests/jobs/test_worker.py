@@ -162,13 +162,13 @@ def test_a_defect_keeps_its_traceback_in_the_log(
 
 
 @pytest.mark.slow
-def test_a_diverged_run_reports_it_and_keeps_no_snapshot(db: Path, tiny: Callable[..., Resolved]) -> None:
+def test_a_diverged_run_reports_it_and_keeps_no_checkpoint(db: Path, tiny: Callable[..., Resolved]) -> None:
     """It would fail in the same way from each of its checkpoints."""
     launched = launch(tiny("full", [*LONG, "train.lr=10.0", "train.weight_decay=1e9"]), db)
     last = follow(launched)
     assert (last.run.state, last.run.failure, last.run.exit_code) == ("failed", "nan", 1), log_of(launched)
     assert "learning rate" in last.run.reason
-    assert not list(launched.log.parent.glob("snapshot-*"))
+    assert not list(launched.log.parent.glob("checkpoint-*"))
     with pytest.raises(UsageError, match="would fail in the same way again"):
         control.resume(db, last.run)
 

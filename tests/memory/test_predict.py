@@ -49,7 +49,7 @@ def agree(predicted: Anatomy, live: Anatomy) -> None:
     + soaked_but([("lora-r12", "native", 0.0), ("full", "transformers", 0.0)], [(*column, 0.0) for column in COLUMNS]),
 )
 def test_the_prediction_is_what_a_real_run_on_the_cpu_keeps(preset: str, runtime: str, dropout: float) -> None:
-    config, spec = small_config(dropout), spec_of(preset, f"runtime={runtime}", "train.prefix_cache=false")
+    config, spec = small_config(dropout), spec_of(preset, f"runtime={runtime}", "train.cache_frozen_features=false")
     agree(predict_for(config, spec, BATCHES, "cpu"), live_anatomy(config, spec))
 
 
@@ -79,7 +79,7 @@ def test_half_precision_too(runtime: str, precision: str) -> None:
 def test_layers_computed_anew_in_backward_keep_less_as_predicted(preset: str, runtime: str) -> None:
     config = small_config(0.1, num_hidden_layers=6)
     usual, anew = (
-        spec_of(preset, f"runtime={runtime}", f"train.gradient_checkpointing={on}", "train.prefix_cache=false")
+        spec_of(preset, f"runtime={runtime}", f"train.gradient_checkpointing={on}", "train.cache_frozen_features=false")
         for on in ("false", "true")
     )
     live = live_anatomy(config, anew)
@@ -204,14 +204,14 @@ def test_on_the_cpu_frozen_weights_are_there_in_two_packings() -> None:
 def test_a_cached_prefix_leaves_the_lower_layers_out() -> None:
     config = small_config(0.0)
     whole, cached = (
-        predict_for(config, spec_of("last-layer", f"train.prefix_cache={on}"), BATCHES, "cuda")
+        predict_for(config, spec_of("last-layer", f"train.cache_frozen_features={on}"), BATCHES, "cuda")
         for on in ("false", "true")
     )
     assert cached.weights == whole.weights
     assert cached.total is not None and whole.total is not None and cached.total < whole.total
     with_dropout = small_config(0.1)
     assert predict_for(with_dropout, spec_of("last-layer"), BATCHES, "cuda") == predict_for(
-        with_dropout, spec_of("last-layer", "train.prefix_cache=false"), BATCHES, "cuda"
+        with_dropout, spec_of("last-layer", "train.cache_frozen_features=false"), BATCHES, "cuda"
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from peftbench.errors import UsageError
 from peftbench.spec import read_recipe, resolve, shipped
-from peftbench.spec.keys import UnknownKey, place_of
+from peftbench.spec.keys import UnknownKey, schema_node
 from peftbench.spec.resolve import changed
 from peftbench.spec.sweep import read_sweep
 
@@ -183,9 +183,9 @@ class TestNone:
     ],
 )
 def test_a_key_knows_whether_it_may_be_empty(key: str, optional: bool) -> None:
-    assert place_of(key).optional is optional
+    assert schema_node(key).optional is optional
 
 
 def test_a_part_that_is_no_key_is_named() -> None:
     with pytest.raises(UnknownKey, match=r"'augment\.edda'; did you mean 'eda'"):
-        place_of("augment.edda.n_aug")
+        schema_node("augment.edda.n_aug")

@@ -383,7 +383,7 @@ CHANGES = [
         "train.epochs=9",
         "train.batch_size=4",
         "train.batching=bucketed",
-        "train.prefix_cache=false",
+        "train.cache_frozen_features=false",
         "runtime=transformers",
         "precision=bf16",
     ),
@@ -567,6 +567,7 @@ class TestIdentity:
             del task["labels"], task["missing"], task["group"]
         old = RunSpec.model_validate_json(json.dumps(tree))
         assert old == spec
+        tree["train"]["prefix_cache"] = tree["train"].pop("cache_frozen_features")  # hashed under its former name
         determinants = {key: value for key, value in tree.items() if key not in ("preset", "workload")}
         text = json.dumps(determinants, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         assert old.hash() == hashlib.sha256(text.encode()).hexdigest()
@@ -594,6 +595,7 @@ class TestIdentity:
         for part, keys in ADDED_KEYS.items():
             for key in keys:
                 del tree[part][key]
+        tree["train"]["prefix_cache"] = tree["train"].pop("cache_frozen_features")
         determinants = {key: tree[key] for key in tree if key not in ("preset", "workload", "augment")}
         text = json.dumps(determinants, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         assert old.hash() == spec.hash() == hashlib.sha256(text.encode()).hexdigest()

@@ -204,7 +204,8 @@ class TestSkip:
         assert labels(two) == ["lora-r12 targets=query+value"]
 
     def test_true_is_not_1(self, own: Write) -> None:
-        text = 'presets = ["full"]\n[grid]\n"train.prefix_cache" = [true, false]\n[[skip]]\n"train.prefix_cache" = 1\n'
+        key = '"train.cache_frozen_features"'
+        text = f'presets = ["full"]\n[grid]\n{key} = [true, false]\n[[skip]]\n{key} = 1\n'
         assert "the sweep has no such value" in refusal(own(text))
 
     @pytest.mark.parametrize(

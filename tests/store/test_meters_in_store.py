@@ -138,7 +138,7 @@ def test_runs_of_before_there_was_a_queue_keep_all_that_belongs_to_them(path: Pa
         assert [record.run.state for record in records] == ["finished", "stopped", "failed", "running"]
         for record in records:
             assert (len(record.epochs), len(record.scores), len(record.phases), len(record.events)) == (1, 1, 1, 1)
-            assert (record.run.session, record.run.settings, record.run.sweep) == (1, RunSettings(), None)
+            assert (record.run.attempt, record.run.settings, record.run.sweep) == (1, RunSettings(), None)
             assert len(reader.samples(record.run.id)) == 1
     connection = sqlite3.connect(path)
     assert connection.execute("PRAGMA foreign_key_check").fetchall() == []

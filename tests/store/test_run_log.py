@@ -70,7 +70,7 @@ class TestSessions:
         old.stall("too late as well")
         new.put_event("data", "in time")
         run = reader.run(run_id)
-        assert (run.state, run.session, run.resumed) == ("running", 2, 1)
+        assert (run.state, run.attempt, run.resumed) == ("running", 2, 1)
         assert [e.message for e in reader.record(run).events if e.kind == "data"] == ["in time"]
 
     def test_a_worker_declared_lost_reclaims_its_run(self, life: Life, reader: Reader, run_id: str) -> None:
@@ -97,7 +97,7 @@ class TestSessions:
     def test_what_the_first_worker_noted_is_not_noted_again(self, life: Life, reader: Reader, run_id: str) -> None:
         first = life.log(run_id)
         first.put_event("data", "2 rows left out")
-        first.put_event("data", "2 rows left out")  # twice in one session is twice
+        first.put_event("data", "2 rows left out")  # twice in one attempt is twice
         second = again(life, reader, run_id)
         second.put_event("data", "2 rows left out")
         second.put_event("resume", "from epoch 2")
@@ -126,7 +126,7 @@ class TestSessions:
             )
             log.put_phases([Phase("load", None, None, None, value)])
         record = reader.record(reader.run(run_id))
-        assert [(p.phase, p.wall_s, p.session) for p in record.phases] == [
+        assert [(p.phase, p.wall_s, p.attempt) for p in record.phases] == [
             ("load", 1.0, 1),
             ("train", 2.0, 2),
             ("load", 2.0, 2),

@@ -48,19 +48,19 @@ def test_a_run_with_a_cached_prefix_equals_one_without(
     if on_disk:
         monkeypatch.setattr(frozen_features, "MEMORY_LIMIT", 0)
     kept = train(tiny(preset, overrides).spec, tmp_path / "kept")
-    anew = train(tiny(preset, [*overrides, "train.prefix_cache=false"]).spec, tmp_path / "anew")
+    anew = train(tiny(preset, [*overrides, "train.cache_frozen_features=false"]).spec, tmp_path / "anew")
     assert scores(kept) == pytest.approx(scores(anew), abs=2e-4)
     place = "on disk" if on_disk else "in memory"
     notes = [note for note in kept.notes if "computed once" in note]
     assert len(notes) == 9  # train, its sample and dev of three tasks
     assert all(place in note for note in notes)
-    assert not [phase for phase in anew.seen_phases if phase.phase == "prefix"]
+    assert not [phase for phase in anew.seen_phases if phase.phase == "frozen_features"]
 
 
 @pytest.mark.slow
 def test_the_prefix_pass_is_a_phase_of_its_own_and_occurs_once(tiny: Callable[..., Resolved], tmp_path: Path) -> None:
     memory = train(tiny("last-layer").spec, tmp_path)
-    phases = [phase for phase in memory.seen_phases if phase.phase == "prefix"]
+    phases = [phase for phase in memory.seen_phases if phase.phase == "frozen_features"]
     assert {(phase.epoch, phase.task, phase.split) for phase in phases} == {
         (1, task, split) for task in ("sst", "paraphrase", "sts") for split in ("train", "train sample", "dev")
     }
@@ -70,7 +70,7 @@ def test_the_prefix_pass_is_a_phase_of_its_own_and_occurs_once(tiny: Callable[..
 @pytest.mark.slow
 def test_with_dropout_only_evaluation_uses_the_cache(tiny: Callable[..., Resolved], tmp_path: Path) -> None:
     memory = train(tiny("last-layer-dropout", ["encoder.dropout=0.1"]).spec, tmp_path)
-    phases = {phase.split for phase in memory.seen_phases if phase.phase == "prefix"}
+    phases = {phase.split for phase in memory.seen_phases if phase.phase == "frozen_features"}
     assert phases == {"train sample", "dev"}
 
 
@@ -78,7 +78,7 @@ def test_with_dropout_only_evaluation_uses_the_cache(tiny: Callable[..., Resolve
 @pytest.mark.parametrize("preset", ["lora-r12", "full", "lora-r12-peft"])
 def test_without_frozen_layers_nothing_is_cached(preset: str, tiny: Callable[..., Resolved], tmp_path: Path) -> None:
     memory = train(tiny(preset, ["encoder.dropout=0"]).spec, tmp_path)
-    assert not [phase for phase in memory.seen_phases if phase.phase == "prefix"]
+    assert not [phase for phase in memory.seen_phases if phase.phase == "frozen_features"]
 
 
 def test_without_space_for_the_cache_the_run_continues_with_a_note(
@@ -88,7 +88,7 @@ def test_without_space_for_the_cache_the_run_continues_with_a_note(
     monkeypatch.setattr(frozen_features, "DISK_RESERVE", 2**60)
     memory = train(tiny("last-layer").spec, tmp_path)
     assert sum("not cached" in note for note in memory.notes) == 9
-    assert not [phase for phase in memory.seen_phases if phase.phase == "prefix"]  # nothing was computed for it
+    assert not [phase for phase in memory.seen_phases if phase.phase == "frozen_features"]
     assert len(memory.epochs) == 2
 
 

@@ -25,7 +25,7 @@ from peftbench.spec import Resolved, RunSpec
 from peftbench.store.rows import EpochResult, RunSettings
 from peftbench.training import checkpoint, loop, stepper
 from peftbench.training import progress as pace
-from peftbench.training.files import remove_checkpoints
+from peftbench.training.files import checkpoint_number, remove_checkpoints
 from peftbench.training.resume import state_of
 from tests.marks import soaked_but
 from tests.recorders import Crash, Kept
@@ -84,7 +84,7 @@ def same(one: Any, other: Any) -> bool:
 
 
 def left_by(folder: Path) -> dict[str, bytes]:
-    """Return all results of a run, after its worker deleted its snapshots."""
+    """Return all results of a run, after its worker deleted its checkpoints."""
     remove_checkpoints(folder)
     return files(folder)
 
@@ -145,7 +145,7 @@ def test_stopped_at_any_progress(
 def test_dead_at_any_point_or_stopped(
     method: str, tiny: Callable[..., Resolved], tmp_path: Path, ends: list[dict[str, Any]]
 ) -> None:
-    """A crash leaves the last snapshot; taken at about every step, it is not always at the end of an epoch."""
+    """A crash leaves the last checkpoint; taken at about every step, it is not always at the end of an epoch."""
     spec = tiny(method, [*EVERYTHING, *METHODS[method]]).spec
     places = random.Random(f"die {method}")
 
@@ -200,7 +200,7 @@ def stopped(spec: RunSpec, folder: Path, after: int) -> Kept:
 
 
 def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.glob("snapshot-*"))
+    return sorted(path.name for path in folder.glob("checkpoint-*"))
 
 
 class TestSnapshots:
@@ -217,9 +217,9 @@ class TestSnapshots:
         spec = tiny("lora-r12").spec
         stopped(spec, tmp_path, after=5)
         told = stopped(spec, tmp_path, after=6)
-        assert "resume: from epoch 1, paraphrase, step 2 (snapshot-1)" in told.notes
+        assert "resume: from epoch 1, paraphrase, step 2 (checkpoint-1)" in told.notes
         told = stopped(spec, tmp_path, after=1)
-        assert "resume: from epoch 1, evaluation (snapshot-2)" in told.notes
+        assert "resume: from epoch 1, evaluation (checkpoint-2)" in told.notes
 
     @pytest.mark.slow
     @pytest.mark.parametrize(
@@ -234,7 +234,7 @@ class TestSnapshots:
             (lambda content: content[:21] + b"0" * 64 + content[85:], "another spec"),
         ],
     )
-    def test_an_unusable_snapshot_falls_back_to_the_previous_one(
+    def test_an_unusable_checkpoint_falls_back_to_the_previous_one(
         self,
         harm: Callable[[bytes], bytes],
         told: str,
@@ -250,17 +250,17 @@ class TestSnapshots:
         kept.stop_at = 2
         with pytest.raises(Interrupted):
             execute(spec, kept, folder)
-        assert names(folder) == ["snapshot-1.ckpt", "snapshot-2.ckpt"]
-        newest = folder / "snapshot-2.ckpt"
+        assert names(folder) == ["checkpoint-1.ckpt", "checkpoint-2.ckpt"]
+        newest = folder / "checkpoint-2.ckpt"
         newest.write_bytes(harm(newest.read_bytes()))
         kept.stop_at = float("inf")
         execute(spec, kept, folder)
-        assert any(note.startswith("resume: snapshot-2.ckpt is not used") and told in note for note in kept.notes)
-        assert "resume: from epoch 1, paraphrase, step 2 (snapshot-1)" in kept.notes
+        assert any(note.startswith("resume: checkpoint-2.ckpt is not used") and told in note for note in kept.notes)
+        assert "resume: from epoch 1, paraphrase, step 2 (checkpoint-1)" in kept.notes
         assert whole.rows == kept.rows and same(ends[0]["weights"], ends[1]["weights"])
 
     @pytest.mark.slow
-    def test_without_a_usable_snapshot_it_restarts_with_a_note(
+    def test_without_a_usable_checkpoint_it_restarts_with_a_note(
         self, tiny: Callable[..., Resolved], tmp_path: Path, ends: list[dict[str, Any]]
     ) -> None:
         spec, other = tiny("lora-r12").spec, tiny("lora-r12", seed=7).spec
@@ -274,7 +274,7 @@ class TestSnapshots:
         assert whole.rows == kept.rows and same(ends[0]["weights"], ends[1]["weights"])
 
     @pytest.mark.slow
-    def test_a_snapshot_of_other_data_or_weights_is_not_used(
+    def test_a_checkpoint_of_other_data_or_weights_is_not_used(
         self, tiny: Callable[..., Resolved], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         spec = tiny("lora-r12").spec
@@ -289,7 +289,7 @@ class TestSnapshots:
         assert kept.rows["trained", 1] == 9
 
     @pytest.mark.slow
-    def test_a_snapshot_of_another_run_is_not_used(self, tiny: Callable[..., Resolved], tmp_path: Path) -> None:
+    def test_a_checkpoint_of_another_run_is_not_used(self, tiny: Callable[..., Resolved], tmp_path: Path) -> None:
         spec = tiny("last-layer").spec
         with pytest.raises(Interrupted):
             execute(spec, Kept(stop_at=5), tmp_path, run_id="aaaaaaaa")
@@ -299,7 +299,9 @@ class TestSnapshots:
         assert "resume: from the beginning: no checkpoint can be used" in kept.notes
 
     @pytest.mark.parametrize("run_id", ["aaaaaaaa", None])
-    def test_its_own_snapshot_is_used(self, tiny: Callable[..., Resolved], tmp_path: Path, run_id: str | None) -> None:
+    def test_its_own_checkpoint_is_used(
+        self, tiny: Callable[..., Resolved], tmp_path: Path, run_id: str | None
+    ) -> None:
         spec = tiny("last-layer").spec
         with pytest.raises(Interrupted):
             execute(spec, Kept(stop_at=5), tmp_path, run_id="aaaaaaaa")
@@ -308,26 +310,30 @@ class TestSnapshots:
         assert any(note.startswith("resume: from epoch 1") for note in kept.notes)
 
     @pytest.mark.slow
-    def test_a_snapshot_of_an_earlier_version_is_used(
+    def test_a_checkpoint_of_an_earlier_version_is_used(
         self, tiny: Callable[..., Resolved], tmp_path: Path, ends: list[dict[str, Any]]
     ) -> None:
-        """Version 1 contained neither its run nor the hashes of the best weights."""
+        """Version 1 had another file name, and contained neither its run nor the hashes of the best weights."""
         spec = tiny("lora-r12").spec
         execute(spec, whole := Kept(), tmp_path / "whole")
         folder = tmp_path / "parts"
         kept = stopped(spec, folder, after=25)
         assert list(folder.glob("epoch-*.safetensors")), "it was stopped too early"
-        for path in folder.glob("snapshot-*.ckpt"):
+        for path in folder.glob("checkpoint-*.ckpt"):
             state = checkpoint._read(path, spec.hash())
             del state["files"]
+            for phase in state["phases"]:
+                phase["session"] = phase.pop("attempt")
             torch.save(state, payload := io.BytesIO())
             content = payload.getvalue()
             head = f"peftbench-snapshot 1 {spec.hash()} {len(content):020d} {hashlib.sha256(content).hexdigest()}\n"
-            path.write_bytes(head.encode() + content)
+            path.with_name(f"snapshot-{checkpoint_number(path)}.ckpt").write_bytes(head.encode() + content)
+            path.unlink()
         kept.stop_at = float("inf")
         execute(spec, kept, folder, run_id="aaaaaaaa")
         assert any(note.startswith("resume: from epoch 2") for note in kept.notes), kept.notes
         assert whole.rows == kept.rows and same(ends[0]["weights"], ends[1]["weights"])
+        assert not [name for name in left_by(folder) if name.endswith(".ckpt")], "both names are removed"
 
     @pytest.mark.slow
     @pytest.mark.parametrize(
@@ -382,8 +388,8 @@ class TestSnapshots:
         assert all(path.stat().st_size > 100 for path in tmp_path.glob("epoch-*.safetensors"))
 
     @pytest.mark.slow
-    def test_a_database_behind_its_snapshot_restarts(self, tiny: Callable[..., Resolved], tmp_path: Path) -> None:
-        """A backup was restored: epochs that only the snapshot contains would be missing."""
+    def test_a_database_behind_its_checkpoint_restarts(self, tiny: Callable[..., Resolved], tmp_path: Path) -> None:
+        """A backup was restored: epochs that only the checkpoint contains would be missing."""
         spec = tiny("lora-r12").spec
         stopped(spec, tmp_path, after=25)
         kept = Kept()
@@ -392,7 +398,7 @@ class TestSnapshots:
         assert kept.rows["trained", 1] == 9
 
     @pytest.mark.slow
-    def test_a_failed_snapshot_is_reported_once_and_training_continues(
+    def test_a_failed_checkpoint_is_reported_once_and_training_continues(
         self, tiny: Callable[..., Resolved], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def full(*args: object) -> None:
@@ -432,13 +438,13 @@ class TestSnapshots:
     def test_what_a_killed_process_left_half_written_is_removed(
         self, tiny: Callable[..., Resolved], tmp_path: Path
     ) -> None:
-        for name in ("snapshot-4.ckpt.abc1.tmp", "epoch-2.safetensors.abc1.tmp"):
+        for name in ("checkpoint-4.ckpt.abc1.tmp", "epoch-2.safetensors.abc1.tmp"):
             (tmp_path / name).write_bytes(b"half")
         execute(tiny("last-layer").spec, Kept(), tmp_path)
         assert not list(tmp_path.glob("*.tmp"))
 
     @pytest.mark.slow
-    def test_best_weights_of_an_older_snapshot_are_kept(
+    def test_best_weights_of_an_older_checkpoint_are_kept(
         self, tiny: Callable[..., Resolved], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         averages = iter((0.1, 0.2, 0.3, 0.4))
@@ -467,7 +473,7 @@ class TestSnapshots:
                 return (print, ("it ran",))
 
         checkpoint.write_whole(
-            tmp_path / "snapshot-1.ckpt", lambda file: checkpoint._dump({"x": Evil()}, "0" * 64, file)
+            tmp_path / "checkpoint-1.ckpt", lambda file: checkpoint._dump({"x": Evil()}, "0" * 64, file)
         )
         told: list[str] = []
         found = checkpoint.Checkpoints(tmp_path, "0" * 64, lambda kind, message: told.append(message), 5).newest()
@@ -501,7 +507,7 @@ class TestProcesses:
         assert kept.rows["trained", 1] == 30 + 3 + 3
 
     @pytest.mark.slow
-    def test_a_snapshot_in_time_closes_one_train_phase_and_opens_another(
+    def test_a_checkpoint_in_time_closes_one_train_phase_and_opens_another(
         self, tiny: Callable[..., Resolved], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(loop, "WARMUP_STEPS", 0)
@@ -558,7 +564,7 @@ class TestProcesses:
         spec = tiny("lora-r12", ["tasks.sst.source.train=240"]).spec
         with pytest.raises(Interrupted):
             execute(spec, kept, tmp_path)
-        state = checkpoint._read(tmp_path / "snapshot-1.ckpt", spec.hash())
+        state = checkpoint._read(tmp_path / "checkpoint-1.ckpt", spec.hash())
         assert state["position"] == (1, 0, 6)
 
     @pytest.mark.slow
@@ -585,7 +591,6 @@ import sys
 from pathlib import Path
 from peftbench.spec.model import RunSpec
 from peftbench.store.rows import EpochResult, RunSettings
-from peftbench.training.files import remove_snapshots
 from peftbench.jobs.execute import execute
 from tests.recorders import Kept
 spec = RunSpec.model_validate_json(Path(sys.argv[1]).read_text())
@@ -595,7 +600,7 @@ execute(spec, Kept(), Path(sys.argv[2]), settings=RunSettings(checkpoint_minutes
 
 @pytest.mark.soak
 def test_killed_without_a_word(tiny: Callable[..., Resolved], tmp_path: Path, ends: list[dict[str, Any]]) -> None:
-    """Another process is killed while it writes snapshots, and this one resumes."""
+    """Another process is killed while it writes checkpoints, and this one resumes."""
     spec = tiny("adalora-r12", ["train.epochs=40", "encoder.dropout=0.1"]).spec
     (tmp_path / "spec.json").write_text(spec.canonical_json())
     folder = tmp_path / "parts"
@@ -603,7 +608,7 @@ def test_killed_without_a_word(tiny: Callable[..., Resolved], tmp_path: Path, en
     script = [sys.executable, "-c", KILLED, str(tmp_path / "spec.json"), str(folder)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(script, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
-        while process.poll() is None and not any(checkpoint._number(path) > 60 for path in folder.glob("snapshot-*")):
+        while process.poll() is None and not any(checkpoint_number(path) > 60 for path in folder.glob("checkpoint-*")):
             time.sleep(0.01)
         process.kill()
         output = process.communicate()[0].decode()
