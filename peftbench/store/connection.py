@@ -8,6 +8,8 @@ import stat
 import time
 from contextlib import suppress
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from peftbench.errors import MissingError
 from peftbench.mounts import NETWORK, system_under
@@ -22,6 +24,20 @@ _CHOOSE = "choose another with --db FILE"
 
 class FrozenConnection(sqlite3.Connection):
     """Connection to a database that this process cannot write: later changes by others are not seen."""
+
+
+class Connected:
+    """What holds a connection and is used as a context, which closes it."""
+
+    _connection: sqlite3.Connection
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._connection.close()
 
 
 def open_for_reading(path: Path) -> sqlite3.Connection | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from peftbench.errors import DataError, MissingError, UsageError, did_you_mean
+from peftbench.store.connection import Connected
 from peftbench.store.parsing import parse_run
 from peftbench.store.rows import ACTIVE_STATES, Run, RunFilter, UnreadableRun
 from peftbench.text import clean
@@ -23,12 +24,11 @@ _AT_ONCE = 500  # parameters per statement
 Listed = Run | UnreadableRun
 
 
-class Listing:
+class Listing(Connected):
     """The part of a reader that finds runs. `_connection` returns rows of type sqlite3.Row."""
 
     path: Path
     empty: bool
-    _connection: sqlite3.Connection
 
     def listed(self, only: RunFilter | None = None, before: Run | UnreadableRun | None = None) -> Iterator[Listed]:
         """Yield the runs that match a filter, newest first; only those older than `before`, where given.

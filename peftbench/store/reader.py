@@ -7,7 +7,6 @@ import sqlite3
 from collections.abc import Collection
 from dataclasses import fields
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from peftbench.errors import DataError, MissingError
@@ -62,14 +61,6 @@ class Reader(Listing):
         reader = cls.__new__(cls)
         reader.path, reader._connection, reader.empty, reader.frozen = path, connection, False, False
         return reader
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._connection.close()
 
     def record(self, run: Run, predictions: bool = False) -> RunRecord:
         """Return everything stored for a run; the best epoch's dev predictions only on request.

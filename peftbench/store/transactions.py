@@ -6,16 +6,15 @@ import sqlite3
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-from peftbench.store.connection import open_for_writing
+from peftbench.store.connection import Connected, open_for_writing
 from peftbench.store.rows import ACTIVE_STATES, RESUMABLE_STATES, State, now
 
 OUTSIDERS = 1_000_000  # event sequence numbers below belong to processes other than workers; each attempt has as many
 
 
-class Transactions:
+class Transactions(Connected):
     """A writing connection, used as a context; not shared between threads.
 
     Raises:
@@ -26,14 +25,6 @@ class Transactions:
         self.path = path
         self._connection = open_for_writing(path, create)
         self._durable = False
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._connection.close()
 
     @contextmanager
     def _transaction(self, durable: bool = False) -> Iterator[sqlite3.Connection]:

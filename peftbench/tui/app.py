@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
-from pathlib import Path
 from typing import ClassVar
 
 from textual.app import SystemCommand
@@ -14,7 +13,6 @@ from textual.binding import BindingType
 from textual.events import Event, InputEvent
 from textual.screen import Screen
 
-from peftbench.plot import BRAILLE, Glyphs
 from peftbench.tui import garbage
 from peftbench.tui.actions import ACTIONS, BY_NAME, OF_APP
 from peftbench.tui.base_app import BaseApp
@@ -23,7 +21,6 @@ from peftbench.tui.screens.dashboard import Dashboard
 from peftbench.tui.screens.help import Help
 from peftbench.tui.screens.run_screen import RunScreen
 from peftbench.tui.screens.sized import Palette
-from peftbench.tui.source import StateSource
 
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
@@ -38,24 +35,14 @@ class PeftbenchApp(BaseApp):
     VERTICAL_BREAKPOINTS = [(0, "-low"), (32, "-middle"), (48, "-high")]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = [BY_NAME[name].binding() for name in OF_APP]
 
-    def __init__(
-        self,
-        database: Path,
-        source: Callable[[], StateSource] | None = None,
-        glyphs: Glyphs = BRAILLE,
-        refused: str = "",
-    ) -> None:
-        super().__init__(database, source, glyphs, refused)
-        self._collector = garbage.Collector()
-
     def get_default_screen(self) -> Screen[None]:
         """Return the dashboard screen."""
         return Dashboard()
 
     def on_mount(self) -> None:
         """Start the poller; exit cleanly on signals too, so that the terminal is restored."""
-        self._collector.begin()
-        self.set_interval(garbage.EVERY_S, self._collector.turn)
+        self.collector.begin()
+        self.set_interval(garbage.EVERY_S, self.collector.turn)
         self.poller.start()
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
@@ -65,12 +52,12 @@ class PeftbenchApp(BaseApp):
     def on_unmount(self) -> None:
         """Stop the poller."""
         self.poller.close()
-        self._collector.end()
+        self.collector.end()
 
     async def on_event(self, event: Event) -> None:
         """Record user input, for the scheduling of garbage collection."""
         if isinstance(event, InputEvent):
-            self._collector.touched()
+            self.collector.touched()
         await super().on_event(event)
 
     def on_state_ready(self, message: StateReady) -> None:

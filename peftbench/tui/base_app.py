@@ -10,6 +10,7 @@ from textual.app import App
 from peftbench.errors import PeftbenchError
 from peftbench.plot import BRAILLE, Glyphs
 from peftbench.text import clean
+from peftbench.tui import garbage
 from peftbench.tui.palette import color_of
 from peftbench.tui.poller import Poller
 from peftbench.tui.run_actions import RunActions
@@ -39,6 +40,7 @@ class BaseApp(App[int]):
         self.run_actions = RunActions(database, refused)
         self.snapshot = DashboardState(0.0, read=False)
         self.set_class(glyphs.letters, "-ascii")
+        self.collector = garbage.Collector()
         self.poller = Poller(source or (lambda: _store_source(database)), self.post_message)
 
     @property

@@ -62,12 +62,12 @@ def test_pythons_own_is_off_while_the_dashboard_is_open_and_as_before_then(on: b
 def test_a_key_is_noted(tmp_path: Path) -> None:
     async def test(pilot: Pilot[int], app: PeftbenchApp) -> None:
         told = Told()
-        app._collector = told.collector
+        app.collector = told.collector
         told.now_s = 60.0
         await pilot.press("down")
         assert told.turn_at(60.9) == 1
         assert told.turn_at(61.1) == 2
-        app._collector = Collector()
-        app._collector.begin()
+        app.collector = Collector()
+        app.collector.begin()
 
     drive(test, Given(snapshot(run_record())), database=tmp_path / "runs.db")
