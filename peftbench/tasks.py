@@ -31,7 +31,9 @@ class FilesSource(Part):
     train: str = Field(description="file of the training split, relative to root")
     dev: str = Field(description="file of the dev split, relative to root")
     test: str | None = Field(
-        None, description="file to predict for a submission; needs no labels, and runs never read it"
+        None,
+        description="file of the test split: predicted for a submission, then without labels; runs read it, and need "
+        "its labels, only with split.dev_is = 'select'",
     )
     separator: Literal["comma", "tab", "semicolon"] | None = Field(None, description="None: detected from the header")
     quoting: Literal["auto", "minimal", "none"] = Field(
@@ -48,6 +50,7 @@ class HubSource(Part):
     revision: str | None = None
     train: str = "train"
     dev: str = "validation"
+    test: str | None = Field(None, description="labelled test split; read only with split.dev_is = 'select'")
 
 
 class QuickstartSource(Part):
@@ -56,6 +59,9 @@ class QuickstartSource(Part):
     type: Literal["quickstart"] = "quickstart"
     train: int = Field(400, ge=1, le=20_000, description="training examples")
     dev: int = Field(300, ge=2, le=20_000, description="dev examples")
+    test: int | None = Field(
+        None, ge=2, le=20_000, description="test examples; generated only with split.dev_is = 'select'"
+    )
     seed: int = Field(0, ge=0)
     label_noise: float | None = Field(None, ge=0, le=0.5, description="None: the task's declared noise")
 

@@ -85,6 +85,7 @@ def comparable_record(
     seed: int = 0,
     conditions: dict[str, Any] | None = None,
     predictions: dict[str, tuple[Prediction, ...]] | None = None,
+    test_predictions: dict[str, tuple[Prediction, ...]] | None = None,
     phases: tuple[Phase, ...] = (),
     shift: float = 0.0,
     **changed: Any,
@@ -112,8 +113,11 @@ def comparable_record(
     }
     own = predictions if predictions is not None else {task: predicted(task, shift) for task in TASKS}
     scores = tuple(Score(2, task, "dev", METRICS[task], 0.5, None, 0.1, 6) for task in TASKS)
+    tests = test_predictions or {}
+    scores += tuple(Score(2, task, "test", METRICS[task], 0.4, None, 0.1, len(rows)) for task, rows in tests.items())
     run_id = fields.pop("id", None) or f"id-{next(_NUMBERS)}"
-    return RunRecord(_finished_row(run_id, preset, **fields), scores=scores, phases=phases, predictions=own)
+    run = _finished_row(run_id, preset, **fields)
+    return RunRecord(run, scores=scores, phases=phases, predictions=own, test_predictions=tests)
 
 
 def predicted(task: str, shift: float = 0.0, count: int = 6) -> tuple[Prediction, ...]:

@@ -11,7 +11,17 @@ from typing import Any
 from peftbench.errors import Interrupted
 from peftbench.jobs.execute import execute
 from peftbench.spec import RunSpec
-from peftbench.store.rows import Epoch, EpochResult, Phase, Prediction, Progress, SampleRow, Score, TaskBest
+from peftbench.store.rows import (
+    Epoch,
+    EpochResult,
+    HeldOutResult,
+    Phase,
+    Prediction,
+    Progress,
+    SampleRow,
+    Score,
+    TaskBest,
+)
 
 
 @dataclass
@@ -29,6 +39,7 @@ class Memory:
     task_bests: tuple[TaskBest, ...] = ()
     stop_after: int | None = None
 
+    test: HeldOutResult | None = None
     seen_samples: list[SampleRow] = field(default_factory=list)
 
     def describe(self, *, conditions: dict[str, Any], **facts: Any) -> None:
@@ -76,6 +87,10 @@ class Memory:
         self.seen_phases += result.phases
         self.predictions += result.predictions
         self.best_epoch, self.task_bests = result.best_epoch, tuple(result.task_bests)
+
+    def held_out(self, result: HeldOutResult) -> None:
+        self.test = result
+        self.seen_phases += result.phases
 
     def figures(self) -> list[tuple[object, ...]]:
         return [(s.epoch, s.task, s.split, s.value, s.loss) for s in self.scores] + [
@@ -141,4 +156,10 @@ class Kept(Memory):
         self.rows["best"] = (result.best_epoch, sorted(result.task_bests, key=lambda best: best.task))
         self.rows["trained", epoch.epoch] = sum(p.steps for p in result.phases if p.phase in ("warmup", "train"))
         self.seen_phases += result.phases
+        self._called()
+
+    def held_out(self, result: HeldOutResult) -> None:
+        self._called()
+        super().held_out(result)
+        self.rows["test"] = (result.epoch, list(result.scores), list(result.predictions))
         self._called()

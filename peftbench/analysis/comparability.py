@@ -21,7 +21,7 @@ Standing = Literal["unfair", "studied", "harmless", "implied", "same"]
 
 # Spec keys, with all keys below them, whose difference makes a comparison of methods unfair.
 _UNFAIR_IN_SPEC = (
-    *("encoder", "tasks", "train.batch_size", "train.batching", "train.epochs", "eval", "head"),
+    *("encoder", "tasks", "train.batch_size", "train.batching", "train.epochs", "eval", "head", "split"),
     *(
         "runtime",
         "precision",

@@ -10,13 +10,13 @@ from peftbench.analysis.cost_comparison import FIGURES, CostDifference, GroupCos
 from peftbench.analysis.dynamics import Dynamics, dynamics
 from peftbench.analysis.groups import Group, Spread, group_of, records_of, same_seeds, spread
 from peftbench.analysis.marks import best_scores, cheapest
-from peftbench.analysis.scores import has_leaderboard
+from peftbench.analysis.scores import AVERAGES, has_leaderboard, scored_split, summary
 from peftbench.analysis.settings import labels
-from peftbench.analysis.stats.bootstrap import DEV_AVG, ScoreSample, average, score_sample
+from peftbench.analysis.stats.bootstrap import ScoreSample, average, score_sample
 from peftbench.analysis.stats.difference import MetricDifference, corrected, difference
 from peftbench.analysis.stats.power import power_analysis
 from peftbench.errors import RefusedError, UsageError, did_you_mean
-from peftbench.store.rows import RunRecord
+from peftbench.store.rows import RunRecord, ScoredSplit
 from peftbench.text import clean
 
 LEADERBOARD = "leaderboard"
@@ -44,6 +44,7 @@ class Comparison:
 
     groups: tuple[Group, ...]
     settings: tuple[SettingDifference, ...]  # all; `differences` are those that differ
+    split: ScoredSplit  # that the scores are of
     metrics: tuple[str, ...]
     scores: tuple[dict[str, Spread | None], ...]
     spendings: tuple[GroupCost, ...]
@@ -67,12 +68,19 @@ class Comparison:
         return tuple(each for each in self.settings if each.unfair)
 
 
-def compare(sides: Sequence[Group | RunRecord | Sequence[RunRecord]], metrics: Sequence[str] = ()) -> Comparison:
+def compare(
+    sides: Sequence[Group | RunRecord | Sequence[RunRecord]],
+    metrics: Sequence[str] = (),
+    split: ScoredSplit | None = None,
+) -> Comparison:
     """Compare groups of runs, the first as baseline. Records must come with their predictions.
+
+    Scores are those of the test split where every run has them, else those of dev, which also chose the epochs.
 
     Args:
         sides: groups; a single run is a group of its own, several records form one group.
-        metrics: the tasks, or `dev_avg`, to compare; by default all tasks of the baseline and Dev Avg.
+        metrics: the tasks, or the average of the split (`dev_avg` or `test_avg`), to compare; by default all of them.
+        split: whose scores are compared; None: see above.
 
     Raises:
         RefusedError: the runs are of different workloads, or one has no finished epoch.
@@ -80,8 +88,9 @@ def compare(sides: Sequence[Group | RunRecord | Sequence[RunRecord]], metrics: S
     """
     groups = _as_groups(sides)
     _check(groups)
-    chosen = _chosen(groups[0], metrics)
-    samples = _samples(groups, chosen)
+    split = split or scored_split(records_of(groups))
+    chosen = _chosen(groups[0], metrics, split)
+    samples = _samples(groups, chosen, split)
     spendings = tuple(group_cost(group) for group in groups)
     against = tuple(
         _against(groups[0], group, samples, chosen, spendings[0], spent)
@@ -90,8 +99,9 @@ def compare(sides: Sequence[Group | RunRecord | Sequence[RunRecord]], metrics: S
     return Comparison(
         groups=groups,
         settings=tuple(settings(groups)),
+        split=split,
         metrics=chosen,
-        scores=tuple(_scores(group) for group in groups),
+        scores=tuple(_scores(group, split) for group in groups),
         spendings=spendings,
         dynamics=tuple(dynamics(group) for group in groups),
         against=against,
@@ -137,9 +147,9 @@ def _check(groups: Sequence[Group]) -> None:
                 )
 
 
-def _chosen(baseline: Group, metrics: Sequence[str]) -> tuple[str, ...]:
+def _chosen(baseline: Group, metrics: Sequence[str], split: ScoredSplit) -> tuple[str, ...]:
     tasks = baseline.records[0].tasks
-    known = (*tasks, DEV_AVG) if len(tasks) > 1 else tasks
+    known = (*tasks, AVERAGES[split]) if len(tasks) > 1 else tasks
     for name in metrics:
         if name not in known:
             raise UsageError(
@@ -148,24 +158,26 @@ def _chosen(baseline: Group, metrics: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in known if name in metrics) if metrics else known
 
 
-def _samples(groups: Sequence[Group], metrics: Sequence[str]) -> dict[str, ScoreSample]:
-    records = records_of(groups)
+def _samples(groups: Sequence[Group], metrics: Sequence[str], split: ScoredSplit) -> dict[str, ScoreSample]:
+    records, overall = records_of(groups), AVERAGES[split]
     tasks = groups[0].records[0].tasks
-    wanted = tasks if DEV_AVG in metrics else [task for task in tasks if task in metrics]
-    samples = {task: made for task in wanted if (made := score_sample(task, records)) is not None}
-    if DEV_AVG in metrics and len(samples) == len(tasks) and (mean := average(list(samples.values()))) is not None:
-        samples[DEV_AVG] = mean
+    wanted = tasks if overall in metrics else [task for task in tasks if task in metrics]
+    samples = {task: made for task in wanted if (made := score_sample(task, records, split)) is not None}
+    if overall in metrics and len(samples) == len(tasks):
+        mean = average(list(samples.values()), overall)
+        samples |= {overall: mean} if mean is not None else {}
     return {name: made for name, made in samples.items() if name in metrics}
 
 
-def _scores(group: Group) -> dict[str, Spread | None]:
+def _scores(group: Group, split: ScoredSplit) -> dict[str, Spread | None]:
     scores = {
-        task: spread(score.value if (score := record.score(task)) else None for record in group.records)
+        task: spread(score.value if (score := record.score(task, split)) else None for record in group.records)
         for task in group.records[0].tasks
     }
-    scores[DEV_AVG] = spread(record.run.dev_avg for record in group.records)
+    means, boards = zip(*(summary(record, split) for record in group.records), strict=True)
+    scores[AVERAGES[split]] = spread(means)
     if has_leaderboard(group.records[0].tasks):  # an early version stored one for any set of tasks
-        scores[LEADERBOARD] = spread(record.run.leaderboard for record in group.records)
+        scores[LEADERBOARD] = spread(boards)
     return scores
 
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from peftbench.analysis.cost import Cost, cost
 from peftbench.analysis.groups import Group, Spread, records_of, spread
-from peftbench.analysis.stats.bootstrap import DEV_AVG, ScoreSample, resampled, score_sample_of
+from peftbench.analysis.scores import AVERAGES, DEV_AVG, scored_split
+from peftbench.analysis.stats.bootstrap import ScoreSample, resampled, score_sample_of
 from peftbench.analysis.stats.variance_components import between
 from peftbench.store.rows import RunRecord
 
@@ -66,7 +67,9 @@ def memory_axis(groups: Sequence[Group]) -> str:
 
 
 def pareto(groups: Sequence[Group], x: str, y: str = DEV_AVG) -> Front:
-    """Return the front of groups that have predictions. `x` is one of AXES, `y` a task or Dev Avg."""
+    """Return the front of groups that have predictions. `x` is one of AXES, `y` a task or the average of the split on
+    which the groups are compared (`scored_split`).
+    """
     left_out: list[tuple[str, str]] = []
     costs = {}
     for group in groups:
@@ -76,7 +79,9 @@ def pareto(groups: Sequence[Group], x: str, y: str = DEV_AVG) -> Front:
         else:
             costs[group.label] = measured
     placed = [group for group in groups if group.label in costs]
-    made = score_sample_of(y, records_of(placed))
+    split = scored_split(records_of(placed))
+    y = AVERAGES[split] if y in AVERAGES.values() else y
+    made = score_sample_of(y, records_of(placed), split)
     scored = [(group, made.indices_of(group.ids)) for group in placed] if made else []
     left_out += [(group.label, _reason(made, group)) for group, indices in scored if indices is None]
     left_out += [(group.label, "no such metric") for group in placed if made is None]

@@ -16,6 +16,7 @@ MEANT_BEFORE = {
     "train.schedule": "constant",
     "train.warmup_ratio": 0.0,
     "train.gradient_checkpointing": False,
+    "split.dev_is": "both",
     "head.kind": "linear",
     "head.layers": 1,
 }

@@ -7,7 +7,7 @@ that of its last finished epochs, or in the first epoch that of the finished par
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from statistics import fmean
 from typing import Any
@@ -29,6 +29,7 @@ class Course:
     most: maximum steps of a task over the run.
     evaluated: the parts of an evaluation, in order, with their numbers of examples.
     examples_per_step: in training.
+    tested: the parts of the evaluation on the test split, after training.
     """
 
     epochs: int
@@ -36,6 +37,7 @@ class Course:
     most: int | None
     evaluated: Mapping[Part, int]
     examples_per_step: int
+    tested: Mapping[Part, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, conditions: Mapping[str, Any]) -> Course | None:
@@ -43,8 +45,11 @@ class Course:
         stored = conditions.get("course")
         if not stored:
             return None
-        evaluated = {(f"eval {split}", task): examples for task, split, examples in stored["evaluated"]}
-        return cls(stored["epochs"], stored["steps"], stored["most"], evaluated, stored["examples_per_step"])
+        evaluated, tested = (
+            {(f"eval {split}", task): examples for task, split, examples in stored.get(key, ())}
+            for key in ("evaluated", "tested")
+        )
+        return cls(stored["epochs"], stored["steps"], stored["most"], evaluated, stored["examples_per_step"], tested)
 
     def parts(self, epoch: int) -> dict[Part, int]:
         """Return all parts of an epoch, in order, with their steps or examples."""
@@ -65,14 +70,20 @@ def time_left_s(record: RunRecord, progress: Progress) -> float | None:
     pace = _pace(record, course, progress)
     if not any(kind == "train" for kind, _ in pace):
         return None
-    coming = [_rest(course, progress), *(course.parts(epoch) for epoch in range(progress.epoch + 1, course.epochs + 1))]
-    seconds = sum(units * _unit_s(part, pace, course) for parts in coming for part, units in parts.items())
+    if _part(progress) in course.tested:
+        return _seconds(_rest(course.tested, progress), pace, course)
+    now = _rest(course.parts(progress.epoch), progress)
+    coming = [now, *(course.parts(epoch) for epoch in range(progress.epoch + 1, course.epochs + 1))]
+    seconds = sum(_seconds(parts, pace, course) for parts in (*coming, course.tested))
     return seconds + len(coming) * _between_s(record)
 
 
-def _rest(course: Course, progress: Progress) -> dict[Part, int]:
-    """Return the unfinished parts of the current epoch, the current one with what is left of it."""
-    parts = course.parts(progress.epoch)
+def _seconds(parts: Mapping[Part, int], pace: Mapping[Part, float], course: Course) -> float:
+    return sum(units * _unit_s(part, pace, course) for part, units in parts.items())
+
+
+def _rest(parts: Mapping[Part, int], progress: Progress) -> Mapping[Part, int]:
+    """Return the unfinished ones of ordered parts, the current one with what is left of it."""
     here = _part(progress)
     if here not in parts:
         return parts

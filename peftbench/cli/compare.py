@@ -99,11 +99,12 @@ def compare(
 
 
 def _write_html(path: Path, page: Page, result: Comparison, samples: dict[str, list[SampleRow]]) -> None:
-    from peftbench.analysis.stats.bootstrap import DEV_AVG
+    from peftbench.analysis.scores import AVERAGES
     from peftbench.report.charts.gallery import of_groups
     from peftbench.report.formats.html import html
 
-    shown = DEV_AVG if DEV_AVG in result.metrics else result.metrics[0]
+    overall = AVERAGES[result.split]
+    shown = overall if overall in result.metrics else result.metrics[0]
     write_file("--html", path, html(page, of_groups(result.groups, samples, shown)))
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from peftbench import formatting
 from peftbench.analysis.machine_load import Others
-from peftbench.analysis.scores import has_leaderboard
+from peftbench.analysis.scores import has_leaderboard, summary
 from peftbench.analysis.time_left import time_left_s
 from peftbench.report.tables import run_title
 from peftbench.report.watching_lines import busy_words
@@ -188,9 +188,11 @@ def end_line(update: Update) -> str:
     if run.best_epoch is None:
         return f"{clean(run.name)} {run.state}"
     board = f"leaderboard {formatting.score(run.leaderboard)}, " if has_leaderboard(update.record.tasks) else ""
+    tested = summary(update.record, "test")[0]
+    test = f"test avg {formatting.score(tested)}, " if tested is not None else ""
     return (
         f"{clean(run.name)} {run.state}: best epoch {run.best_epoch}, dev avg {formatting.score(run.dev_avg)}, "
-        f"{board}{formatting.count(run.weights_trainable)} weights trained"
+        f"{test}{board}{formatting.count(run.weights_trainable)} weights trained"
     )
 
 

@@ -129,4 +129,4 @@ def _evaluate(groups: list[Group], reordered: list[Group]) -> Study:
             f"no finished run on workload {clean(groups[0].first.workload)} is of a preset of the study",
             f"its presets: {', '.join(ROWS)}; all of them: peftbench sweep study",
         )
-    return Study(rows, findings(rows), compare(rows.all))
+    return Study(rows, findings(rows), compare(rows.all, split="dev"))

@@ -1,4 +1,4 @@
-"""Data checks that cast doubt on dev scores: overlap of train and dev, missing classes, few clusters."""
+"""Data checks that cast doubt on scores: overlap of splits, missing classes, few clusters."""
 
 from __future__ import annotations
 
@@ -27,68 +27,76 @@ class Doubt:
         return asdict(self)
 
 
-def doubts(task: TaskSpec, train: Sequence[Example], dev: Sequence[Example]) -> list[Doubt]:
-    """Return the issues with a task's splits.
+def doubts(task: TaskSpec, train: Sequence[Example], scored: Sequence[Example], split: str = "dev") -> list[Doubt]:
+    """Return the issues with a split that is scored (`dev` or `test`) beside the training split.
 
     Texts count as equal if they differ only in case, white space and, in a pair, order.
     """
-    return [
-        Doubt(task.name, name, message, examples)
-        for name, message, examples in (*_overlap(train, dev), *_labels(task, train, dev), *_clusters(task, train, dev))
-    ]
+    issues = (*_overlap(train, scored, split), *_labels(task, train, scored, split))
+    return [Doubt(task.name, *issue) for issue in (*issues, *_clusters(task, train, scored, split))]
 
 
-def _overlap(train: Sequence[Example], dev: Sequence[Example]) -> list[tuple[str, str, int]]:
+def overlap(task: TaskSpec, dev: Sequence[Example], test: Sequence[Example]) -> list[Doubt]:
+    """Return the issue of test examples that are also in dev, which chose the epoch."""
+    return [Doubt(task.name, *issue) for issue in _overlap(dev, test, "test", "dev")]
+
+
+def _overlap(
+    train: Sequence[Example], scored: Sequence[Example], split: str, other: str = "train"
+) -> list[tuple[str, str, int]]:
     seen = {_key(example) for example in train}
-    keys = [_key(example) for example in dev]
+    keys = [_key(example) for example in scored]
     shared = sum(key in seen for key in keys)
     if not shared:
         return []
-    if shared == len(dev) and set(keys) == seen:
-        return [("dev_is_train", f"dev and train are the same {shared:,} examples", shared)]
-    return [("dev_in_train", f"{shared:,} of {len(dev):,} dev examples are also in train", shared)]
+    if shared == len(scored) and set(keys) == seen:
+        return [(f"{split}_is_{other}", f"{split} and {other} are the same {shared:,} examples", shared)]
+    return [(f"{split}_in_{other}", f"{shared:,} of {len(scored):,} {split} examples are also in {other}", shared)]
 
 
-def _labels(task: TaskSpec, train: Sequence[Example], dev: Sequence[Example]) -> list[tuple[str, str, int]]:
+def _labels(
+    task: TaskSpec, train: Sequence[Example], scored: Sequence[Example], split: str
+) -> list[tuple[str, str, int]]:
     issues = []
-    dev_labels = {example.label for example in dev}
-    if len(dev) == 1:
-        issues.append(("one_dev_example", "dev has a single example: its score is not informative", 1))
+    scored_labels = {example.label for example in scored}
+    if len(scored) == 1:
+        issues.append((f"one_{split}_example", f"{split} has a single example: its score is not informative", 1))
     if task.kind == "similarity":
-        if len(dev_labels) == 1:
-            issues.append(
-                ("dev_constant", f"all dev labels are {dev_labels.pop():g}: Pearson's r is undefined", len(dev))
-            )
+        if len(scored_labels) == 1:
+            message = f"all {split} labels are {scored_labels.pop():g}: Pearson's r is undefined"
+            issues.append((f"{split}_constant", message, len(scored)))
         return issues
-    if len(dev_labels) == 1 < len(dev):
-        label = int(dev_labels.pop())
-        issues.append(("one_dev_class", f"all {len(dev):,} dev examples are of class {label}", len(dev)))
+    if len(scored_labels) == 1 < len(scored):
+        label = int(scored_labels.pop())
+        issues.append((f"one_{split}_class", f"all {len(scored):,} {split} examples are of class {label}", len(scored)))
     train_labels = {int(example.label) for example in train}
     absent = [label for label in range(task.classes or 2) if label not in train_labels]
     if absent:
         shown = ", ".join(map(str, absent[:_CLASSES_SHOWN])) + (", …" if len(absent) > _CLASSES_SHOWN else "")
-        of_dev = sum(int(example.label) not in train_labels for example in dev)
-        message = f"train has no example of class {shown}; {of_dev:,} of {len(dev):,} dev examples belong to it"
-        issues.append(("class_not_in_train", message, of_dev))
+        of_them = sum(int(example.label) not in train_labels for example in scored)
+        message = f"train has no example of class {shown}; {of_them:,} of {len(scored):,} {split} examples belong to it"
+        issues.append(("class_not_in_train", message, of_them))
     return issues
 
 
-def _clusters(task: TaskSpec, train: Sequence[Example], dev: Sequence[Example]) -> list[tuple[str, str, int]]:
+def _clusters(
+    task: TaskSpec, train: Sequence[Example], scored: Sequence[Example], split: str
+) -> list[tuple[str, str, int]]:
     if not task.group:
         return []
     issues = []
-    train_clusters, dev_clusters = {example.cluster for example in train}, {example.cluster for example in dev}
-    leaked = sum(example.cluster in train_clusters for example in dev)
+    train_clusters, scored_clusters = {example.cluster for example in train}, {example.cluster for example in scored}
+    leaked = sum(example.cluster in train_clusters for example in scored)
     if leaked:
-        shared = len(dev_clusters & train_clusters)
+        shared = len(scored_clusters & train_clusters)
         message = (
-            f"{shared:,} of {len(dev_clusters):,} dev groups are also in train, with {leaked:,} of {len(dev):,} dev "
-            "examples: their scores say little about new groups"
+            f"{shared:,} of {len(scored_clusters):,} {split} groups are also in train, with {leaked:,} of "
+            f"{len(scored):,} {split} examples: their scores say little about new groups"
         )
         issues.append(("group_in_train", message, leaked))
-    if len(dev_clusters) < _FEW_CLUSTERS:
-        message = f"dev has only {len(dev_clusters)} groups: a confidence interval from so few is imprecise"
-        issues.append(("few_dev_groups", message, len(dev)))
+    if len(scored_clusters) < _FEW_CLUSTERS:
+        message = f"{split} has only {len(scored_clusters)} groups: a confidence interval from so few is imprecise"
+        issues.append((f"few_{split}_groups", message, len(scored)))
     return issues
 
 

@@ -13,8 +13,8 @@ from peftbench.errors import MissingError
 from peftbench.tasks import FilesSource, HubSource, TaskSpec
 from peftbench.text import clean
 
-SplitName = Literal["train", "dev"]
-SPLITS: tuple[SplitName, SplitName] = ("train", "dev")
+SplitName = Literal["train", "dev", "test"]
+SPLITS: tuple[SplitName, SplitName] = ("train", "dev")  # scored after every epoch
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ def load_split(task: TaskSpec, split: SplitName, label_names: Names | None = Non
 
     Args:
         task: defines the source.
-        split: the split.
+        split: the split; `test` with its labels, as runs read it (to predict it, `load_test`).
         label_names: the class names of the training split, if known; otherwise they are read from it.
 
     Raises:
@@ -112,6 +112,7 @@ def _generated(task: TaskSpec, split: SplitName) -> list[Example]:
 
     source = task.source
     assert isinstance(source, QuickstartSource)
-    size = source.train if split == "train" else source.dev
+    size = {"train": source.train, "dev": source.dev, "test": source.test}[split]
+    assert size is not None, "the spec was validated with a test split"
     noise = {} if source.label_noise is None else {"label_noise": source.label_noise}
     return quickstart.generate(task.name, split, size, seed=source.seed, **noise)

@@ -208,6 +208,7 @@ def _load(
         spec,
         model,
         data.tasks,
+        data.tests,
         independent_tasks=info.independent_tasks,
         batcher=model.batcher(tokenizer.pad_token_id or 0),
         recorder=recorder,

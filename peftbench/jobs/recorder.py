@@ -10,7 +10,7 @@ from typing import Any
 from peftbench.errors import Interrupted
 from peftbench.jobs.heartbeat import Heartbeat
 from peftbench.jobs.same_file import DatabaseGone
-from peftbench.store.rows import EpochResult, Phase, Progress, SampleRow
+from peftbench.store.rows import EpochResult, HeldOutResult, Phase, Progress, SampleRow
 from peftbench.store.run_log import RunLog
 from peftbench.text import clean
 
@@ -143,3 +143,9 @@ class StoreRecorder:
         dev = ", ".join(f"{score.task} {score.value}" for score in result.scores if score.split == "dev")
         print(f"epoch {result.epoch.epoch}: dev avg {result.epoch.dev_avg} ({dev})", flush=True)
         self.log.put_epoch(result)
+
+    def held_out(self, result: HeldOutResult) -> None:
+        """Store the scores on the test split, and print a line about them into the log."""
+        scores = ", ".join(f"{score.task} {score.value}" for score in result.scores)
+        print(f"test, epoch {result.epoch}: {scores}", flush=True)
+        self.log.put_held_out(result)

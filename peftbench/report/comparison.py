@@ -11,13 +11,14 @@ from peftbench.analysis.comparison import LEADERBOARD, Comparison
 from peftbench.analysis.dynamics import Dynamics
 from peftbench.analysis.flags import flags
 from peftbench.analysis.groups import Group, Spread
-from peftbench.analysis.stats.bootstrap import DEV_AVG
+from peftbench.analysis.scores import AVERAGES
 from peftbench.analysis.stats.difference import MetricDifference
 from peftbench.report.formats.terminal import Screen
 from peftbench.report.page import Cell, Line, Page, Sheet, name
 from peftbench.report.resources import VRAM_BY
 from peftbench.report.verdict_table import verdict_sheet
 from peftbench.report.verdicts import metric_name, verdict
+from peftbench.store.rows import ScoredSplit
 from peftbench.text import clean
 
 _YES_NO = {True: "yes", False: "no"}
@@ -54,9 +55,22 @@ def _brief_page(result: Comparison) -> Page:
 def _title(result: Comparison) -> str:
     first = result.groups[0].first
     return (
-        f"workload {clean(first.workload)} ({clean(first.encoder)}); scores on dev, best epoch; "
+        f"workload {clean(first.workload)} ({clean(first.encoder)}); scores on {_split(result)}; "
         f"baseline {clean(result.groups[0].label)}"
     )
+
+
+def _split(result: Comparison) -> str:
+    """Say which split the scores are of, with its number of examples, and what it chose."""
+    if result.split == "dev":
+        return "dev, best epoch"
+    records = result.groups[0].records
+    counts = {task: score.examples for task in records[0].tasks if (score := records[0].score(task, "test"))}
+    if len(set(counts.values())) == 1:
+        examples = f"{next(iter(counts.values())):,} examples{' a task' * (len(counts) > 1)}"
+    else:
+        examples = ", ".join(f"{clean(task)} {count:,}" for task, count in counts.items()) + " examples"
+    return f"test ({examples}, untouched; dev chose the epoch)"
 
 
 def _full_page(result: Comparison, all_config: bool) -> Page:
@@ -112,7 +126,8 @@ def _quality(result: Comparison, leaderboard: bool = True) -> Sheet:
     tasks = result.groups[0].records[0].tasks
     chosen = [task for task in tasks if task in result.metrics]
     board = [LEADERBOARD] if leaderboard and any(LEADERBOARD in scores for scores in result.scores) else []
-    overall = [DEV_AVG, *board] if DEV_AVG in result.metrics else []
+    overall = [key for key in AVERAGES.values() if key in result.metrics]
+    overall += board if overall else []
     rows = []
     for index, (group, scores) in enumerate(zip(result.groups, result.scores, strict=True)):
         cells = [
@@ -122,11 +137,8 @@ def _quality(result: Comparison, leaderboard: bool = True) -> Sheet:
         rows.append(
             (name(clean(group.label)), _count(len(group.records)), *cells, _weights(group.first.weights_trainable))
         )
-    heads = ("group", "runs", *(metric_name(task) for task in chosen), *(_HEADS[key] for key in overall), "trained")
+    heads = ("group", "runs", *(metric_name(task) for task in chosen), *map(metric_name, overall), "trained")
     return Sheet("quality", "quality", heads, tuple(rows))
-
-
-_HEADS = {DEV_AVG: "Dev Avg", LEADERBOARD: "leaderboard"}
 
 
 def _resources(result: Comparison) -> Sheet:
@@ -251,7 +263,7 @@ def _notes(result: Comparison) -> list[str]:
     if any(len(group.records) > 1 for group in result.groups):
         notes.append("±: standard deviation over the runs of a group (seeds)")
     notes += _marks_note(result)
-    notes.append(_how(rows, len(result.metrics), len(result.groups)))
+    notes.append(_how(rows, len(result.metrics), len(result.groups), result.split))
     return [*notes, *_chosen_on(result), *_cautions(result)]
 
 
@@ -278,6 +290,8 @@ def _chosen_on(result: Comparison) -> list[str]:
     The best of several noisy scores is too high: by 0.012 of 10 epochs that are alike, on 300 examples.
     """
     epochs = [of.epochs for of in result.dynamics]
+    if result.split == "test":
+        return []
     if max(map(max, epochs)) < 2:
         return []
     message = f"Dev also chose the epoch (best of {formatting.ranged(sorted({n for of in epochs for n in of}))})"
@@ -313,12 +327,12 @@ def _data_notes(result: Comparison) -> list[str]:
     return [line if len(of) == everywhere else f"{line} ({', '.join(of)})" for line, of in notes.items()]
 
 
-def _how(rows: Sequence[MetricDifference], metrics: int, groups: int) -> str:
+def _how(rows: Sequence[MetricDifference], metrics: int, groups: int, split: ScoredSplit) -> str:
     paired = any(row.paired for row in rows)
-    by = "paired bootstrap over the dev examples"
+    by = f"paired bootstrap over the {split} examples"
     if not (rows and all(row.of_these_runs for row in rows)):
         by = f"Student's t over seeds{' (paired)' if paired else ''} and {by}"
-    clusters = {row.name: row.clusters for row in rows if row.clusters and row.name != DEV_AVG}
+    clusters = {row.name: row.clusters for row in rows if row.clusters and row.name not in AVERAGES.values()}
     if clusters:
         by += f", whole clusters of them ({', '.join(f'{metric_name(name)} {n}' for name, n in clusters.items())})"
     corrected = f"; verdicts, and what could have been shown, are corrected (Holm) for {metrics} metrics"

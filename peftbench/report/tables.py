@@ -11,7 +11,7 @@ from rich.text import Text
 
 from peftbench import formatting
 from peftbench.analysis.cost import Cost, cost
-from peftbench.analysis.scores import has_leaderboard
+from peftbench.analysis.scores import has_leaderboard, summary
 from peftbench.jobs.liveness import state_shown
 from peftbench.report.memory import memory_line
 from peftbench.report.plain_table import plain_table
@@ -132,11 +132,23 @@ def _best_lines(record: RunRecord) -> list[Text]:
     if record.task_bests:
         bests = [f"{clean(best.task)} {best.epoch} ({formatting.score(best.value)})" for best in record.task_bests]
         lines.append(Text(f"  best epoch of each task: {', '.join(bests)}"))
+    if (tested := held_out_words(record)) is not None:
+        lines.append(Text(f"  {tested}", style="bold"))
     for score in record.scores:
         if score.value is None:
             label = f"epoch {score.epoch}, {clean(score.task)} {score.split}"
             lines.append(Text(f"  {label}: no {score.metric}: {clean(score.reason)}"))
     return lines
+
+
+def held_out_words(record: RunRecord) -> str | None:
+    """Return a run's scores on the test split, in words; None where it has none."""
+    scores = [score for task in record.tasks if (score := record.score(task, "test")) is not None]
+    if not scores:
+        return None
+    mean = [f"Test Avg {formatting.score(summary(record, 'test')[0])}"] if len(record.tasks) > 1 else []
+    values = [f"{clean(score.task)} {formatting.score(score.value)} ({score.examples:,})" for score in scores]
+    return f"test, scored once at that epoch (examples): {', '.join((*values, *mean))}"
 
 
 def _facts(run: Run, spent: Cost) -> Table:

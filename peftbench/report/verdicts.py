@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from peftbench import formatting
 from peftbench.analysis.comparison import Against, Comparison
 from peftbench.analysis.cost_comparison import CostDifference
-from peftbench.analysis.stats.bootstrap import DEV_AVG
+from peftbench.analysis.scores import DEV_AVG, TEST_AVG
 from peftbench.analysis.stats.difference import MetricDifference
 from peftbench.analysis.stats.interval import ALPHA
 from peftbench.text import clean
@@ -114,8 +114,8 @@ def cost_word(cost: CostDifference) -> str:
 
 
 def metric_name(name: str) -> str:
-    """Return what a metric is called in a sentence: its task, or Dev Avg."""
-    return "Dev Avg" if name == DEV_AVG else clean(name)
+    """Return what a metric is called in a sentence: its task, Dev Avg or Test Avg."""
+    return {DEV_AVG: "Dev Avg", TEST_AVG: "Test Avg"}.get(name) or clean(name)
 
 
 def amount(row: MetricDifference, value: float) -> str:

@@ -17,7 +17,7 @@ FileKind = Literal["preset", "workload", "sweep"]
 
 _TABLES: dict[Kind, frozenset[str]] = {
     "preset": frozenset({"method", "train", "head", "encoder", "augment"}),
-    "workload": frozenset({"encoder", "tasks", "train", "head", "eval", "adjust"}),
+    "workload": frozenset({"encoder", "tasks", "train", "head", "eval", "split", "adjust"}),
 }
 _PLAIN: dict[Kind, frozenset[str]] = {
     "preset": frozenset({"description", "pin"}),

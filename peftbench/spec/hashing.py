@@ -48,8 +48,12 @@ def determinants(spec: RunSpec) -> dict[str, Any]:
                 del task_dump[key]
         if isinstance(task.source, FilesSource):
             del task_dump["source"]["root"], task_dump["source"]["test"]
-            if task.source.quoting == "auto":
-                del task_dump["source"]["quoting"]
+        elif not spec.split.has_test or spec.split.select is not None or task.source.test is None:
+            del task_dump["source"]["test"]  # not read
+        if isinstance(task.source, FilesSource) and task.source.quoting == "auto":
+            del task_dump["source"]["quoting"]
+    if not spec.split.has_test:
+        del dump["split"]
     if dump["augment"] is None:
         del dump["augment"]
     for part, keys in ADDED_KEYS.items():

@@ -117,6 +117,41 @@ class EvalSpec(Part):
     )
 
 
+class SplitSpec(Part):
+    """Which examples choose the epoch, and which the reported scores are of."""
+
+    dev_is: Literal["both", "select"] = Field(
+        "both",
+        description="'both': dev chooses the epoch and its scores are reported (the study's protocol); 'select': dev "
+        "only chooses, and the test split is scored once, after training",
+    )
+    select: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="with dev_is = 'select': the fraction of dev that chooses, the same examples in every run; the "
+        "rest of dev is the test split. None: all of dev chooses, and the source has a test split",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _part_of_dev_selects(cls, value: Any) -> Any:
+        if isinstance(value, Mapping) and value.get("select") is not None:
+            return {"dev_is": "select", **value}
+        return value
+
+    @model_validator(mode="after")
+    def _select_is_of_dev(self) -> SplitSpec:
+        if self.select is not None and self.dev_is == "both":
+            raise ValueError("`select` takes a part of dev to choose the epoch: it needs dev_is = 'select'")
+        return self
+
+    @property
+    def has_test(self) -> bool:
+        """Whether there is a test split, scored once after training."""
+        return self.dev_is == "select"
+
+
 class RunSpec(Part):
     """Preset, workload, overrides and seed, validated. `preset` and `workload` are labels only."""
 
@@ -136,6 +171,7 @@ class RunSpec(Part):
     tasks: tuple[TaskSpec, ...] = Field(min_length=1)
     train: TrainSpec
     eval: EvalSpec = EvalSpec()
+    split: SplitSpec = SplitSpec()
     augment: AugmentSpec | None = Field(None, description="augmented training rows; None: no augmentation")
     seed: int = Field(0, ge=0, lt=2**63)
 
@@ -200,6 +236,17 @@ class RunSpec(Part):
                 f"`augment.tasks` names '{clean(shown, 60)}', and the workload's tasks are {', '.join(names)}"
                 f"{did_you_mean(shown, names)}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _test_splits_exist(self) -> RunSpec:
+        if self.split.has_test and self.split.select is None:
+            for task in self.tasks:
+                if task.source.test is None:
+                    raise ValueError(
+                        f"`split.dev_is` = 'select' needs a test split, and the source of task {task.name} names none: "
+                        f"set tasks.{task.name}.source.test, or split.select=0.5 to test on a half of dev"
+                    )
         return self
 
     @property

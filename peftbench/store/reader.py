@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Collection
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 from peftbench.errors import DataError, MissingError
 from peftbench.store.connection import FrozenConnection, open_for_reading
@@ -25,6 +25,7 @@ from peftbench.store.rows import (
     RunRecord,
     SampleRow,
     Score,
+    ScoredSplit,
     TaskBest,
     Usage,
 )
@@ -63,7 +64,7 @@ class Reader(Listing):
         return reader
 
     def record(self, run: Run, predictions: bool = False) -> RunRecord:
-        """Return everything stored for a run; the best epoch's dev predictions only on request.
+        """Return everything stored for a run; the best epoch's predictions only on request.
 
         Raises:
             DataError: some of it is invalid.
@@ -107,7 +108,7 @@ class Reader(Listing):
                     run.id,
                 )
             ),
-            self._predictions(run) if predictions else {},
+            *(self._predictions(run, split) if predictions else {} for split in get_args(ScoredSplit)),
         )
 
     def active(self) -> list[Run]:
@@ -227,13 +228,12 @@ class Reader(Listing):
         sql = f"SELECT {columns} FROM samples WHERE run_id = ? GROUP BY (sequence - ?) / ? ORDER BY sequence"
         return [SampleRow(**row) for row in self._dicts(sql, run_id, low, size)]
 
-    def _predictions(self, run: Run) -> dict[str, tuple[Prediction, ...]]:
+    def _predictions(self, run: Run, split: ScoredSplit) -> dict[str, tuple[Prediction, ...]]:
         by_task: dict[str, list[Prediction]] = {}
         for row in self._rows(
-            "SELECT task, epoch, example_id, label, prediction, cluster FROM predictions WHERE run_id = ? AND epoch = ?"
-            " ORDER BY task, position",
-            run.id,
-            run.best_epoch,
+            "SELECT task, epoch, example_id, label, prediction, cluster, split FROM predictions"
+            " WHERE run_id = ? AND epoch = ? AND split = ? ORDER BY task, position",
+            *(run.id, run.best_epoch, split),
         ):
             by_task.setdefault(row[0], []).append(Prediction(*row))
         return {task: tuple(rows) for task, rows in by_task.items()}

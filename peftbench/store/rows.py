@@ -18,6 +18,8 @@ LONGEST_STORED_NAME = 10_000  # of one that an earlier version may have stored: 
 ACTIVE_STATES: frozenset[State] = WORKING_STATES | {"queued", "starting"}
 RESUMABLE_STATES: frozenset[State] = frozenset({"stopped", "failed", "lost"})
 
+ScoredSplit = Literal["dev", "test"]  # the splits whose scores are compared
+
 Failure = Literal["out-of-memory", "data", "missing", "nan", "spec", "signal", "lost-host", "storage", "defect"]
 
 
@@ -304,7 +306,7 @@ class Phase:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One dev example: its label, and what the run predicted."""
+    """One example of dev or test: its label, and what the run predicted."""
 
     task: str
     epoch: int
@@ -312,6 +314,7 @@ class Prediction:
     label: float
     prediction: float
     cluster: str | None = None  # the value of the task's `group` column, where it has one
+    split: ScoredSplit = "dev"
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,6 +364,16 @@ class EpochResult:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldOutResult:
+    """The scores of the chosen epoch on the test split, computed once, after training."""
+
+    epoch: int
+    scores: Sequence[Score]
+    phases: Sequence[Phase]
+    predictions: Sequence[Prediction]
+
+
+@dataclass(frozen=True, slots=True)
 class RunRecord:
     """A run with all its epochs, scores and phases: what `show` and `compare` read."""
 
@@ -370,12 +383,17 @@ class RunRecord:
     phases: tuple[Phase, ...] = ()
     task_bests: tuple[TaskBest, ...] = ()
     events: tuple[Event, ...] = ()
-    predictions: dict[str, tuple[Prediction, ...]] = field(default_factory=dict)
+    predictions: dict[str, tuple[Prediction, ...]] = field(default_factory=dict)  # of dev, by task
+    test_predictions: dict[str, tuple[Prediction, ...]] = field(default_factory=dict)
 
     def score(self, task: str, split: str = "dev", epoch: int | None = None) -> Score | None:
         """Return a task's score at an epoch; at the best epoch where none is given."""
         wanted = self.run.best_epoch if epoch is None else epoch
         return next((s for s in self.scores if s.task == task and s.split == split and s.epoch == wanted), None)
+
+    def predictions_on(self, split: ScoredSplit) -> dict[str, tuple[Prediction, ...]]:
+        """Return the predictions of the best epoch on a split, by task."""
+        return self.test_predictions if split == "test" else self.predictions
 
     @property
     def tasks(self) -> tuple[str, ...]:

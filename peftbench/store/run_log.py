@@ -18,6 +18,7 @@ from peftbench.store.rows import (
     WORKING_STATES,
     EpochResult,
     Failure,
+    HeldOutResult,
     Phase,
     Progress,
     SampleRow,
@@ -159,6 +160,26 @@ class RunLog(SpooledWriter):
             )
 
         self.write(write, (result, phases, predictions), durable=True)
+
+    def put_held_out(self, result: HeldOutResult) -> None:
+        """Store the scores on the test split, in place of what was stored of them."""
+        run = {"run_id": self.run_id}
+        phases = self._numbered(result.phases)
+
+        def write(connection: sqlite3.Connection) -> None:
+            for table in ("scores", "predictions"):
+                connection.execute(f"DELETE FROM {table} WHERE run_id = ? AND split = 'test'", (self.run_id,))
+            self._db["scores"].insert_all({**run, **dataclasses.asdict(score)} for score in result.scores)
+            first = connection.execute(  # positions order the predictions of an epoch: those of dev come first
+                "SELECT coalesce(max(position) + 1, 0) FROM predictions WHERE run_id = ? AND epoch = ?",
+                (self.run_id, result.epoch),
+            ).fetchone()[0]
+            self._db["predictions"].insert_all(
+                {**run, "position": first + n, **dataclasses.asdict(row)} for n, row in enumerate(result.predictions)
+            )
+            self._insert("phases", phases, ignore=True)
+
+        self.write(write, (result, phases), durable=True)
 
     def clear_epochs(self) -> None:
         """Delete the epochs that earlier workers stored: this one starts with the first, perhaps on other data."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sqlite_utils.migrations import Migrations
 
 APPLICATION_ID = 0x50454654  # "PEFT"
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 
 _FOLDER = Path(__file__).parent / "migrations"
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 
 from peftbench.analysis.pareto import memory_axis, pareto
-from peftbench.analysis.stats.bootstrap import DEV_AVG
+from peftbench.analysis.scores import DEV_AVG
 from peftbench.report.charts import runs
 from peftbench.report.charts.chart import Curve, Picture
 from peftbench.report.charts.gallery import Samples

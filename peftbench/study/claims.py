@@ -15,7 +15,8 @@ from itertools import pairwise
 from typing import Literal
 
 from peftbench.analysis.groups import records_of
-from peftbench.analysis.stats.bootstrap import DEV_AVG, ScoreSample, score_sample_of
+from peftbench.analysis.scores import DEV_AVG
+from peftbench.analysis.stats.bootstrap import ScoreSample, score_sample_of
 from peftbench.analysis.stats.estimate import slope
 from peftbench.analysis.trajectory import gaps
 from peftbench.study.evidence import (

@@ -9,8 +9,7 @@ from peftbench import formatting
 from peftbench.analysis.comparison import LEADERBOARD, Comparison
 from peftbench.analysis.cost_comparison import GroupCost
 from peftbench.analysis.groups import Group, Spread, spread
-from peftbench.analysis.scores import leaderboard
-from peftbench.analysis.stats.bootstrap import DEV_AVG
+from peftbench.analysis.scores import DEV_AVG, leaderboard
 from peftbench.report.comparison import spread_cell
 from peftbench.report.page import Cell, Sheet, name
 from peftbench.report.resources import VRAM_BY

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from peftbench.data.augment.rows import Augmenter
 from peftbench.data.augment.splits import guarded_texts
 from peftbench.data.content import check_content, content_of
-from peftbench.data.doubts import doubts
+from peftbench.data.doubts import Doubt, doubts, overlap
 from peftbench.data.encode import EncodedSplit, encode_split
 from peftbench.data.examples import fingerprint
 from peftbench.data.labels import Names
 from peftbench.data.load import Split, SplitName, load_split
+from peftbench.data.select_part import divide
 from peftbench.encoder import EncoderFiles
 from peftbench.errors import DataError
 from peftbench.spec.augment import advice
@@ -34,6 +35,7 @@ _NAMES_TOLD = 10
 class LoadedData:
     """Every task's splits, with fingerprints: of original rows by "task/split", with augmented ones by task.
 
+    tests: by task, the test split, for scoring after training only; empty without `split.dev_is = "select"`.
     facts: how the data were read and augmented, for the run's record.
     tokenised: the splits ("task/split") missing from the token cache, whose tokenisation took `tokenise_s` seconds.
     """
@@ -44,6 +46,7 @@ class LoadedData:
     facts: dict[str, Any]
     tokenised: tuple[str, ...] = ()
     tokenise_s: float = 0.0
+    tests: dict[str, EncodedSplit] = field(default_factory=dict)
 
     @property
     def sha256(self) -> str:
@@ -77,7 +80,8 @@ def load_data(spec: RunSpec, tokenizer: Any, files: EncoderFiles, recorder: Reco
             tokenised[f"{split.task}/{split.name}"] = time.monotonic() - begun
         return encoded
 
-    task_data = {}
+    task_data: dict[str, TaskData] = {}
+    tests: dict[str, Split] = {}
     readings: dict[str, Any] = {}
     label_names: dict[str, list[str]] = {}
     data_notes: list[dict[str, Any]] = []
@@ -85,17 +89,22 @@ def load_data(spec: RunSpec, tokenizer: Any, files: EncoderFiles, recorder: Reco
         train = _loaded(task, "train", recorder)
         dev = _loaded(task, "dev", recorder, train.label_names)
         _check_groups(task, dev)
-        readings |= {f"{task.name}/{split.name}": dict(split.reading) for split in (train, dev) if split.reading}
+        splits = [train, dev]
+        if spec.split.has_test and spec.split.select is None:
+            tests[task.name] = _loaded(task, "test", recorder, train.label_names)
+            _check_groups(task, tests[task.name])
+            splits.append(tests[task.name])
+        readings |= {f"{task.name}/{split.name}": dict(split.reading) for split in splits if split.reading}
         if train.label_names is not None:
             label_names[task.name] = list(train.label_names)
             recorder.note("data", f"{task.name}: {_named(train.label_names)}")
-        for doubt in doubts(task, train.examples, dev.examples):
+        for doubt in _doubts(task, splits):
             recorder.note("data", f"{task.name}: {doubt.message}")
             data_notes.append(doubt.as_dict())
-        own_rows |= {f"{task.name}/{split.name}": split.fingerprint for split in (train, dev)}
+        own_rows |= {f"{task.name}/{split.name}": split.fingerprint for split in splits}
         if augmenter is not None and spec.augments(task.name):
             part = _limited(train, spec, recorder)
-            train = _augmented(augmenter, task, part, dev, recorder)
+            train = _augmented(augmenter, task, part, splits[1:], recorder)
             new_rows[task.name] = train.fingerprint
             task_data[task.name] = TaskData(encoded(train), encoded(dev), len(part.examples))
             continue
@@ -105,11 +114,14 @@ def load_data(spec: RunSpec, tokenizer: Any, files: EncoderFiles, recorder: Reco
             _note_limit(recorder, task.name, len(rows), len(encoded_train))
             encoded_train = encoded_train.take(rows)
         task_data[task.name] = TaskData(encoded_train, encoded(dev), len(encoded_train))
+    encoded_tests = {name: encoded(split) for name, split in tests.items()}
+    if spec.split.select is not None:
+        task_data, encoded_tests = _divided(spec, spec.split.select, task_data, recorder)
     facts: dict[str, Any] = {"data_read": readings, "label_names": label_names, "data_notes": data_notes}
     if augmenter is not None:
         augmenter.close()
         facts["augment"] = {**augmenter.facts, "rows_sha256": new_rows}
-    return LoadedData(task_data, own_rows, new_rows, facts, tuple(tokenised), sum(tokenised.values()))
+    return LoadedData(task_data, own_rows, new_rows, facts, tuple(tokenised), sum(tokenised.values()), encoded_tests)
 
 
 def _loaded(task: TaskSpec, name: SplitName, recorder: Recorder, label_names: Names | None = None) -> Split:
@@ -126,16 +138,39 @@ def _loaded(task: TaskSpec, name: SplitName, recorder: Recorder, label_names: Na
     return split
 
 
-def _check_groups(task: TaskSpec, dev: Split) -> None:
+def _divided(
+    spec: RunSpec, fraction: float, data: Mapping[str, TaskData], recorder: Recorder
+) -> tuple[dict[str, TaskData], dict[str, EncodedSplit]]:
+    """Return the data with the part of dev that chooses the epoch, and the rest of dev as test splits."""
+    selecting, tests = {}, {}
+    for task in spec.tasks:
+        dev = data[task.name].dev
+        rows, rest = divide(task, dev, fraction)
+        selecting[task.name] = replace(data[task.name], dev=dev.take(rows))
+        tests[task.name] = dev.take(rest)
+        recorder.note("data", f"{task.name} dev: {len(rows)} examples choose the epoch, {len(rest)} are the test split")
+    return selecting, tests
+
+
+def _doubts(task: TaskSpec, splits: Sequence[Split]) -> list[Doubt]:
+    """Return the issues of train, dev and, where there is one, test."""
+    train, *scored = splits
+    issues = [doubt for split in scored for doubt in doubts(task, train.examples, split.examples, split.name)]
+    if len(scored) > 1:
+        issues += overlap(task, scored[0].examples, scored[1].examples)
+    return issues
+
+
+def _check_groups(task: TaskSpec, split: Split) -> None:
     """Check that there are groups to resample where the task has a column of groups.
 
     Raises:
-        DataError: all dev rows are in one group.
+        DataError: all rows of a split are in one group.
     """
-    if task.group and len({example.cluster for example in dev.examples}) == 1:
+    if task.group and len({example.cluster for example in split.examples}) == 1:
         raise DataError(
-            f"{task.name} dev: all {len(dev.examples)} rows have the same group in '{clean(task.group, 40)}', which "
-            "leaves nothing to resample for an interval",
+            f"{task.name} {split.name}: all {len(split.examples)} rows have the same group in "
+            f"'{clean(task.group, 40)}', which leaves nothing to resample for an interval",
             f'name another column, or set tasks.{task.name}.group=""',
         )
 
@@ -159,9 +194,11 @@ def _note_limit(recorder: Recorder, task: str, limit: int, count: int) -> None:
     recorder.note("data", f"{task} train: {limit} of {count} examples (train.limit_examples)")
 
 
-def _augmented(augmenter: Augmenter, task: TaskSpec, train: Split, dev: Split, recorder: Recorder) -> Split:
+def _augmented(
+    augmenter: Augmenter, task: TaskSpec, train: Split, scored: Sequence[Split], recorder: Recorder
+) -> Split:
     """Return the examples followed by the augmented ones."""
-    guarded, message = guarded_texts(task, dev.examples)
+    guarded, message = guarded_texts(task, [example for split in scored for example in split.examples])
     if message is not None:
         recorder.note("augment", message)
     new = augmenter.new_rows(task.name, train.examples, guarded, _teller("augment", task.name, recorder))

@@ -4,6 +4,7 @@
         for each task, in the workload's order:
             switch to its adapters; one AdamW step a batch (or a few batches), in random order
         score every task on dev and on a fixed part of train; keep the best epoch
+    score the best epoch on the test split, where the spec has one
 
 All randomness comes from the run's seed through separate streams (`seeds`), so that on the CPU the same spec gives the
 same metrics to the last bit, also when the run is stopped anywhere and resumed from a checkpoint. `position` is where
@@ -22,6 +23,7 @@ import numpy as np
 import torch
 
 from peftbench.data.batches import Batcher, MakeBatch
+from peftbench.data.encode import EncodedSplit
 from peftbench.errors import Interrupted, StorageError
 from peftbench.meters.session import MeterSession
 from peftbench.model import MultitaskModel
@@ -47,7 +49,7 @@ from peftbench.training.resume import resume, state_of
 from peftbench.training.sampling import step_rows
 from peftbench.training.scoring import Scorer, predictions
 from peftbench.training.stepper import Stepper
-from peftbench.training.weights import FileMark, damage, remove_others, save_weights, weights_path
+from peftbench.training.weights import FileMark, damage, load_weights, remove_others, save_weights, weights_path
 
 WARMUP_STEPS = 10  # the first steps of each process: trained on, but not timed
 
@@ -59,6 +61,7 @@ class Trainer:
         spec: all that determines the run.
         model: on `device`, its trainable weights marked.
         data: the encoded splits of every task of the spec.
+        tests: by task, the test split; empty where the spec has none. Read after training only.
         independent_tasks: no trained weight is shared by two tasks, so each has a best epoch of its own.
         batcher: makes the model's batches, on its device.
         recorder: receives what happens.
@@ -74,6 +77,7 @@ class Trainer:
         spec: RunSpec,
         model: MultitaskModel,
         data: Mapping[str, TaskData],
+        tests: Mapping[str, EncodedSplit],
         *,
         independent_tasks: bool,
         batcher: Batcher,
@@ -84,7 +88,7 @@ class Trainer:
         checkpoints: Checkpoints,
         checkpoint: Checkpoint | None = None,
     ) -> None:
-        self.spec, self.model, self.data = spec, model, data
+        self.spec, self.model, self.data, self.tests = spec, model, data, tests
         self.independent_tasks = independent_tasks
         self.recorder, self.meters, self.folder = recorder, meters, folder
         self.plan = Plan.of(spec.train, {name: len(each.train) for name, each in data.items()})
@@ -121,8 +125,10 @@ class Trainer:
             except Interrupted:
                 self.checkpoints.write(state_of(self))
                 raise
-        remove_others(self.folder, self.best.files(self.folder))
-        self._check_weights()
+            remove_others(self.folder, self.best.files(self.folder))
+            self._check_weights()
+            if self.tests:
+                self._score_held_out()
         return self._stopped_early() or self.plan.shortened()
 
     def _train_epoch(self) -> None:
@@ -229,6 +235,13 @@ class Trainer:
                 self.needed_files.append(self.best.files(self.folder))
         return measured.row
 
+    def _score_held_out(self) -> None:
+        """Score the test split, with the weights of the epoch that dev chose."""
+        epoch = self.best.epoch
+        assert epoch is not None, "every finished run has a best epoch"
+        load_weights(self.model, weights_path(self.folder, epoch), self.spec.hash())
+        self.recorder.held_out(self.scorer.held_out(epoch, self.tests))
+
     def _check_weights(self) -> None:
         for path in sorted(self.best.files(self.folder)):
             if (wrong := damage(path, self.spec.hash(), self.marks.get(path.name))) is not None:
@@ -247,7 +260,8 @@ class Trainer:
 
     def _describe_schedule(self) -> None:
         examples_per_step = self.spec.train.batch_size * self.spec.train.accumulation_steps
-        conditions = {"course": schedule(self.plan, examples_per_step, self.scorer.parts())}
+        tested = [(name, "test", len(split)) for name, split in self.tests.items()]
+        conditions = {"course": schedule(self.plan, examples_per_step, self.scorer.parts(), tested)}
         self.recorder.describe(conditions=conditions)
 
     @property

@@ -83,18 +83,25 @@ class ProgressReporter:
         self.recorder.describe(conditions={"pace": {"parts": parts}})
 
 
-def schedule(plan: Plan, examples_per_step: int, evaluated: Iterable[tuple[str, str, int]]) -> dict[str, Any]:
+def schedule(
+    plan: Plan,
+    examples_per_step: int,
+    evaluated: Iterable[tuple[str, str, int]],
+    tested: Iterable[tuple[str, str, int]] = (),
+) -> dict[str, Any]:
     """Return a run's planned work, for its conditions (`analysis.time_left.Course`).
 
     Args:
         plan: the run's steps.
         examples_per_step: in training.
         evaluated: task, split and examples of each part of an evaluation, in order.
+        tested: likewise, of the evaluation after training.
     """
     return {
         "epochs": plan.epochs,
         "steps": dict(plan.per_epoch),
         "most": plan.most,
         "evaluated": [list(part) for part in evaluated],
+        "tested": [list(part) for part in tested],
         "examples_per_step": examples_per_step,
     }

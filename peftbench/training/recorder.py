@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
-from peftbench.store.rows import EpochResult, Phase, Progress, SampleRow
+from peftbench.store.rows import EpochResult, HeldOutResult, Phase, Progress, SampleRow
 
 
 class Recorder(Protocol):
@@ -54,3 +54,6 @@ class Recorder(Protocol):
 
     def epoch(self, result: EpochResult) -> None:
         """Take a finished epoch."""
+
+    def held_out(self, result: HeldOutResult) -> None:
+        """Take the scores on the test split, after the last epoch; a resumed run may report them again."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from peftbench.data.load import SPLITS
 from peftbench.meters.session import MeterSession
 from peftbench.model import MultitaskModel
 from peftbench.spec.model import RunSpec
-from peftbench.store.rows import Epoch, Phase, Prediction, Score, now
+from peftbench.store.rows import Epoch, HeldOutResult, Phase, Prediction, Score, ScoredSplit, now
 from peftbench.tasks import TaskSpec
 from peftbench.training.batching import Batchers, TaskData
 from peftbench.training.best import Best
@@ -80,25 +80,35 @@ class Scorer:
         dev: dict[str, Evaluation] = {}
         for task in self.spec.tasks:
             for split in SPLITS:
-                evaluation, measured = self._evaluate(epoch, task, split)
+                evaluation, measured = self._evaluate(epoch, task, split, self._split(task.name, split))
                 phases += measured
-                metric = evaluation.metric
-                scores.append(
-                    Score(
-                        *(epoch, task.name, split, metric.name, metric.value, metric.reason),
-                        evaluation.loss,
-                        len(evaluation.rows),
-                    )
-                )
+                scores.append(_score(epoch, task, split, evaluation))
                 if split == "dev":
                     dev[task.name] = evaluation
         return Scored(_summary(epoch, dev), tuple(scores), tuple(phases), dev)
 
+    def held_out(self, epoch: int, tests: Mapping[str, EncodedSplit]) -> HeldOutResult:
+        """Score every task on its test split, with the weights of an epoch that the model already has.
+
+        Raises:
+            TrainingError, Interrupted: as for `score`.
+        """
+        scores: list[Score] = []
+        phases: list[Phase] = []
+        rows: list[Prediction] = []
+        for task in self.spec.tasks:
+            evaluation, measured = self._evaluate(epoch, task, "test", tests[task.name])
+            phases += [replace(phase, epoch=None) for phase in measured]  # of the run, not of an epoch's cost
+            scores.append(_score(epoch, task, "test", evaluation))
+            rows += _predictions(epoch, task.name, "test", tests[task.name], evaluation)
+        return HeldOutResult(epoch, scores, phases, rows)
+
     def _split(self, task: str, split: str) -> EncodedSplit:
         return self.samples[task] if split == "train" else self.data[task].dev
 
-    def _evaluate(self, epoch: int, task: TaskSpec, split: str) -> tuple[Evaluation, list[Phase]]:
-        encoded = self._split(task.name, split)
+    def _evaluate(
+        self, epoch: int, task: TaskSpec, split: str, encoded: EncodedSplit
+    ) -> tuple[Evaluation, list[Phase]]:
         name = "train sample" if split == "train" else split
         done = self.stepper.steps_done
         batcher, phases = self.batchers.of(name, encoded, epoch=epoch, task=task.name, done=done, training=False)
@@ -120,6 +130,13 @@ class Scorer:
         return result, [*phases, measured.row]
 
 
+def _score(epoch: int, task: TaskSpec, split: str, evaluation: Evaluation) -> Score:
+    metric = evaluation.metric
+    return Score(
+        *(epoch, task.name, split, metric.name, metric.value, metric.reason), evaluation.loss, len(evaluation.rows)
+    )
+
+
 def _summary(epoch: int, dev: Mapping[str, Evaluation]) -> Epoch:
     metrics = {name: result.metric for name, result in dev.items()}
     missing = [f"{name}: {metric.reason}" for name, metric in metrics.items() if metric.value is None]
@@ -135,12 +152,21 @@ def _summary(epoch: int, dev: Mapping[str, Evaluation]) -> Epoch:
 def predictions(epoch: int, scored: Scored, data: Mapping[str, TaskData], best: Best) -> list[Prediction]:
     """Return an epoch's dev predictions for the tasks of which it is the best, by average or by the task's metric."""
     return [
-        Prediction(
-            *(task, epoch, split.example_ids[row], float(split.labels[row]), float(prediction)),
-            cluster=None if split.clusters is None else split.clusters[row],
-        )
-        for task, result in scored.dev.items()
+        row
+        for task, evaluation in scored.dev.items()
         if best.is_best(task, epoch)
-        for split in (data[task].dev,)
-        for row, prediction in zip(result.rows, result.predictions, strict=True)
+        for row in _predictions(epoch, task, "dev", data[task].dev, evaluation)
+    ]
+
+
+def _predictions(
+    epoch: int, task: str, split: ScoredSplit, encoded: EncodedSplit, evaluation: Evaluation
+) -> list[Prediction]:
+    return [
+        Prediction(
+            *(task, epoch, encoded.example_ids[row], float(encoded.labels[row]), float(prediction)),
+            cluster=None if encoded.clusters is None else encoded.clusters[row],
+            split=split,
+        )
+        for row, prediction in zip(evaluation.rows, evaluation.predictions, strict=True)
     ]

@@ -35,11 +35,12 @@ def test_two_equal_runs_do_not_differ() -> None:
 def test_a_spec_without_a_later_key_has_its_default() -> None:
     from peftbench.spec import TrainSpec
     from peftbench.spec.hashing import ADDED_KEYS
-    from peftbench.spec.model import HeadSpec
+    from peftbench.spec.model import HeadSpec, SplitSpec
 
     parts = {"train": TrainSpec, "head": HeadSpec}
     younger = [(part, key) for part, keys in ADDED_KEYS.items() for key in keys]
     defaults = {f"{part}.{key}": parts[part].model_fields[key].default for part, key in younger}
+    defaults["split.dev_is"] = SplitSpec().dev_is
     assert {key: value for key, value in defaults.items() if value not in (None, {})} == MEANT_BEFORE
     of_tasks = {key: TaskSpec.model_fields[key].default for key in MEANT_BEFORE_OF_TASKS}
     assert of_tasks == MEANT_BEFORE_OF_TASKS
@@ -48,9 +49,11 @@ def test_a_spec_without_a_later_key_has_its_default() -> None:
     spec = json.loads(old.run.spec_json)
     for part, key in younger:
         del spec[part][key]
+    del spec["split"]
     for task in spec["tasks"]:
         for key in ("labels", "missing", "group"):
             del task[key]
+        del task["source"]["test"]
     old = replace(old, run=replace(old.run, spec_json=json.dumps(spec)))
     assert compare([old, record()]).differences == ()
 
@@ -285,3 +288,38 @@ def test_new_rows_are_what_is_studied_and_no_other_data() -> None:
     found = {each.key: each.standing for each in compare([plain, one]).differences}
     assert found == {"augment.method": "studied", "new rows": "implied"}
     assert {each.key: each.standing for each in compare([one, other]).differences} == {"new rows": "unfair"}
+
+
+def held_out_record(shift: float = 0.0, count: int = 8, **more: Any) -> RunRecord:
+    """Return a record with predictions on a test split of its own examples."""
+    rows = {task: tuple(replace(row, split="test") for row in predicted(task, shift, count)) for task in TASKS}
+    return record(test_predictions=rows, **more)
+
+
+def test_runs_that_all_have_test_scores_are_compared_on_test() -> None:
+    result = compare([held_out_record(), held_out_record(0.5)])
+    assert (result.split, result.metrics) == ("test", (*TASKS, "test_avg"))
+    assert {row.examples for row in result.against[0].metrics if row.name != "test_avg"} == {8}
+    spread = result.scores[0]["test_avg"]
+    assert spread is not None and spread.mean == pytest.approx(0.4), "of the scores on test, not on dev"
+
+
+def test_one_run_without_test_scores_puts_the_comparison_on_dev() -> None:
+    result = compare([held_out_record(), record()])
+    assert (result.split, result.metrics) == ("dev", (*TASKS, "dev_avg"))
+    assert {row.examples for row in result.against[0].metrics if row.name != "dev_avg"} == {6}
+
+
+def test_the_split_may_be_chosen() -> None:
+    assert compare([held_out_record(), held_out_record()], split="dev").metrics == (*TASKS, "dev_avg")
+
+
+def test_test_splits_of_other_examples_are_not_compared() -> None:
+    (against,) = compare([held_out_record(), held_out_record(count=7)]).against
+    assert against.metrics == ()
+    assert dict(against.left_out)["sst"] == "not the same test examples"
+
+
+def test_another_division_of_dev_makes_a_comparison_unfair() -> None:
+    result = compare([record(), record(overrides=("split.select=0.5",))])
+    assert {"split.dev_is", "split.select"} <= {each.key for each in result.differences if each.unfair}

@@ -540,6 +540,7 @@ class TestIdentity:
             "preset",
             "workload",
             "augment",
+            *("split.dev_is", "split.select", "tasks.sst.source.test"),  # hashed together: tests/training/test_held_out
             *("head.kind", "head.layers", "head.width", "head.tasks"),
             "method.name",
             "tasks.sst.name",
@@ -562,9 +563,9 @@ class TestIdentity:
             del tree["train"][key]
         for key in ("kind", "layers", "width", "tasks"):
             del tree["head"][key]
-        del tree["augment"]
+        del tree["augment"], tree["split"]
         for task in tree["tasks"]:
-            del task["labels"], task["missing"], task["group"]
+            del task["labels"], task["missing"], task["group"], task["source"]["test"]
         old = RunSpec.model_validate_json(json.dumps(tree))
         assert old == spec
         tree["train"]["prefix_cache"] = tree["train"].pop("cache_frozen_features")  # hashed under its former name
@@ -596,7 +597,8 @@ class TestIdentity:
             for key in keys:
                 del tree[part][key]
         tree["train"]["prefix_cache"] = tree["train"].pop("cache_frozen_features")
-        determinants = {key: tree[key] for key in tree if key not in ("preset", "workload", "augment")}
+        left_out = ("preset", "workload", "augment", "split")
+        determinants = {key: tree[key] for key in tree if key not in left_out}
         text = json.dumps(determinants, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         assert old.hash() == spec.hash() == hashlib.sha256(text.encode()).hexdigest()
         other = resolve("dora-r12", "paper", overrides=["tasks.sst.source.quoting=none"]).spec

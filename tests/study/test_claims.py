@@ -10,7 +10,8 @@ import pytest
 from scipy import stats
 
 from peftbench.analysis.groups import group_of, records_of
-from peftbench.analysis.stats.bootstrap import DEV_AVG, score_sample_of
+from peftbench.analysis.scores import DEV_AVG
+from peftbench.analysis.stats.bootstrap import score_sample_of
 from peftbench.analysis.stats.estimate import relative, slope, to_middle
 from peftbench.study import claims, published
 from peftbench.study.claims import CHECKS, ClaimResult, findings

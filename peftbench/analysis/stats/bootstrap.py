@@ -1,4 +1,4 @@
-"""Scores of runs on the same dev examples, and their covariance over resampled examples: the bootstrap.
+"""Scores of runs on the same examples, and their covariance over resampled examples: the bootstrap.
 
 The resampling unit is an example, or a whole cluster of examples where the runs name clusters (`clusters`).
 All runs are scored on the same resamples, so that what they share cancels in a difference. For accuracy, a mean, the
@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from peftbench.analysis.scores import AVERAGES, DEV_AVG
 from peftbench.analysis.stats.clusters import clusters_of, count_of, summed
-from peftbench.store.rows import Prediction, RunRecord
+from peftbench.store.rows import Prediction, RunRecord, ScoredSplit
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 RESAMPLES = 10_000
 MOST_DRAWN = 20_000_000  # examples drawn in total: with many examples, fewer resamples
 FEWEST_RESAMPLES = 1_000
-DEV_AVG = "dev_avg"
 _CHUNK = 250
 _SEED = 20_402
 
@@ -35,7 +35,7 @@ class ScoreSample:
     `left_out`: by run id, why a run is not in the sample.
     """
 
-    name: str  # a task, or DEV_AVG
+    name: str  # a task, or one of AVERAGES
     metric: str
     examples: int
     runs: tuple[str, ...]  # ids
@@ -64,28 +64,28 @@ class ScoreSample:
         return [where[run] for run in ids] if all(run in where for run in ids) else None
 
 
-def score_sample(task: str, records: Sequence[RunRecord]) -> ScoreSample | None:
+def score_sample(task: str, records: Sequence[RunRecord], split: ScoredSplit = "dev") -> ScoreSample | None:
     """Return a task's metric of all runs that predicted the same examples as the first; None where the first has none.
 
     A run whose metric is undefined (constant predictions have no Pearson r) is left out, too.
     """
     import numpy as np
 
-    first = records[0].predictions.get(task)
-    score = records[0].score(task)
+    first = records[0].predictions_on(split).get(task)
+    score = records[0].score(task, split)
     if not first or score is None:
         return None
     left_out: dict[str, str] = {}
     rows: dict[str, np.ndarray] = {}
     clusters: np.ndarray | None = None
     for record in records:
-        same = _in_order(first, record.predictions.get(task, ()))
+        same = _in_order(first, record.predictions_on(split).get(task, ()))
         if same is None:
-            left_out[record.run.id] = "not the same dev examples"
+            left_out[record.run.id] = f"not the same {split} examples"
             continue
         own = clusters_of(same)
         if own is not None and clusters is not None and not np.array_equal(own, clusters):
-            left_out[record.run.id] = "other groups of dev examples"
+            left_out[record.run.id] = f"other groups of {split} examples"
             continue
         predictions = np.asarray([row.prediction for row in same], float)
         if score.metric == "pearson" and (len(predictions) < 3 or np.ptp(predictions) == 0):
@@ -99,14 +99,14 @@ def score_sample(task: str, records: Sequence[RunRecord]) -> ScoreSample | None:
     return scored(task, score.metric, tuple(rows), labels, np.stack(list(rows.values())), left_out, clusters=clusters)
 
 
-def score_sample_of(metric: str, records: Sequence[RunRecord]) -> ScoreSample | None:
-    """Return the sample of a task or of Dev Avg; None where the first run, or for Dev Avg a task of it, has none."""
+def score_sample_of(metric: str, records: Sequence[RunRecord], split: ScoredSplit = "dev") -> ScoreSample | None:
+    """Return the sample of a task or of the tasks' mean; None where the first run, or for the mean a task, has none."""
     if not records:
         return None
-    if metric != DEV_AVG:
-        return score_sample(metric, records)
-    parts = [score_sample(task, records) for task in records[0].tasks]
-    return average([part for part in parts if part is not None]) if all(parts) else None
+    if metric not in AVERAGES.values():
+        return score_sample(metric, records, split)
+    parts = [score_sample(task, records, split) for task in records[0].tasks]
+    return average([part for part in parts if part is not None], AVERAGES[split]) if all(parts) else None
 
 
 def scored(
@@ -131,8 +131,8 @@ def scored(
     return _pearson(task, runs, labels, predictions, left_out or {}, resamples, clusters)
 
 
-def average(parts: Sequence[ScoreSample]) -> ScoreSample | None:
-    """Return the mean of several tasks' metrics (Dev Avg), for the runs that all of them contain.
+def average(parts: Sequence[ScoreSample], name: str = DEV_AVG) -> ScoreSample | None:
+    """Return the mean of several tasks' metrics, for the runs that all of them contain; `name` is one of AVERAGES.
 
     Tasks do not share examples, so their resamples are independent, and covariances add up.
     """
@@ -148,7 +148,7 @@ def average(parts: Sequence[ScoreSample]) -> ScoreSample | None:
     left_out = {run: reason for part in parts for run, reason in part.left_out.items()}
     examples = sum(part.examples for part in parts)
     return ScoreSample(
-        DEV_AVG, "mean", examples, runs, values, covariance * weight**2, parts=tuple(parts), left_out=left_out
+        name, "mean", examples, runs, values, covariance * weight**2, parts=tuple(parts), left_out=left_out
     )
 
 

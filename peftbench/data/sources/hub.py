@@ -19,7 +19,9 @@ def read_rows(task: TaskSpec, source: HubSource, split: str) -> Iterator[SourceR
     import datasets
 
     datasets.disable_progress_bars()
-    name = source.train if split == "train" else source.dev
+    name = {"train": source.train, "dev": source.dev, "test": source.test}[split]
+    if name is None:
+        raise MissingError(f"task {task.name}: the workload names no test split of {clean(source.path, 120)}")
     try:
         rows = datasets.load_dataset(source.path, source.config, split=name, revision=source.revision)
     except Exception as error:  # datasets, huggingface_hub and the network raise different types
@@ -28,7 +30,7 @@ def read_rows(task: TaskSpec, source: HubSource, split: str) -> Iterator[SourceR
             raise MissingError(
                 f"task {task.name}: {clean(source.path, 120)}{f' ({source.config})' if source.config else ''} has no "
                 f"split '{clean(name, 60)}'; its splits: {', '.join(clean(each, 60) for each in available)}",
-                f"--set tasks.{task.name}.source.{split}={available[-1] if split == 'dev' else available[0]}",
+                f"--set tasks.{task.name}.source.{split}={available[0] if split == 'train' else available[-1]}",
             ) from error
         raise MissingError(
             f"task {task.name}: {source.path}{f' ({source.config})' if source.config else ''}, split "

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from peftbench.analysis.groups import Group
 from peftbench.analysis.pareto import memory_axis, pareto
-from peftbench.analysis.stats.bootstrap import DEV_AVG
+from peftbench.analysis.scores import DEV_AVG
 from peftbench.report.charts import runs
 from peftbench.report.charts.chart import Picture
 from peftbench.store.rows import SampleRow

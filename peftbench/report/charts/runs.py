@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from peftbench import formatting
 from peftbench.analysis.groups import Group, records_of
 from peftbench.analysis.pareto import AXES, Front
-from peftbench.analysis.stats.bootstrap import DEV_AVG, score_sample_of
+from peftbench.analysis.scores import AVERAGES, DEV_AVG, scored_split
+from peftbench.analysis.stats.bootstrap import score_sample_of
 from peftbench.analysis.stats.level import level
 from peftbench.analysis.trajectory import AVERAGE, curve, positions
 from peftbench.report.charts.chart import Bar, Curve, Picture, nothing
@@ -27,6 +28,7 @@ _NAME = 32  # maximum characters of a name
 
 def curves(groups: Sequence[Group], metric: str = DEV_AVG, title: str | None = None) -> Picture:
     """Return dev (solid) and train (dashed, open markers) over epochs, as each group's mean over its seeds."""
+    metric = DEV_AVG if metric in AVERAGES.values() else metric  # there is no test score by epoch
     task = AVERAGE if metric == DEV_AVG else metric
     title = title or f"{metric_name(metric)} by epoch"
     lines: list[Curve] = []
@@ -45,13 +47,16 @@ def curves(groups: Sequence[Group], metric: str = DEV_AVG, title: str | None = N
 
 def ranks(groups: Sequence[Group], metric: str = DEV_AVG) -> Picture:
     """Return scores against rank with 95 % confidence intervals, one curve per method."""
-    title = f"{metric_name(metric)} by rank"
     of_method: dict[str, list[tuple[int, Group]]] = {}
     for group in groups:
         method = group.first.spec["method"]
         if isinstance(rank := method.get("rank"), int) and rank > 0:
             of_method.setdefault(group.first.method, []).append((rank, group))
-    made = score_sample_of(metric, records_of(group for rows in of_method.values() for _, group in rows))
+    records = records_of(group for rows in of_method.values() for _, group in rows)
+    split = scored_split(records)
+    metric = AVERAGES[split] if metric in AVERAGES.values() else metric
+    title = f"{metric_name(metric)} by rank"
+    made = score_sample_of(metric, records, split)
     if made is None:
         return nothing("ranks", title, "no group with a rank and predictions")
     lines, seen = [], set()

@@ -13,6 +13,7 @@ from peftbench.analysis.comparison import Against, Comparison
 from peftbench.analysis.cost import cost, reach
 from peftbench.analysis.flags import flags
 from peftbench.analysis.groups import Spread
+from peftbench.analysis.scores import summary
 from peftbench.analysis.stats.difference import MetricDifference
 from peftbench.jobs.liveness import state_shown
 from peftbench.memory.parts import score
@@ -85,13 +86,15 @@ def comparison(result: Comparison) -> dict[str, Any]:
     """Return a comparison as printed by `compare --json`; the first group is the baseline. Values are unrounded."""
     return {
         "baseline": result.groups[0].label,
+        "split": result.split,
         "metrics": list(result.metrics),
         "groups": [_group(result, index) for index in range(len(result.groups))],
         "runs": [
             {
                 **run_summary(record.run),
                 "flags": [dataclasses.asdict(flag) for flag in flags(record)],
-                "dev": {task: _score(record, task) for task in record.tasks},
+                "dev": {task: _score(record, task, "dev") for task in record.tasks},
+                **_tested(record),
             }
             for record in result.records
         ],
@@ -153,6 +156,11 @@ def _reached(record: RunRecord, target: float, task: str | None) -> dict[str, An
     return {"target": target, "task": task, **({"epoch": None} if reached is None else dataclasses.asdict(reached))}
 
 
-def _score(record: RunRecord, task: str) -> dict[str, Any] | None:
-    score = record.score(task)
+def _tested(record: RunRecord) -> dict[str, Any]:
+    scores = {task: score for task in record.tasks if (score := _score(record, task, "test")) is not None}
+    return {"test": scores, "test_avg": summary(record, "test")[0]} if scores else {}
+
+
+def _score(record: RunRecord, task: str, split: str) -> dict[str, Any] | None:
+    score = record.score(task, split)
     return None if score is None else dataclasses.asdict(score)
