@@ -73,6 +73,11 @@ def joules(value: float | None) -> str:
     return f"{_significant(value / 1e3)}k" if value >= 9_995 else _significant(value)
 
 
+def measured(value: float | None, unit: str) -> str:
+    """Format a meter's value as its unit is formatted: watts, joules, else as an integer."""
+    return {"W": watts, "J": joules}.get(unit, mib)(value)
+
+
 def watt_hours(value: float | None) -> str:
     """Format watt-hours with three significant digits."""
     return NOTHING if value is None else _significant(value)

@@ -11,12 +11,13 @@ from typing import IO, Any
 
 from peftbench.analysis.scores import has_leaderboard
 from peftbench.errors import MissingError
+from peftbench.store.meter_fields import SampleRow, meter_fields
 from peftbench.store.rows import RunRecord
 from peftbench.store.transfer import Row
 
-_METERS = (
-    *("power_w", "energy_j", "device_used_mib", "process_vram_mib", "allocated_mib", "reserved_mib", "sm_clock_mhz"),
-    *("mem_clock_mhz", "temperature_c", "gpu_util_pct", "rss_mib", "cpu_pct", "others_cpu_pct"),
+# One curve for each reading, and what is computed from several.
+_METERS = tuple(
+    name for name, field in meter_fields(SampleRow).items() if field.of in (name, "") and field.aggregation != "bits"
 )
 
 

@@ -5,27 +5,34 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable
+from functools import reduce
+from operator import or_
+from typing import Any
 
 from peftbench.meters.readings import Sample
-from peftbench.store.rows import SampleRow
+from peftbench.store.meter_fields import Aggregation, SampleRow, meter_fields
 
 ROW_EVERY_S = 1.0
 _EARLY_S = 0.05  # a sample that comes a moment before the second is full closes it
 
-_MEAN = ("power_w", "sm_clock_mhz", "mem_clock_mhz", "gpu_util_pct")
-_PEAK = (
-    *("device_used_mib", "process_vram_mib", "allocated_mib", "reserved_mib"),
-    *("temperature_c", "rss_mib"),
-)
+_OF_A_SECOND: dict[Aggregation, Callable[[list[float]], float]] = {
+    "mean": lambda values: sum(values) / len(values),
+    "max": max,
+    "first": lambda values: values[0],
+    "last": lambda values: values[-1],
+    "bits": lambda values: reduce(or_, map(int, values)),
+}
 
 
 class Thinner:
-    """Gathers samples into rows; a sampler's listener.
+    """Gathers samples into rows of its `kind`; a sampler's listener.
 
     Args:
         wall_offset_s: Unix time less the samples' clock.
         energy_so_far_j: the run's joules until now, or why they are not known.
     """
+
+    kind: type[SampleRow] = SampleRow
 
     def __init__(self, wall_offset_s: float, energy_so_far_j: Callable[[], float | str]) -> None:
         self.wall_offset_s, self.energy_so_far_j = wall_offset_s, energy_so_far_j
@@ -63,27 +70,19 @@ class Thinner:
         return rows
 
     def _row(self, before: Sample, samples: list[Sample]) -> SampleRow:
-        def known(name: str) -> list[float]:
-            return [sample.values[name] for sample in samples if name in sample.values]
-
-        values = {name: max(known(name), default=None) for name in _PEAK}
-        for name in _MEAN:
-            readings = known(name)
-            values[name] = sum(readings) / len(readings) if readings else None
-        reasons = [int(bits) for bits in known("event_reasons")]
-        every = 0
-        for bits in reasons:
-            every |= bits
+        values: dict[str, Any] = {}
+        for field in meter_fields(self.kind).values():
+            if field.aggregation != "computed":
+                known = [sample.values[field.of] for sample in samples if field.of in sample.values]
+                values[field.name] = field.stored(_OF_A_SECOND[field.aggregation](known)) if known else None
         self._sequence += 1
         last, so_far = samples[-1], self.energy_so_far_j()
         own, machine = (_percent(before, last, counter) for counter in ("cpu_s", "machine_cpu_s"))
-        return SampleRow(
+        return self.kind(
             sequence=self._sequence,
             at_s=last.at_s + self.wall_offset_s,
             phase=self._phases.most_common(1)[0][0],
             energy_j=so_far if isinstance(so_far, float) else None,
-            power_peak_w=max(known("power_w"), default=None),
-            event_reasons=every if reasons else None,
             cpu_pct=own,
             others_cpu_pct=None if own is None or machine is None else max(0.0, machine - own),
             **values,

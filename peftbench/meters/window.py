@@ -6,28 +6,34 @@ its edges. What was unreadable for longer than `HOLD_S` has no sum, and keeps th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
 from typing import Any
 
 from peftbench.meters.readings import Missing, Sample
-from peftbench.store.rows import INTEGRATED_INSTEAD, THROTTLING, Usage
+from peftbench.store.meter_fields import (
+    INTEGRATED_INSTEAD,
+    THROTTLING,
+    Aggregation,
+    MeterField,
+    Usage,
+    meter_fields,
+)
 
 SHORTEST_ENERGY_S = 1.0  # counters tick about every 100 ms: no energy is claimed for less
 HOLD_S = 1.0  # a value stands for so long after it was read, where nothing newer could be
 DRAWN_J = 1.0  # a counter that did not move while so much was drawn is stuck
 NOISE_MIB = 1.0
 
-_PEAKS = {
-    "device_peak_mib": "device_used_mib",
-    "process_vram_mib": "process_vram_mib",
-    "power_peak_w": "power_w",
-    "foreign_processes": "foreign_processes",
-    "swap_mib": "swap_mib",
+_MACHINE_CPU = "machine_cpu_s"  # a counter that is no column: see `others_cpu_s`
+# A value so far and the next reading, put together.
+_TOGETHER: dict[Aggregation, Callable[[float, float], float]] = {
+    "max": lambda so_far, value: max(value, so_far),
+    "first": lambda so_far, value: so_far,
+    "last": lambda so_far, value: value,
+    "bits": lambda so_far, value: int(so_far) | int(value),
 }
-_MEANS = ("power_w", "sm_clock_mhz", "mem_clock_mhz", "gpu_util_pct")
-_COUNTERS = ("energy_j", "violation_power_s", "violation_thermal_s", "cpu_s", "machine_cpu_s", "cpu_energy_j")
-_ENERGIES = ("energy_j", "energy_integrated_j", "cpu_energy_j")
 
 
 @dataclass(slots=True)
@@ -119,33 +125,48 @@ class Counter:
 
 
 class Window:
-    """Sums up samples. `base` is the card's used memory before the run, where it means anything: see `Base`."""
+    """Sums up samples into a usage of its `kind`.
+
+    `base` is the card's used memory before the run, where it means anything: see `Base`.
+    """
+
+    kind: type[Usage] = Usage
 
     def __init__(self, first: Sample, started_s: float, base: Base | None = None) -> None:
         self.first = self.last = first
         self.started_s = started_s
         self.base = base or Base()
         self.samples = 1
-        self._means = {name: Integral(name, first) for name in _MEANS}
-        self._counters = {name: Counter(name, first) for name in _COUNTERS}
-        self._peaks: dict[str, float] = {}
-        self._temperatures = [first.values["temperature_c"]] if "temperature_c" in first.values else []
-        self._reasons: int | None = None
+        self._integrals = {field.of: Integral(field.of, first) for field in self._fields("mean", "integral")}
+        counters = (*(field.of for field in self._fields("growth")), _MACHINE_CPU)
+        self._counters = {reading: Counter(reading, first) for reading in counters}
+        self._put_together = self._fields(*_TOGETHER)
+        self._found: dict[str, float] = {}  # by field: what is put together reading by reading
         self._throttled_s = 0.0
         self._reason = dict(first.missing)
-        self._extremes(first)
+        self._take(first)
 
     def add(self, sample: Sample) -> None:
         """Take the next sample."""
         self.samples += 1
-        parts = {name: mean.add(sample) for name, mean in self._means.items()}
-        for name, counter in self._counters.items():
-            counter.add(sample, parts["power_w"] if name == "energy_j" else None)
+        parts = {reading: integral.add(sample) for reading, integral in self._integrals.items()}
+        for reading, counter in self._counters.items():
+            counter.add(sample, parts["power_w"] if reading == "energy_j" else None)
         if int(sample.values.get("event_reasons", 0)) & THROTTLING:
             self._throttled_s += sample.at_s - self.last.at_s
         self._reason.update(sample.missing)
-        self._extremes(sample)
+        self._take(sample)
         self.last = sample
+
+    def _fields(self, *aggregations: Aggregation) -> list[MeterField]:
+        return [field for field in meter_fields(self.kind).values() if field.aggregation in aggregations]
+
+    def _take(self, sample: Sample) -> None:
+        for field in self._put_together:
+            if field.of in sample.values:
+                value = sample.values[field.of]
+                so_far = self._found.get(field.name, value)
+                self._found[field.name] = _TOGETHER[field.aggregation](so_far, value)
 
     @property
     def window_s(self) -> float:
@@ -155,11 +176,11 @@ class Window:
     def energy_so_far_j(self) -> float | str:
         """Return the joules until now, or why they are not known: the counter's, else the integral of power."""
         counted = self._counted()
-        return self._means["power_w"].end(self.last.at_s) if counted in INTEGRATED_INSTEAD else counted
+        return self._integrals["power_w"].end(self.last.at_s) if counted in INTEGRATED_INSTEAD else counted
 
     def _counted(self) -> float | str:
         """Return the energy counter's growth, or why it has none that can be believed."""
-        counted, drawn = self._counters["energy_j"].end(), self._means["power_w"].end(self.last.at_s)
+        counted, drawn = self._counters["energy_j"].end(), self._integrals["power_w"].end(self.last.at_s)
         stuck = counted == 0 and self.window_s >= SHORTEST_ENERGY_S and isinstance(drawn, float) and drawn > DRAWN_J
         return "stuck" if stuck else counted
 
@@ -173,58 +194,54 @@ class Window:
             if measured[name] is None:
                 missing[name] = value if isinstance(value, str) else reason
 
-        for name, integral in self._means.items():
-            total = integral.end(self.last.at_s)
-            if name == "power_w":
-                put("energy_integrated_j", total)
-            put(name, total if isinstance(total, str) else total / self.window_s if self.window_s else "short")
-        grown: dict[str, float | str] = {name: counter.end() for name, counter in self._counters.items()}
+        for field in self._fields("mean", "integral"):
+            total = self._integrals[field.of].end(self.last.at_s)
+            if field.aggregation == "integral" or isinstance(total, str):
+                put(field.name, total)
+            else:
+                put(field.name, total / self.window_s if self.window_s else "short")
+        grown: dict[str, float | str] = {reading: counter.end() for reading, counter in self._counters.items()}
         grown["energy_j"] = self._counted()
-        machine, own = grown.pop("machine_cpu_s"), grown["cpu_s"]
-        both = isinstance(machine, float) and isinstance(own, float)
-        put("others_cpu_s", max(0.0, machine - own) if both else machine if isinstance(machine, str) else own)  # type: ignore[operator]
-        for name, growth in grown.items():
-            put(name, growth)
-        for name, field in _PEAKS.items():
-            put(name, self._peaks.get(field), self._reason.get(field, "unsupported"))
+        put("others_cpu_s", _others(grown[_MACHINE_CPU], grown["cpu_s"]))
+        for field in self._fields("growth"):
+            put(field.name, grown[field.of])
+        for field in self._fields("max"):
+            put(field.name, self._found.get(field.name), self._why_not(field.of))
         self._put_device_delta(put)
-        for name, temperature in (("temperature_start_c", 0), ("temperature_end_c", -1)):
-            known = self._temperatures
-            put(name, known[temperature] if known else None, self._reason.get("temperature_c", "unsupported"))
-        put("event_reasons", self._reasons, self._reason.get("event_reasons", "unsupported"))
-        put("throttled_s", None if self._reasons is None else self._throttled_s, missing.get("event_reasons", ""))
+        for field in self._fields("first", "last", "bits"):
+            put(field.name, self._found.get(field.name), self._why_not(field.of))
+        throttled_s = None if measured["event_reasons"] is None else self._throttled_s
+        put("throttled_s", throttled_s, self._why_not("event_reasons"))
         if self.window_s < SHORTEST_ENERGY_S:
-            for name in _ENERGIES:
-                put(name, "short" if measured[name] is not None else missing[name])
-        return _usage(self, measured, missing)
+            for field in self._fields("growth", "integral"):
+                if field.unit == "J":
+                    put(field.name, "short" if measured[field.name] is not None else missing[field.name])
+        table = meter_fields(self.kind)
+        values: dict[str, Any] = {
+            name: None if value is None else table[name].stored(value) for name, value in measured.items()
+        }
+        return self.kind(
+            started_s=self.started_s,
+            window_s=self.window_s,
+            samples=self.samples,
+            counter_resets=self._counters["energy_j"].resets,
+            missing=missing,
+            **values,
+        )
 
-    def _put_device_delta(self, put: Any) -> None:
-        peak, base = self._peaks.get("device_used_mib"), self.base.used_mib
+    def _why_not(self, reading: str) -> str:
+        return self._reason.get(reading, "unsupported")
+
+    def _put_device_delta(self, put: Callable[..., None]) -> None:
+        peak, base = self._found.get("device_peak_mib"), self.base.used_mib
         if peak is None or base is None:
-            put("device_delta_mib", None, self._reason.get("device_used_mib", "unsupported"))
+            put("device_delta_mib", None, self._why_not("device_used_mib"))
         else:
             put("device_delta_mib", "shared" if self.base.was_undercut else max(0.0, peak - base))
 
-    def _extremes(self, sample: Sample) -> None:
-        for field in set(_PEAKS.values()):
-            if field in sample.values:
-                self._peaks[field] = max(sample.values[field], self._peaks.get(field, sample.values[field]))
-        if "temperature_c" in sample.values:
-            self._temperatures = [*self._temperatures[:1], sample.values["temperature_c"]]
-        if "event_reasons" in sample.values:
-            self._reasons = (self._reasons or 0) | int(sample.values["event_reasons"])
 
-
-def _usage(window: Window, measured: dict[str, Any], missing: dict[str, str]) -> Usage:
-    integers = ("foreign_processes", "event_reasons")
-    values = {
-        name: None if value is None else int(value) if name in integers else value for name, value in measured.items()
-    }
-    return Usage(
-        started_s=window.started_s,
-        window_s=window.window_s,
-        samples=window.samples,
-        counter_resets=window._counters["energy_j"].resets,
-        missing=missing,
-        **values,
-    )
+def _others(machine: float | str, own: float | str) -> float | str:
+    """Return the processor time of all others, in seconds, or why it is not known."""
+    if isinstance(machine, str):
+        return machine
+    return own if isinstance(own, str) else max(0.0, machine - own)

@@ -12,6 +12,7 @@ from peftbench import formatting
 from peftbench.analysis.cost import Cost, energy, reach
 from peftbench.analysis.flags import flags, throttled
 from peftbench.report.plain_table import plain_table
+from peftbench.store.meter_fields import Usage, meter_fields
 from peftbench.store.rows import Phase, RunRecord
 from peftbench.text import clean
 
@@ -87,7 +88,10 @@ def flag_lines(record: RunRecord) -> list[Text]:
 
 def phases(record: RunRecord) -> Table:
     """Return every phase with what its meters saw. A dash is what could not be read; `--json` has why."""
-    heads = ["\nepoch", "\nphase", "\ntask", "\nwall", "\nit/s", "step ms\np5-p95", "VRAM\nMiB", "\nW", "\nJ", "\n°C"]
+    of_usage = meter_fields(Usage)
+    vram = of_usage["process_vram_mib"]
+    heads = ["\nepoch", "\nphase", "\ntask", "\nwall", "\nit/s", "step ms\np5-p95", f"{vram.label}\n{vram.unit}"]
+    heads += [f"\n{of_usage[name].unit}" for name in ("power_w", "energy_j", "temperature_end_c")]
     slowed = [", ".join(_SLOWED_BY[reason] for reason in throttled(p.usage)) if p.usage else "" for p in record.phases]
     rows = [_phase(phase) for phase in record.phases]
     if any(slowed):

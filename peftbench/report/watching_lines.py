@@ -13,13 +13,15 @@ from peftbench.analysis.time_left import time_left_s
 from peftbench.jobs.liveness import state_shown
 from peftbench.plot import Glyphs
 from peftbench.report.tables import STATE_STYLE
-from peftbench.store.rows import ACTIVE_STATES, THROTTLING, Progress, RunRecord, SampleRow, reasons
+from peftbench.store.meter_fields import THROTTLING, SampleRow, meter_fields, reasons
+from peftbench.store.rows import ACTIVE_STATES, Progress, RunRecord
 from peftbench.text import clean
 
 Field = tuple[str, str]  # a text and its style
 QUIET_S = 10.0  # age of the last progress from which it is shown
 _WIDE = 116  # width in cells from which the long form of `busy_words` fits
 _BAR = (10, 24)  # minimum and maximum width in cells
+_LESS_URGENT = ("sm_clock_mhz", "temperature_c", "gpu_util_pct", "energy_j", "rss_mib", "cpu_pct")
 _COUNTED = {"train": "", "idle": " s"}
 
 
@@ -78,22 +80,15 @@ def meter_line(sample: SampleRow | None, width: int, others: Others | None = Non
     """Return the latest meter readings: of the GPU if there is one, of the process, and load by other processes."""
     if sample is None:
         return []
-    vram = sample.vram_mib
     busy = busy_words(others)
     throttled = ", ".join(reasons((sample.event_reasons or 0) & THROTTLING))
     fields = [
-        (_measured("VRAM", formatting.mib(vram), "MiB", vram), ""),
-        (_measured("GPU memory", formatting.mib(sample.device_used_mib), "MiB", sample.device_used_mib), ""),
-        (_measured("", formatting.watts(sample.power_w), "W", sample.power_w), ""),
+        (_measured("process_vram_mib", sample.vram_mib), ""),
+        *((_measured(name, getattr(sample, name)), "") for name in ("device_used_mib", "power_w")),
         (f"throttled: {throttled}" if throttled else "", "yellow"),
         (busy, "yellow"),
-        (_measured("SM", formatting.mib(sample.sm_clock_mhz), "MHz", sample.sm_clock_mhz), ""),
-        (_measured("", formatting.mib(sample.temperature_c), "°C", sample.temperature_c), ""),
-        (_measured("GPU", formatting.mib(sample.gpu_util_pct), "%", sample.gpu_util_pct), ""),
-        (_measured("run", formatting.joules(sample.energy_j), "J", sample.energy_j), ""),
-        (_measured("RSS", formatting.mib(sample.rss_mib), "MiB", sample.rss_mib), ""),
-        (_measured("CPU", formatting.mib(sample.cpu_pct), "%", sample.cpu_pct), ""),
-        ("" if busy else _measured("others", formatting.mib(sample.others_cpu_pct), "%", sample.others_cpu_pct), ""),
+        *((_measured(name, getattr(sample, name)), "") for name in _LESS_URGENT),
+        ("" if busy else _measured("others_cpu_pct", sample.others_cpu_pct), ""),
     ]
     line = _joined(fields, width)
     return [line] if line.plain else []
@@ -122,9 +117,10 @@ def _bar(progress: Progress, cells: int, glyphs: Glyphs) -> Text:
     return Text.assemble((done * full, "green"), (rest * (cells - full), "dim"))
 
 
-def _measured(name: str, figure: str, unit: str, value: float | None) -> str:
-    """Return a value with its name and unit, or an empty string if it is unknown."""
-    return "" if value is None else f"{name} {figure} {unit}".strip()
+def _measured(name: str, value: float | None) -> str:
+    """Return a meter field's value with its label and unit, or an empty string if it is unknown."""
+    field = meter_fields(SampleRow)[name]
+    return "" if value is None else f"{field.short} {formatting.measured(value, field.unit)} {field.unit}".strip()
 
 
 def _joined(fields: Sequence[Field], width: int) -> Text:

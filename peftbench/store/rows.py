@@ -10,6 +10,12 @@ from functools import lru_cache
 from typing import Any, Literal
 
 from peftbench.renames import current_spec
+from peftbench.store.meter_fields import EVENT_REASONS as EVENT_REASONS
+from peftbench.store.meter_fields import INTEGRATED_INSTEAD as INTEGRATED_INSTEAD
+from peftbench.store.meter_fields import THROTTLING as THROTTLING
+from peftbench.store.meter_fields import SampleRow as SampleRow
+from peftbench.store.meter_fields import Usage as Usage
+from peftbench.store.meter_fields import reasons as reasons
 
 State = Literal["queued", "starting", "running", "stalled", "stopping", "stopped", "finished", "failed", "lost"]
 WORKING_STATES: frozenset[State] = frozenset({"running", "stalled", "stopping"})  # a worker has it, or should
@@ -184,104 +190,6 @@ class Epoch:
     leaderboard: float | None
     reason: str | None
     finished_at: str
-
-
-# The bits of `Usage.event_reasons`, NVML's nvmlClocksEventReason*, in words.
-EVENT_REASONS = {
-    0x1: "idle",
-    0x2: "application clocks",
-    0x4: "software power cap",
-    0x8: "hardware slowdown",
-    0x10: "sync boost",
-    0x20: "software thermal slowdown",
-    0x40: "hardware thermal slowdown",
-    0x80: "hardware power brake",
-    0x100: "display clocks",
-}
-THROTTLING = 0x8 | 0x20 | 0x40 | 0x80  # those that are thermal or the hardware's: a power cap is a condition
-
-
-def reasons(bits: int) -> list[str]:
-    """Return clock-event reasons in words."""
-    return [name for bit, name in EVENT_REASONS.items() if bits & bit]
-
-
-# Why a card's counter of energy has no figure, where the integral of its power may stand in for it.
-INTEGRATED_INSTEAD = ("unsupported", "no_permission", "stuck")
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What the meters saw during a phase. What they could not see is None, and `missing` says why.
-
-    The reasons: `unsupported`, `no_permission`, `lost`, `no_driver`; of energy also `short` (less than a second) and
-    `stuck` (a counter that did not move while power was drawn); of `device_delta_mib` also `shared` (somebody gave
-    memory back, so that the card's use before the run says nothing).
-    """
-
-    started_s: float  # Unix time
-    window_s: float  # the whole stretch, to which power and energy refer; a phase's `wall_s` may be only its steps
-    samples: int
-    energy_j: float | None = None  # the card's own counter, both ends read on purpose
-    energy_integrated_j: float | None = None  # of sampled power
-    counter_resets: int = 0
-    power_w: float | None = None
-    power_peak_w: float | None = None
-    energy_so_far_j: float | None = None  # of the whole run, until the end of this phase
-    peak_allocated_mib: float | None = None
-    peak_reserved_mib: float | None = None
-    device_peak_mib: float | None = None  # used on the card, by everybody
-    device_delta_mib: float | None = None  # the same less what was used before the run
-    process_vram_mib: float | None = None
-    temperature_start_c: float | None = None
-    temperature_end_c: float | None = None
-    sm_clock_mhz: float | None = None
-    mem_clock_mhz: float | None = None
-    gpu_util_pct: float | None = None
-    event_reasons: int | None = None  # every bit that was set at some time
-    throttled_s: float | None = None
-    violation_power_s: float | None = None
-    violation_thermal_s: float | None = None
-    foreign_processes: int | None = None
-    cpu_s: float | None = None  # processor time of this process
-    others_cpu_s: float | None = None  # and of all others
-    cpu_energy_j: float | None = None
-    swap_mib: float | None = None
-    missing: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class SampleRow:
-    """A second of the meters, thinned for a screen: means, but the peak of power. What is not known is None."""
-
-    sequence: int
-    at_s: float  # Unix time, of the second's end
-    phase: str | None
-    power_w: float | None = None
-    power_peak_w: float | None = None
-    energy_j: float | None = None  # of the whole run so far
-    device_used_mib: float | None = None
-    process_vram_mib: float | None = None
-    allocated_mib: float | None = None
-    reserved_mib: float | None = None
-    sm_clock_mhz: float | None = None
-    mem_clock_mhz: float | None = None
-    temperature_c: float | None = None
-    gpu_util_pct: float | None = None
-    event_reasons: int | None = None
-    rss_mib: float | None = None
-    cpu_pct: float | None = None  # of one core
-    others_cpu_pct: float | None = None
-
-    @property
-    def vram_mib(self) -> float | None:
-        """What the process held on the card: as the driver counts it, else as torch does."""
-        return self.process_vram_mib if self.process_vram_mib is not None else self.reserved_mib
-
-    @property
-    def throttled(self) -> bool:
-        """Whether the card was slowed down by heat or by its own protection."""
-        return bool((self.event_reasons or 0) & THROTTLING)
 
 
 @dataclass(frozen=True, slots=True)

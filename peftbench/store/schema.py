@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from sqlite_utils.migrations import Migrations
 
 APPLICATION_ID = 0x50454654  # "PEFT"
-SCHEMA_VERSION = 7
 
 _FOLDER = Path(__file__).parent / "migrations"
+SCHEMA_VERSION = max(int(path.name.partition("_")[0]) for path in _FOLDER.glob("[0-9]*.sql"))
 
 
 def migrations() -> Migrations:

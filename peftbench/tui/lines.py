@@ -14,7 +14,8 @@ from peftbench.plot import Glyphs
 from peftbench.plot.cells import fit, printable, width
 from peftbench.report.tables import STATE_STYLE
 from peftbench.report.watching_lines import progress_line, state_line
-from peftbench.store.rows import THROTTLING, State, reasons
+from peftbench.store.meter_fields import THROTTLING, SampleRow, meter_fields, reasons
+from peftbench.store.rows import State
 from peftbench.tui.machine import CardNow, Machine
 from peftbench.tui.state import DashboardState, Detail, RunLine
 
@@ -125,10 +126,10 @@ def _card_line(card: CardNow, cells: int, glyphs: Glyphs) -> Text:
     parts = [
         _gauge("mem", card.used_mib, card.total_mib, "MiB", glyphs, narrow),
         _gauge("pow", card.power_w, card.limit_w, "W", glyphs, narrow),
-        Text("") if card.util_pct is None else Text(f"util {card.util_pct:.0f} %"),
-        Text("") if card.sm_clock_mhz is None else Text(f"SM {card.sm_clock_mhz:.0f} MHz"),
-        Text("") if card.mem_clock_mhz is None else Text(f"MEM {card.mem_clock_mhz:.0f} MHz"),
-        Text("") if card.temperature_c is None else Text(f"{card.temperature_c:.0f} °C"),
+        _figure("gpu_util_pct", card.util_pct, "util"),
+        _figure("sm_clock_mhz", card.sm_clock_mhz),
+        _figure("mem_clock_mhz", card.mem_clock_mhz),
+        _figure("temperature_c", card.temperature_c),
         Text("") if card.event_reasons is None else Text(*slowed),
     ]
     if throttled:
@@ -139,6 +140,12 @@ def _card_line(card: CardNow, cells: int, glyphs: Glyphs) -> Text:
         if part.plain and line.cell_len + 2 + part.cell_len <= cells:
             line.append("" if line.plain.endswith(" ") else "  ").append_text(part)
     return line
+
+
+def _figure(name: str, value: float | None, label: str | None = None) -> Text:
+    """Return a meter field's value with its unit and its short label, or another one."""
+    field = meter_fields(SampleRow)[name]
+    return Text("" if value is None else f"{field.short if label is None else label} {value:.0f} {field.unit}".strip())
 
 
 def _host_line(machine: Machine, cells: int, glyphs: Glyphs) -> Text:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from peftbench.store.meter_fields import meter_fields
 from peftbench.store.reader import Reader
 from peftbench.store.rows import MeterSettings, Phase, RunSettings, SampleRow, Usage
 from peftbench.store.run_log import TakenOver
@@ -41,7 +42,8 @@ def create(writer: Life, settings: MeterSettings | None = None) -> str:
 def test_every_field_of_usage_comes_back_as_it_was(path: Path, writer: Life) -> None:
     run_id = create(writer)
     numbers = {f.name: place + 0.5 for place, f in enumerate(fields(Usage)) if f.name != "missing"}
-    whole = {name: int(numbers[name]) for name in ("samples", "counter_resets", "event_reasons", "foreign_processes")}
+    of_table = (name for name, field in meter_fields(Usage).items() if field.is_whole)
+    whole = {name: int(numbers[name]) for name in ("samples", "counter_resets", *of_table)}
     full = Usage(**(numbers | whole), missing={})
     empty = Usage(1.0, 2.0, 3, missing={"energy_j": "no_permission"})
     told = [Phase("train", 1, "sst", "train", 2.0, usage=each) for each in (full, empty, None)]
@@ -58,6 +60,15 @@ def test_samples_come_back_after_a_number_and_twice_is_once(path: Path, writer: 
     with Reader(path) as reader:
         assert reader.samples(run_id) == rows
         assert reader.samples(run_id, after=2) == rows[2:]
+
+
+def test_every_field_of_a_sample_comes_back_as_it_was(path: Path, writer: Life) -> None:
+    run_id = create(writer)
+    table = meter_fields(SampleRow)
+    row = SampleRow(1, 10.0, "train", **{name: table[name].stored(n + 0.5) for n, name in enumerate(table)})
+    writer.put_samples(run_id, [row])
+    with Reader(path) as reader:
+        assert reader.samples(run_id) == reader.sample_summary(run_id, 1) == [row]
 
 
 def test_final_conditions_are_stored(path: Path, writer: Life) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from operator import attrgetter
 
 from peftbench.plot import Chart, Range, Series
 from peftbench.plot.decimate import known
 from peftbench.report.charts.overlay import Pinned
-from peftbench.store.rows import ACTIVE_STATES, SampleRow
+from peftbench.store.meter_fields import SampleRow, meter_fields
+from peftbench.store.rows import ACTIVE_STATES
 
 SLOWED = "red"  # colour of intervals in which the GPU was throttled
 
@@ -36,16 +38,19 @@ def _gib(mib: float | None) -> float | None:
     return None if mib is None else mib / 1024
 
 
+def _strip(name: str, of_card: bool, value: Callable[[SampleRow], float | None] | None = None) -> Strip:
+    """Return a meter field's strip, memory in GiB; `value` where it is another one than the field's."""
+    field, read = meter_fields(SampleRow)[name], value or attrgetter(name)
+    if field.unit == "MiB":
+        return Strip(field.label, "GiB", lambda sample: _gib(read(sample)), of_card)
+    return Strip(field.label, f"{field.unit} of {field.share_of}" if field.share_of else field.unit, read, of_card)
+
+
 CARD_STRIPS = (
-    Strip("VRAM", "GiB", lambda sample: _gib(sample.vram_mib)),
-    Strip("power", "W", lambda sample: sample.power_w),
-    Strip("SM clock", "MHz", lambda sample: sample.sm_clock_mhz),
+    _strip("process_vram_mib", True, lambda sample: sample.vram_mib),
+    *(_strip(name, True) for name in ("power_w", "sm_clock_mhz")),
 )
-HOST_STRIPS = (
-    Strip("memory (RSS)", "GiB", lambda sample: _gib(sample.rss_mib), of_card=False),
-    Strip("CPU", "% of a core", lambda sample: sample.cpu_pct, of_card=False),
-    Strip("others' CPU", "% of a core", lambda sample: sample.others_cpu_pct, of_card=False),
-)
+HOST_STRIPS = tuple(_strip(name, False) for name in ("rss_mib", "cpu_pct", "others_cpu_pct"))
 
 
 def strips_for(runs: Iterable[Sampled]) -> tuple[Strip, ...]:
