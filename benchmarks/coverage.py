@@ -13,6 +13,7 @@ runs, a seed's effect to all examples, and the rest is independent noise. Covera
     outliers    Pearson r with a few outlying predictions
     one-seed    one run on each side: no estimate of seed variance
     clusters    clustered examples, each cluster favouring one method: resampled singly, and by cluster
+    selection   each side chose its epochs and its setting, on dev, beside a test split (`benchmarks/selection.py`)
     power       how often the verdict detects the difference stated as detectable
 """
 
@@ -30,6 +31,7 @@ from statistics import NormalDist
 
 import numpy as np
 
+from benchmarks.selection import selection
 from peftbench.analysis.stats.bootstrap import ScoreSample, average, scored
 from peftbench.analysis.stats.difference import MetricDifference, corrected, difference
 from peftbench.analysis.stats.interval import ALPHA
@@ -88,7 +90,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=1000)
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
-    parser.add_argument("--part", choices=(*PARTS, "power", "means"), default="alike")
+    parser.add_argument("--part", choices=(*PARTS, "power", "means", "selection"), default="alike")
     arguments = parser.parse_args()
     started = time.monotonic()
     found = []
@@ -105,6 +107,7 @@ def main() -> None:
         alarms = means(arguments.trials)
     if arguments.part == "power":
         alarms = powers(arguments.trials)
+    selected = selection(arguments.trials) if arguments.part == "selection" else []
     machine = f"Python {platform.python_version()}, numpy {np.__version__}"
     print(
         f"{arguments.trials} trials a line; a share of 95 % has a standard error of "
@@ -112,7 +115,9 @@ def main() -> None:
     )
     if arguments.json:
         rows = [asdict(each) for each in found]
-        arguments.json.write_text(json.dumps({"machine": machine, "rows": rows, ALARMS: alarms}, indent=2) + "\n")
+        arguments.json.write_text(
+            json.dumps({"machine": machine, "rows": rows or selected, ALARMS: alarms}, indent=2) + "\n"
+        )
 
 
 def whole_comparisons(trials: int) -> dict[str, float]:

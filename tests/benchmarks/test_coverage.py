@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from benchmarks import selection
 from benchmarks.coverage import Setting, drawn, false_alarms, line, means, measure, settings, true_difference
 
 SETTING = Setting("accuracy", (3, 3), True, 400, 0.2, 0.2)
@@ -95,3 +96,24 @@ def test_every_setting_has_a_line() -> None:
     found = measure(replace(SETTING, gain=0.0, examples=100), 3)
     assert "3+3  paired" in line(found)
     assert line(replace(found, setting=SETTING)).rstrip().endswith("–")
+
+
+def test_choosing_on_the_reported_examples_is_biased_and_on_others_is_not() -> None:
+    """One epoch against ten that are alike: the best of ten is 1.5 standard deviations too high on dev."""
+    case = selection.Case("accuracy", 2, (selection.Candidates(1, 1), selection.Candidates(1, 10)))
+    tallies = selection.measure(case, 40)
+    assert tallies["dev"].error > 0.008
+    assert abs(tallies["test"].error) < 0.006
+    assert abs(tallies["half"].error) < 0.008
+    assert tallies["dev"].covered < tallies["test"].covered
+
+
+def test_the_true_score_of_a_setting_is_the_mean_of_what_is_seen() -> None:
+    rng = np.random.default_rng(3)
+    case = selection.Case("pearson", 40, (selection.Candidates(1, 1),) * 2, between=0.1)
+    seen = []
+    for _ in range(10):
+        hardness, labels = rng.normal(size=1000), rng.normal(size=1000)
+        outputs, truth = selection._chosen(case, case.sides[0], hardness, labels, 500, rng)
+        seen.append(selection._score("pearson", outputs, labels[500:]).mean() - truth)
+    assert np.mean(seen) == pytest.approx(0.0, abs=4 * np.std(seen) / len(seen) ** 0.5)
