@@ -21,7 +21,7 @@ def test_the_python_door_runs_compares_and_opens(tiny_encoder: Path, tmp_path: P
     ]
     assert [record.run.state for record in records] == ["finished", "finished"]
     result = peftbench.compare(records)
-    assert {d.key for d in result.unfair} <= {"busy_machine"}
+    assert {d.key for d in result.confounding} <= {"busy_machine"}
     assert records[0].run.conditions["sampler"]["period_ms"] == 200
     with peftbench.open_store(db) as store:
         assert store.find("latest").id == records[1].run.id

@@ -1,6 +1,8 @@
-"""Which settings and conditions differ between groups of runs, and whether a difference makes a comparison unfair.
+"""Which settings and conditions differ between groups of runs, and what each difference does to the comparison.
 
-The other augmentation settings are implied where a group has no augmentation: its method alone shows the difference.
+A `confounding` difference affects the results besides what is compared, so the comparison is unfair; an `intended` one
+is what is compared; an `irrelevant` one changes neither cost nor what the scores mean. An `implied` one follows from
+another: where a group has no augmentation, `augment.method` alone shows the difference.
 """
 
 from __future__ import annotations
@@ -17,10 +19,10 @@ from peftbench.analysis.settings import every, flat_spec
 from peftbench.store.rows import Run, RunRecord
 from peftbench.threads import ACTIVE
 
-Standing = Literal["unfair", "studied", "harmless", "implied", "same"]
+Standing = Literal["confounding", "intended", "irrelevant", "implied", "same"]
 
-# Spec keys, with all keys below them, whose difference makes a comparison of methods unfair.
-_UNFAIR_IN_SPEC = (
+# Spec keys, with all keys below them, whose difference confounds a comparison of methods.
+_CONFOUNDING_IN_SPEC = (
     *("encoder", "tasks", "train.batch_size", "train.batching", "train.epochs", "eval", "head", "split"),
     *(
         "runtime",
@@ -37,11 +39,11 @@ _REGULARISES = ("encoder.dropout",)  # a hyperparameter of the method, like the 
 _PLACES = ("source.root", "source.test", ".group")
 _NEW_ROWS = "new rows"
 _METHOD = "augment.method"
-_HARMLESS_IN_SPEC = ("seed",)
-_UNFAIR_CONDITIONS = ("device", "device_type", "path", "threads", "malloc", "torch", "encoder_sha256")
-_HARMLESS_CONDITIONS = ("python", "peftbench", "transformers", "peft", "host", "platform")
-_UNFAIR_OF_CARD = ("name", "uuid", "power_limit_w", "persistence", "driver", "power_source")
-_UNFAIR_FLAGS = ("throttled", "shared_gpu", "busy_machine")
+_IRRELEVANT_IN_SPEC = ("seed",)
+_CONFOUNDING_CONDITIONS = ("device", "device_type", "path", "threads", "malloc", "torch", "encoder_sha256")
+_IRRELEVANT_CONDITIONS = ("python", "peftbench", "transformers", "peft", "host", "platform")
+_CONFOUNDING_OF_CARD = ("name", "uuid", "power_limit_w", "persistence", "driver", "power_source")
+_CONFOUNDING_FLAGS = ("throttled", "shared_gpu", "busy_machine")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,33 +62,33 @@ class SettingDifference:
     standing: Standing
 
     @property
-    def unfair(self) -> bool:
+    def confounding(self) -> bool:
         """Whether a reader must know it before reading any result."""
-        return self.standing == "unfair"
+        return self.standing == "confounding"
 
 
 def settings(groups: Sequence[Group]) -> list[SettingDifference]:
-    """Return every setting of the specs and every condition of the runs, ordered by standing: unfair ones first."""
+    """Return every setting of the specs and condition of the runs, ordered by standing: confounding ones first."""
     differences = [
         *_of_specs(groups),
         *(_difference(key, values, _of_circumstance(key, values)) for key, values in _sides(groups, _circumstances)),
-        *(_difference(key, values, "harmless") for key, values in _sides(groups, _harmless_conditions)),
+        *(_difference(key, values, "irrelevant") for key, values in _sides(groups, _irrelevant_conditions)),
     ]
     if _same_tasks(groups):
         orders = _sides(groups, lambda record: {"tasks, order": ", ".join(record.tasks)})
-        differences += [_difference(key, values, "unfair") for key, values in orders]
+        differences += [_difference(key, values, "confounding") for key, values in orders]
     if any(_cut_short(record) for group in groups for record in group.records):
         done = _sides(
             groups, lambda record: {"epochs done": f"{record.run.epochs_done} of {record.run.epochs_planned}"}
         )
-        differences += [_difference(key, values, "unfair") for key, values in done]
+        differences += [_difference(key, values, "confounding") for key, values in done]
     order = get_args(Standing)
     return sorted(differences, key=lambda each: order.index(each.standing))
 
 
 def _difference(key: str, values: tuple[Any, ...], standing: Standing) -> SettingDifference:
     alike = all(value == values[0] for value in values)
-    if standing == "unfair" and isinstance(values[0], Mixed):
+    if standing == "confounding" and isinstance(values[0], Mixed):
         alike = False  # a group whose own runs differ cannot be equal to another group
     return SettingDifference(key, values, "same" if alike else standing)
 
@@ -104,13 +106,13 @@ def _is_how(key: str) -> bool:
 
 def _of_circumstance(key: str, values: Sequence[Any]) -> Standing:
     """Return the standing of a condition; new rows are comparable only where all groups have some."""
-    return "implied" if key == _NEW_ROWS and None in values else "unfair"
+    return "implied" if key == _NEW_ROWS and None in values else "confounding"
 
 
 def _of_spec(key: str) -> Standing:
-    if key in _HARMLESS_IN_SPEC:
-        return "harmless"
-    return "unfair" if key.startswith(_UNFAIR_IN_SPEC) and key not in _REGULARISES else "studied"
+    if key in _IRRELEVANT_IN_SPEC:
+        return "irrelevant"
+    return "confounding" if key.startswith(_CONFOUNDING_IN_SPEC) and key not in _REGULARISES else "intended"
 
 
 def _sides(groups: Sequence[Group], facts: Any) -> list[tuple[str, tuple[Any, ...]]]:
@@ -133,18 +135,18 @@ def _same_tasks(groups: Sequence[Group]) -> bool:
 
 
 def _circumstances(record: RunRecord) -> dict[str, Any]:
-    """Return the conditions of a run whose difference makes a comparison unfair."""
+    """Return the conditions of a run whose difference confounds a comparison."""
     run, conditions = record.run, record.run.conditions
     gpu, lock = conditions.get("gpu") or {}, conditions.get("clock_lock") or {}
     doubts, spent = {flag.name for flag in flags(record)}, cost(record)
     return {
-        **{key: conditions.get(key) for key in _UNFAIR_CONDITIONS},
+        **{key: conditions.get(key) for key in _CONFOUNDING_CONDITIONS},
         "omp_wait_policy": _waiting(conditions),
-        **{f"gpu.{key}": gpu.get(key) for key in _UNFAIR_OF_CARD},
+        **{f"gpu.{key}": gpu.get(key) for key in _CONFOUNDING_OF_CARD},
         "clocks locked at MHz": lock.get("asked_mhz"),
         "VRAM, by": spent.vram_source,
         "energy, by": spent.energy_source,
-        **{flag: flag in doubts for flag in _UNFAIR_FLAGS},
+        **{flag: flag in doubts for flag in _CONFOUNDING_FLAGS},
         "data": _own_data(run),
         _NEW_ROWS: (conditions.get("augment") or {}).get("rows_sha256"),
     }
@@ -169,5 +171,5 @@ def _cut_short(record: RunRecord) -> bool:
     return record.run.epochs_done < record.run.epochs_planned and not ends_early
 
 
-def _harmless_conditions(record: RunRecord) -> dict[str, Any]:
-    return {key: record.run.conditions.get(key) for key in _HARMLESS_CONDITIONS if key in record.run.conditions}
+def _irrelevant_conditions(record: RunRecord) -> dict[str, Any]:
+    return {key: record.run.conditions.get(key) for key in _IRRELEVANT_CONDITIONS if key in record.run.conditions}

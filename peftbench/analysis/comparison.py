@@ -59,13 +59,13 @@ class Comparison:
 
     @property
     def differences(self) -> tuple[SettingDifference, ...]:
-        """The settings and conditions in which the groups differ; unfair ones first."""
+        """The settings and conditions in which the groups differ; confounding ones first."""
         return tuple(each for each in self.settings if each.standing != "same")
 
     @property
-    def unfair(self) -> tuple[SettingDifference, ...]:
+    def confounding(self) -> tuple[SettingDifference, ...]:
         """The differences that a reader must know before reading any result."""
-        return tuple(each for each in self.settings if each.unfair)
+        return tuple(each for each in self.settings if each.confounding)
 
 
 def compare(

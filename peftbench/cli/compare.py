@@ -83,7 +83,7 @@ def compare(
         result = _compared(reader, choices, metric or ())
         samples = power_samples(reader, result.groups) if html is not None else {}
     if strict:
-        refuse_unfair(result)
+        refuse_confounded(result)
     if as_json:
         from peftbench.report.formats import json
 
@@ -126,17 +126,17 @@ def _compared(reader: Reader, choices: list[Selection], metrics: list[str] | tup
     return compare_groups(groups_of(reader, choices), metrics)
 
 
-def refuse_unfair(result: Comparison) -> None:
-    """See that nothing makes a comparison unfair.
+def refuse_confounded(result: Comparison) -> None:
+    """Check that no confounding setting or condition differs between the groups.
 
     Raises:
-        RefusedError: something does.
+        RefusedError: one does.
     """
     from peftbench.errors import RefusedError
     from peftbench.report.comparison import unlike
 
-    if result.unfair:
-        lines = [unlike(result.groups, difference).text for difference in result.unfair]
+    if result.confounding:
+        lines = [unlike(result.groups, difference).text for difference in result.confounding]
         raise RefusedError(
             "\n".join(["not compared: something other than what is studied differs", *lines]),
             "without --strict it is compared, and this is said first",

@@ -44,7 +44,7 @@ def page(result: Comparison, full: bool = False, all_config: bool = False) -> Pa
 def _brief_page(result: Comparison) -> Page:
     return Page(
         title=_title(result),
-        warnings=tuple(unlike(result.groups, each) for each in result.unfair),
+        warnings=tuple(unlike(result.groups, each) for each in result.confounding),
         verdicts=(),
         differences=(),
         sheets=(verdict_sheet(result), _quality(result, leaderboard=False)),
@@ -74,13 +74,13 @@ def _split(result: Comparison) -> str:
 
 
 def _full_page(result: Comparison, all_config: bool) -> Page:
-    harmless = [each.key for each in result.differences if each.standing == "harmless"]
-    shown = result.settings if all_config else [each for each in result.differences if each.standing == "studied"]
+    irrelevant = [each.key for each in result.differences if each.standing == "irrelevant"]
+    shown = result.settings if all_config else [each for each in result.differences if each.standing == "intended"]
     return Page(
         title=_title(result),
-        warnings=tuple(unlike(result.groups, each) for each in result.unfair),
+        warnings=tuple(unlike(result.groups, each) for each in result.confounding),
         verdicts=tuple(Line(verdict(result, each), strong=True) for each in result.against),
-        differences=(Line(f"differs, but does no harm: {', '.join(map(clean, harmless))}"),) if harmless else (),
+        differences=(Line(f"differs, but does no harm: {', '.join(map(clean, irrelevant))}"),) if irrelevant else (),
         sheets=(
             verdict_sheet(result),
             *((_settings(result.groups, shown),) if shown else ()),
@@ -94,7 +94,7 @@ def _full_page(result: Comparison, all_config: bool) -> Page:
 
 
 def unlike(groups: Sequence[Group], difference: SettingDifference) -> Line:
-    """Return the line that names a setting in which groups differ unfairly, with each one's value."""
+    """Return the line that names a confounding difference, with each one's value."""
     values = ", ".join(
         f"{clean(group.label)}: {_setting(value)}" for group, value in zip(groups, difference.values, strict=True)
     )

@@ -77,7 +77,7 @@ def page(study: Study) -> Page:
     other = () if study.is_its_own else (Line(_other_workload(study), warning=True),)
     return Page(
         title=f"The study, claim by claim, on {on}{'' if study.is_its_own else ': NOT the workload of the study'}",
-        warnings=(*other, *(unlike(study.result.groups, each) for each in study.result.unfair)),
+        warnings=(*other, *(unlike(study.result.groups, each) for each in study.result.confounding)),
         verdicts=tuple(_verdict(study, finding) for finding in study.findings),
         differences=(),
         sheets=(
@@ -102,7 +102,7 @@ def as_json(study: Study) -> dict[str, Any]:
         "source": published.facts().source,
         "unknown": _CURVES,
         "claims": [_finding_json(finding) for finding in study.findings],
-        "not_alike": [each.key for each in study.result.unfair],
+        "not_alike": [each.key for each in study.result.confounding],
         "left_out": [{"group": group.label, "runs": list(group.ids)} for group in study.groups.others],
         "rows": [_row_json(study, preset) for preset in (*ROWS, AUGMENTED)],
         "test": {"row": published.facts().test_preset, "split": "test", "published": dict(published.facts().test)},

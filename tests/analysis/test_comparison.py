@@ -1,4 +1,4 @@
-"""Comparison of runs: unfair differences are named, and costs are computed from the phases only."""
+"""Comparison of runs: confounding differences are named, and costs are computed from the phases only."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.tiny import TASKS
 
 
 def differing(result: Comparison) -> dict[str, bool]:
-    return {difference.key: difference.unfair for difference in result.differences}
+    return {difference.key: difference.confounding for difference in result.differences}
 
 
 def test_two_equal_runs_do_not_differ() -> None:
@@ -87,7 +87,7 @@ def test_how_rows_are_augmented_is_implied_where_one_side_has_no_augmentation() 
     assert more == {"augment.eda.n_aug": False}
 
 
-def test_the_method_under_comparison_is_no_unfair_difference() -> None:
+def test_the_method_under_comparison_is_no_confounding_difference() -> None:
     found = differing(compare([record("lora-r12"), record("dora-r4", seed=3)]))
     assert found["method.name"] is False
     assert found["method.rank"] is False
@@ -105,12 +105,12 @@ def test_the_method_under_comparison_is_no_unfair_difference() -> None:
         *("train.accumulation_steps=2", "train.max_steps=5", "train.limit_examples=9", "train.patience=1"),
     ],
 )
-def test_what_the_spec_makes_unfair_is_named_with_its_values(override: str) -> None:
+def test_what_in_the_spec_is_confounding_is_named_with_its_values(override: str) -> None:
     key, _, value = override.partition("=")
     result = compare([record(), record(overrides=(override,))])
-    (unfair,) = [difference for difference in result.unfair if difference.key == key]
-    assert str(unfair.values[1]) in (value, f"{value}.0")
-    assert unfair.values[0] != unfair.values[1]
+    (confounding,) = [difference for difference in result.confounding if difference.key == key]
+    assert str(confounding.values[1]) in (value, f"{value}.0")
+    assert confounding.values[0] != confounding.values[1]
 
 
 @pytest.mark.parametrize("override", ["train.lr=0.5", "train.weight_decay=0.1", "method.rank=3"])
@@ -128,7 +128,7 @@ def test_what_belongs_to_the_recipe_is_named_and_fair(override: str) -> None:
 )
 def test_what_a_run_was_measured_under_is_named(key: str, value: object) -> None:
     result = compare([record(), record(conditions={key: value})])
-    assert {difference.key: difference.values for difference in result.unfair} == {key: (CONDITIONS[key], value)}
+    assert {difference.key: difference.values for difference in result.confounding} == {key: (CONDITIONS[key], value)}
 
 
 @pytest.mark.parametrize(
@@ -143,12 +143,12 @@ def test_what_a_run_was_measured_under_is_named(key: str, value: object) -> None
 )
 def test_how_threads_wait_is_named(one: dict[str, Any], other: dict[str, Any], named: tuple[str, str] | None) -> None:
     result = compare([record(conditions=one), record(conditions=other)])
-    found = {difference.key: difference.values for difference in result.unfair}
+    found = {difference.key: difference.values for difference in result.confounding}
     assert found == ({} if named is None else {"omp_wait_policy": named})
 
 
-def test_another_python_version_is_harmless() -> None:
-    assert compare([record(), record(conditions={"python": "3.11"})]).unfair == ()
+def test_another_python_version_is_irrelevant() -> None:
+    assert compare([record(), record(conditions={"python": "3.11"})]).confounding == ()
 
 
 def test_a_condition_that_only_one_run_has_is_named() -> None:
@@ -183,12 +183,13 @@ def test_another_order_of_the_tasks_is_named() -> None:
     tree = json.loads(resolve("full").spec.canonical_json())
     turned = tree | {"tasks": tree["tasks"][::-1]}
     result = compare([record("full"), record("full", spec_json=json.dumps(turned))])
-    assert any(difference.unfair and difference.key.startswith("tasks") for difference in result.differences)
+    assert any(difference.confounding and difference.key.startswith("tasks") for difference in result.differences)
 
 
 def test_an_unfinished_run_is_named() -> None:
     result = compare([record(epochs_planned=4, epochs_done=4), record(epochs_planned=4, epochs_done=2)])
-    assert {difference.key: difference.values for difference in result.unfair} == {"epochs done": ("4 of 4", "2 of 4")}
+    found = {difference.key: difference.values for difference in result.confounding}
+    assert found == {"epochs done": ("4 of 4", "2 of 4")}
 
 
 def test_every_other_run_is_compared_with_the_first() -> None:
@@ -218,10 +219,10 @@ def test_groups_of_one_preset_are_named_by_what_differs() -> None:
         compare([record(), []])
 
 
-def test_a_group_whose_own_runs_differ_is_always_unfair() -> None:
+def test_a_group_whose_own_runs_differ_is_always_confounding() -> None:
     mixed = [record(seed=0), record(seed=1, conditions={"device": "another CPU"})]
-    (unfair,) = compare([mixed, [record(seed=0), record(seed=1)]]).unfair
-    assert (unfair.key, unfair.values) == ("device", (Mixed(("a CPU", "another CPU")), "a CPU"))
+    (confounding,) = compare([mixed, [record(seed=0), record(seed=1)]]).confounding
+    assert (confounding.key, confounding.values) == ("device", (Mixed(("a CPU", "another CPU")), "a CPU"))
 
 
 def test_a_run_is_in_one_group_only() -> None:
@@ -273,7 +274,7 @@ class TestCost:
         assert spent.examples_per_s is None
 
 
-def test_new_rows_are_what_is_studied_and_no_other_data() -> None:
+def test_new_rows_are_what_is_intended_and_no_other_data() -> None:
     own = {"sst/train": "a" * 64, "sst/dev": "b" * 64}
 
     def run(augment: dict[str, Any] | None, rows: str | None, data: str) -> RunRecord:
@@ -286,8 +287,8 @@ def test_new_rows_are_what_is_studied_and_no_other_data() -> None:
 
     plain, one, other = run(None, None, "1"), run({"method": "eda"}, "x", "2"), run({"method": "eda"}, "y", "3")
     found = {each.key: each.standing for each in compare([plain, one]).differences}
-    assert found == {"augment.method": "studied", "new rows": "implied"}
-    assert {each.key: each.standing for each in compare([one, other]).differences} == {"new rows": "unfair"}
+    assert found == {"augment.method": "intended", "new rows": "implied"}
+    assert {each.key: each.standing for each in compare([one, other]).differences} == {"new rows": "confounding"}
 
 
 def held_out_record(shift: float = 0.0, count: int = 8, **more: Any) -> RunRecord:
@@ -320,6 +321,6 @@ def test_test_splits_of_other_examples_are_not_compared() -> None:
     assert dict(against.left_out)["sst"] == "not the same test examples"
 
 
-def test_another_division_of_dev_makes_a_comparison_unfair() -> None:
+def test_another_division_of_dev_confounds_a_comparison() -> None:
     result = compare([record(), record(overrides=("split.select=0.5",))])
-    assert {"split.dev_is", "split.select"} <= {each.key for each in result.differences if each.unfair}
+    assert {"split.dev_is", "split.select"} <= {each.key for each in result.differences if each.confounding}

@@ -229,21 +229,21 @@ class TestFlags:
 
 
 class TestFairness:
-    def unfair(self, *runs: RunRecord) -> dict[str, tuple[Any, ...]]:
-        return {difference.key: difference.values for difference in compare(runs).unfair}
+    def confounding(self, *runs: RunRecord) -> dict[str, tuple[Any, ...]]:
+        return {difference.key: difference.values for difference in compare(runs).confounding}
 
     def test_two_runs_on_one_card_are_alike(self) -> None:
-        assert self.unfair(on_a_card(), on_a_card()) == {}
+        assert self.confounding(on_a_card(), on_a_card()) == {}
 
     @pytest.mark.parametrize(
         ("key", "value"), [("name", "NVIDIA A40"), ("uuid", "GPU-2"), ("power_limit_w", 250.0), ("driver", "535")]
     )
     def test_another_card_or_limit_is_named(self, key: str, value: object) -> None:
         other = on_a_card(conditions={"gpu": GPU | {key: value}})
-        assert self.unfair(on_a_card(), other) == {f"gpu.{key}": (GPU.get(key), value)}
+        assert self.confounding(on_a_card(), other) == {f"gpu.{key}": (GPU.get(key), value)}
 
     def test_locked_clocks_against_free_ones_are_named(self) -> None:
-        assert self.unfair(on_a_card(), on_a_card(conditions={"clock_lock": None})) == {
+        assert self.confounding(on_a_card(), on_a_card(conditions={"clock_lock": None})) == {
             "clocks locked at MHz": (1695, None)
         }
 
@@ -256,8 +256,8 @@ class TestFairness:
         ],
     )
     def test_what_disturbed_one_run_alone_is_named(self, flag: str, train: dict[str, Any]) -> None:
-        assert self.unfair(on_a_card(), on_a_card(train=train)) == {flag: (False, True)}
-        assert self.unfair(on_a_card(train=train), on_a_card(train=train)) == {}
+        assert self.confounding(on_a_card(), on_a_card(train=train)) == {flag: (False, True)}
+        assert self.confounding(on_a_card(train=train), on_a_card(train=train)) == {}
 
 
 def cold(record: RunRecord, seconds: float) -> RunRecord:

@@ -290,6 +290,14 @@ class TestContent:
         assert all("verdict" in row for row in against["metrics"])
         assert {"standing", "values", "key"} <= set(found["differences"][0])
 
+    def test_json_names_each_class_of_difference_as_documented(self) -> None:
+        other = record("dora-r4", id="other", conditions={"threads": 7, "python": "3.11"})
+        found = jsonable.comparison(compare([record(), other]))["differences"]
+        standings = {each["key"]: (each["standing"], each["unfair"]) for each in found}
+        assert standings["threads"] == ("unfair", True)
+        assert standings["method.name"] == ("studied", False)
+        assert standings["python"] == ("harmless", False)
+
 
 class TestWidth:
     def check(self, text: str, width: int) -> None:

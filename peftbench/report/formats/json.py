@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from peftbench.analysis.comparability import Mixed, SettingDifference
+from peftbench.analysis.comparability import Mixed, SettingDifference, Standing
 from peftbench.analysis.comparison import Against, Comparison
 from peftbench.analysis.cost import cost, reach
 from peftbench.analysis.flags import flags
@@ -23,6 +23,14 @@ from peftbench.store.listing import Listed
 from peftbench.store.rows import Run, RunRecord, UnreadableRun
 
 _STORED_AS_JSON = "spec_json"
+# The values of `standing` in the output of `compare --json`, which programs of users read.
+_PRINTED: dict[Standing, str] = {
+    "confounding": "unfair",
+    "intended": "studied",
+    "irrelevant": "harmless",
+    "implied": "implied",
+    "same": "same",
+}
 
 
 def run_summary(run: Run) -> dict[str, Any]:
@@ -139,7 +147,8 @@ def _noise(row: MetricDifference) -> dict[str, Any]:
 def _setting(each: SettingDifference) -> dict[str, Any]:
     values = [list(value.values) if isinstance(value, Mixed) else value for value in each.values]
     mixed = [isinstance(value, Mixed) for value in each.values]
-    return {"key": each.key, "values": values, "mixed": mixed, "standing": each.standing, "unfair": each.unfair}
+    standing = _PRINTED[each.standing]
+    return {"key": each.key, "values": values, "mixed": mixed, "standing": standing, "unfair": each.confounding}
 
 
 def _as_dict(value: Spread | None) -> dict[str, Any] | None:
