@@ -92,7 +92,7 @@ def _generate(
     spec: RunSpec, tasks: Sequence[TaskSpec], augmenter: Augmenter, *, quiet: bool
 ) -> tuple[dict[str, tuple[Sequence[Example], NewRows]], list[str]]:
     """Return the source rows and the new rows of each task, and notes for the user."""
-    from peftbench.data.augment.splits import guarded_texts
+    from peftbench.data.augment.rows import guarded_texts
     from peftbench.data.load import load_split
     from peftbench.spec.augment import advice
     from peftbench.training.sampling import limited_rows

@@ -100,7 +100,7 @@ def compare(
 
 def _write_html(path: Path, page: Page, result: Comparison, samples: dict[str, list[SampleRow]]) -> None:
     from peftbench.analysis.scores import AVERAGES
-    from peftbench.report.charts.gallery import of_groups
+    from peftbench.report.charts.runs import of_groups
     from peftbench.report.formats.html import html
 
     overall = AVERAGES[result.split]

@@ -235,7 +235,7 @@ def log(
     Example: peftbench log latest --follow
     """
     from peftbench.jobs.follow import follow
-    from peftbench.jobs.tail import Tail
+    from peftbench.jobs.logs import Tail
     from peftbench.paths import worker_log
     from peftbench.store.reader import Reader
 

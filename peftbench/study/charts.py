@@ -9,7 +9,6 @@ from peftbench.analysis.pareto import memory_axis, pareto
 from peftbench.analysis.scores import DEV_AVG
 from peftbench.report.charts import runs
 from peftbench.report.charts.chart import Curve, Picture
-from peftbench.report.charts.gallery import Samples
 from peftbench.study import published
 from peftbench.study.groups import StudyGroups
 
@@ -27,7 +26,7 @@ def _beside_published(ours: Picture) -> Picture:
     return replace(ours, curves=(*ours.curves, line), ticks=tuple(ticks), notes=notes)
 
 
-def of_study(groups: StudyGroups, samples: Samples) -> tuple[Picture, ...]:
+def of_study(groups: StudyGroups, samples: runs.Samples) -> tuple[Picture, ...]:
     """Return the charts of the study's report: Figure 2 has the DoRA ranks only, the others have every row."""
     rows, ranks = list(groups.rows.values()), list(groups.ranks.values())
     return (

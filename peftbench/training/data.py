@@ -8,8 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from peftbench.data.augment.rows import Augmenter
-from peftbench.data.augment.splits import guarded_texts
+from peftbench.data.augment.rows import Augmenter, guarded_texts
 from peftbench.data.content import check_content, content_of
 from peftbench.data.doubts import Doubt, doubts, overlap
 from peftbench.data.encode import EncodedSplit, encode_split

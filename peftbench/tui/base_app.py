@@ -11,7 +11,7 @@ from peftbench.errors import PeftbenchError
 from peftbench.plot import BRAILLE, Glyphs
 from peftbench.text import clean
 from peftbench.tui import garbage
-from peftbench.tui.palette import color_of
+from peftbench.tui.pins import color_of
 from peftbench.tui.poller import Poller
 from peftbench.tui.run_actions import RunActions
 from peftbench.tui.source import StateSource, StoreSource

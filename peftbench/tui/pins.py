@@ -6,6 +6,12 @@ from collections.abc import Iterable, Sequence
 
 from peftbench.tui.source import MOST_PINNED
 
+# Colours by slot: bright ones for dark themes, dark ones for light themes, ANSI colours for ANSI themes. They differ in
+# luminance too, so that they can be distinguished without hue; markers differ as well.
+DARK = ("#56c7ff", "#ff6ac1", "#ffd866", "#7ee787", "#c4a7ff", "#ff9e64", "#6ff0e0", "#f2b8b5", "#b5e48c", "#9ab8ff")
+LIGHT = ("#0366d6", "#b3006b", "#7a5c00", "#1a7f37", "#6f42c1", "#b34700", "#00707a", "#a02020", "#4c6b00", "#3050b0")
+ANSI = ("bright_cyan", "bright_magenta", "bright_yellow", "bright_green", "bright_blue", "bright_red", "bright_white")
+
 
 class Pins:
     """The pinned runs. Until the user pins or unpins one, the source chooses them."""
@@ -60,3 +66,9 @@ class Pins:
             if run_id not in kept:
                 kept[run_id] = next(slot for slot in range(MOST_PINNED + 1) if slot not in kept.values())
         self.slots = {run_id: kept[run_id] for run_id in pinned}
+
+
+def color_of(slot: int, dark: bool, ansi: bool) -> str:
+    """Return the rich colour of a slot; the palette repeats cyclically."""
+    colors = ANSI if ansi else DARK if dark else LIGHT
+    return colors[slot % len(colors)]

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from peftbench.analysis.stats.bootstrap import ScoreSample
-from peftbench.analysis.stats.level import level
+from peftbench.analysis.stats.estimate import level
 
 
 def sample(values: list[float], covariance: np.ndarray) -> ScoreSample:

@@ -15,7 +15,6 @@ from peftbench.analysis.groups import Group, group_of
 from peftbench.analysis.pareto import pareto
 from peftbench.report.charts import runs
 from peftbench.report.charts.chart import Bar, Curve, Picture, bounds, nothing
-from peftbench.report.charts.gallery import of_groups
 from peftbench.report.charts.svg import svg
 from peftbench.report.comparison import page
 from peftbench.report.formats.html import html
@@ -72,7 +71,7 @@ def compared() -> str:
     groups = [
         group_of(one.label, [replace(r, run=replace(r.run, workload=HOSTILE)) for r in one.records]) for one in groups
     ]
-    return html(page(compare(groups)), of_groups(groups, {}))
+    return html(page(compare(groups)), runs.of_groups(groups, {}))
 
 
 def test_hostile_names_are_text_and_nothing_else(compared: str) -> None:
@@ -198,5 +197,5 @@ def test_the_studys_averages_stand_in_the_picture_of_ranks_of_its_report_alone()
     assert (theirs.name, theirs.dashed, theirs.hollow) == ("dora, the study's Table 1", True, True)
     assert theirs.ys == (0.731, 0.747, 0.758, 0.748, 0.750)
     assert [label for _, label in ranks.ticks] == ["1", "4", "12", "24", "128"]
-    plain = next(picture for picture in of_groups(list(groups.rows.values()), {}) if picture.key == "ranks")
+    plain = next(picture for picture in runs.of_groups(list(groups.rows.values()), {}) if picture.key == "ranks")
     assert "study" not in " ".join(curve.name for curve in plain.curves)

@@ -17,8 +17,7 @@ from peftbench.tui.form import Form, choices, plan, summary, time_needed
 from peftbench.tui.lines import bar, header, machine_lines, run_lines
 from peftbench.tui.listing import ORDERS, listed
 from peftbench.tui.machine import Machine, MachineMeter
-from peftbench.tui.palette import color_of
-from peftbench.tui.pins import Pins
+from peftbench.tui.pins import Pins, color_of
 from peftbench.tui.replay import ReplaySource
 from peftbench.tui.source import MOST_PINNED
 from peftbench.tui.state import StateRequest

@@ -1,4 +1,4 @@
-"""An estimate with its 95 % interval, and tests of equivalence within a margin or difference beyond it."""
+"""Estimates with 95 % intervals: of a group's score, a ratio, a slope; and tests of equivalence within a margin."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from peftbench.analysis.groups import spread
+from peftbench.analysis.stats.bootstrap import ScoreSample
 from peftbench.analysis.stats.interval import VarianceComponents, p_value
-from peftbench.analysis.stats.variance_components import of_means
+from peftbench.analysis.stats.variance_components import between, of_means
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A difference with its 95 % interval. `share`: a relative one (0.1: 10 % more), with the noise of its log."""
+    """A value with its 95 % interval. `share`: a relative difference (0.1: 10 % more), with the noise of its log."""
 
     value: float
     low: float
@@ -29,6 +30,27 @@ class Estimate:
         """Return the two-sided p-value for a true difference of `edge`."""
         off = math.log1p(self.value) - math.log1p(edge) if self.share else self.value - edge
         return p_value(off, self.noise)
+
+
+def level(sample: ScoreSample, ids: Sequence[str]) -> Estimate | None:
+    """Return the mean of some runs' values with its 95 % interval over seeds and examples (`interval`).
+
+    For a single run it covers other examples, not other seeds. None where a run is not in the sample.
+    """
+    import numpy as np
+
+    indices = sample.indices_of(ids)
+    if not indices:
+        return None
+    n, values = len(indices), sample.values[indices]
+    of = sample.covariance[np.ix_(indices, indices)]
+    if n == 1:
+        noise = VarianceComponents(0.0, float("inf"), float(of[0, 0]))
+    else:
+        of_runs = max(float(of.mean()), 0.0)
+        noise = VarianceComponents(float(values.var(ddof=1)) / n, n - 1.0, max(between(of), 0.0), of_runs=of_runs)
+    mean, half = float(values.mean()), noise.half_width()
+    return Estimate(mean, mean - half, mean + half, noise)
 
 
 def relative(baseline: Sequence[float], other: Sequence[float]) -> Estimate | None:

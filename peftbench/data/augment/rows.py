@@ -16,9 +16,11 @@ from peftbench.data.augment.wordnet import WordNet, find_wordnet
 from peftbench.data.augment.words import plain
 from peftbench.data.cache_files import write_cache
 from peftbench.data.examples import Example, fingerprint
-from peftbench.errors import UsageError
+from peftbench.data.load import load_test
+from peftbench.errors import MissingError, UsageError
 from peftbench.paths import cache_folder
 from peftbench.spec.augment import AugmentSpec
+from peftbench.tasks import FilesSource, TaskSpec
 
 _CACHE_VERSION = 2  # increment when the output for the same input changes
 _PROGRESS_EVERY = 200  # rows
@@ -67,6 +69,23 @@ class NewRows:
         return f"{task} train: {rows:,} rows and {len(self.rows):,} new ones ({kinds}); rejected: {left_out}"
 
 
+def guarded_texts(task: TaskSpec, dev: Sequence[Example]) -> tuple[frozenset[str], str | None]:
+    """Return the texts that new rows must not contain, and a note if the test file is missing.
+
+    They are those of dev and, if available, of test, normalised by `plain`.
+
+    Raises:
+        DataError: the test file exists but is not usable.
+    """
+    examples, message = list(dev), None
+    if isinstance(task.source, FilesSource) and task.source.test is not None:
+        try:
+            examples += load_test(task)
+        except MissingError:
+            message = f"{task.name}: no test file, so new rows were compared with dev only"
+    return frozenset(plain(text) for example in examples for text in example.texts), message
+
+
 @dataclass(slots=True)
 class Augmenter:
     """The resources for a spec's augmentation: dictionary and translation models, located early and loaded lazily.
@@ -104,7 +123,7 @@ class Augmenter:
         Args:
             task: the task's name, part of the seed of every draw.
             examples: the original rows.
-            guarded: texts of dev and test, normalised by `plain`: no new row may contain one.
+            guarded: the texts of `guarded_texts`: no new row may contain one.
             on_progress: called with the steps done and the total.
         """
         path = cache_folder() / "augmented" / f"{self._key(task, examples, guarded)}.jsonl"

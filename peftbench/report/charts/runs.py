@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 
 from peftbench import formatting
 from peftbench.analysis.groups import Group, records_of
-from peftbench.analysis.pareto import AXES, Front
+from peftbench.analysis.pareto import AXES, Front, memory_axis, pareto
 from peftbench.analysis.scores import AVERAGES, DEV_AVG, scored_split
 from peftbench.analysis.stats.bootstrap import score_sample_of
-from peftbench.analysis.stats.level import level
+from peftbench.analysis.stats.estimate import level
 from peftbench.analysis.trajectory import AVERAGE, curve, positions
 from peftbench.report.charts.chart import Bar, Curve, Picture, nothing
 from peftbench.report.memory import anatomies
@@ -18,12 +18,26 @@ from peftbench.report.verdicts import metric_name
 from peftbench.store.rows import RunRecord, SampleRow
 from peftbench.text import clean
 
+Samples = Mapping[str, Sequence[SampleRow]]  # by run id
+
 MIB = 2**20
 _PARTS = ("weights", "gradients", "optimizer", "activations", "workspace")
 _PART_NAMES = ("weights", "gradients", "optimiser", "activations", "workspace")
 _ASIDE = 0.12  # offset in log 2 units between methods at the same rank
 MOST_POINTS = 400  # per meter curve
 _NAME = 32  # maximum characters of a name
+
+
+def of_groups(groups: Sequence[Group], samples: Samples, metric: str = DEV_AVG) -> tuple[Picture, ...]:
+    """Return the charts of a comparison; the rank chart only if there are several ranks."""
+    by_rank = ranks(groups, metric)
+    return (
+        curves(groups, metric),
+        *((by_rank,) if len(by_rank.ticks) > 1 else ()),
+        front(pareto(groups, memory_axis(groups), metric)),
+        memory(groups),
+        power(groups, samples),
+    )
 
 
 def curves(groups: Sequence[Group], metric: str = DEV_AVG, title: str | None = None) -> Picture:
@@ -124,8 +138,8 @@ def memory(groups: Sequence[Group]) -> Picture:
     return Picture("memory", title, "MiB", "", parts=_PART_NAMES, bars=tuple(bars), from_zero=True, notes=notes)
 
 
-def power(groups: Sequence[Group], samples: Mapping[str, Sequence[SampleRow]]) -> Picture:
-    """Return the GPU power over time in each group's first run; `samples` is by run id."""
+def power(groups: Sequence[Group], samples: Samples) -> Picture:
+    """Return the GPU power over time in each group's first run."""
     title = "power over time"
     lines = []
     for index, group in enumerate(groups):

@@ -10,8 +10,7 @@ from rich.text import Text
 
 from peftbench import formatting
 from peftbench.plot import BRAILLE, Chart, Glyphs, Range, Series, draw
-from peftbench.plot.colors import terminal_color
-from peftbench.plot.rich_lines import rich_lines
+from peftbench.plot.rich_lines import rich_lines, terminal_color
 from peftbench.report.charts.chart import Curve, Picture, bounds
 from peftbench.report.plain_table import plain_table
 

@@ -9,7 +9,7 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen
 from textual.widgets import Log, Static
 
-from peftbench.jobs.tail import Tail
+from peftbench.jobs.logs import Tail
 from peftbench.paths import worker_log
 from peftbench.report.tables import run_title
 from peftbench.tui.base_app import BaseApp
