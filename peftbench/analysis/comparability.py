@@ -16,6 +16,7 @@ from peftbench.analysis.cost import cost
 from peftbench.analysis.flags import flags
 from peftbench.analysis.groups import Group
 from peftbench.analysis.settings import every, flat_spec
+from peftbench.store.conditions import Conditions
 from peftbench.store.rows import Run, RunRecord
 from peftbench.threads import ACTIVE
 
@@ -152,7 +153,7 @@ def _circumstances(record: RunRecord) -> dict[str, Any]:
     }
 
 
-def _waiting(conditions: Mapping[str, Any]) -> str | None:
+def _waiting(conditions: Conditions) -> str | None:
     """Return OpenMP's wait policy; None for a single thread, ACTIVE for runs from before it was recorded."""
     return None if conditions.get("threads") == 1 else conditions.get("omp_wait_policy", ACTIVE)
 

@@ -6,12 +6,12 @@ It says nothing about the scores.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
 
 from peftbench.analysis.cost import COLD_SHARE, energy, peak, tokenising_share
+from peftbench.store.conditions import ClockLockConditions
 from peftbench.store.rows import THROTTLING, Phase, RunRecord, Usage, reasons
 
 DISAGREEMENT = 0.05  # relative, between energy counter and integrated power
@@ -92,7 +92,7 @@ def _card(record: RunRecord, measured: list[Phase]) -> Iterator[Flag]:
         yield Flag("lost", f"unreadable for a part of the run: {', '.join(lost)}")
 
 
-def _off_clock(work: list[Phase], lock: Mapping[str, Any]) -> float | None:
+def _off_clock(work: list[Phase], lock: ClockLockConditions) -> float | None:
     """Return the SM clock that deviates most from the locked one, if by more than `CLOCK_OFF`.
 
     Clocks of training count; the one read back at rest only where those are not known.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from typing import Any
 
+from peftbench.store.conditions import Conditions
 from peftbench.store.rows import SampleRow
 from peftbench.threads import BUSY_SHARE
 
@@ -47,7 +47,7 @@ class Others:
         return sum(used for _, used in self._recent) / len(self._recent)
 
 
-def others_now(samples: Iterable[SampleRow], conditions: dict[str, Any]) -> Others:
+def others_now(samples: Iterable[SampleRow], conditions: Conditions) -> Others:
     """Return the use by other processes as of the last sample.
 
     Args:

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from statistics import fmean
-from typing import Any
 
+from peftbench.store.conditions import Conditions
 from peftbench.store.rows import Phase, Progress, RunRecord
 
 EPOCHS_LOOKED_AT = 3
@@ -40,14 +40,14 @@ class Course:
     tested: Mapping[Part, int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, conditions: Mapping[str, Any]) -> Course | None:
+    def of(cls, conditions: Conditions) -> Course | None:
         """Return the course in a run's conditions; None for a run from before it was recorded."""
         stored = conditions.get("course")
         if not stored:
             return None
         evaluated, tested = (
-            {(f"eval {split}", task): examples for task, split, examples in stored.get(key, ())}
-            for key in ("evaluated", "tested")
+            {(f"eval {split}", task): examples for task, split, examples in parts}
+            for parts in (stored["evaluated"], stored.get("tested", ()))
         )
         return cls(stored["epochs"], stored["steps"], stored["most"], evaluated, stored["examples_per_step"], tested)
 

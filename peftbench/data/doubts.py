@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from peftbench.data.examples import Example
+from peftbench.store.conditions import DataNote
 from peftbench.tasks import TaskSpec
 
 _CLASSES_SHOWN = 8
@@ -22,9 +22,9 @@ class Doubt:
     message: str
     examples: int
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> DataNote:
         """Return the issue as a dictionary for a run's record."""
-        return asdict(self)
+        return {"task": self.task, "name": self.name, "message": self.message, "examples": self.examples}
 
 
 def doubts(task: TaskSpec, train: Sequence[Example], scored: Sequence[Example], split: str = "dev") -> list[Doubt]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from peftbench.data.examples import Example, fingerprint
 from peftbench.data.labels import Names
 from peftbench.data.rows import RowCount, SourceRow, to_examples, to_predict
 from peftbench.errors import MissingError
+from peftbench.store.conditions import SplitReading
 from peftbench.tasks import FilesSource, HubSource, TaskSpec
 from peftbench.text import clean
 
@@ -31,7 +32,7 @@ class Split:
     count: RowCount
     fingerprint: str
     label_names: Names | None = None
-    reading: Mapping[str, Any] = field(default_factory=dict)
+    reading: SplitReading = field(default_factory=SplitReading)
 
 
 def load_split(task: TaskSpec, split: SplitName, label_names: Names | None = None) -> Split:
@@ -92,12 +93,12 @@ def _train_label_names(task: TaskSpec, known: Names | None) -> Callable[[], Name
 
 def _rows(
     task: TaskSpec, source: FilesSource | HubSource, split: str, columns: tuple[str, ...]
-) -> tuple[Iterable[SourceRow], str, Callable[[], dict[str, Any]]]:
+) -> tuple[Iterable[SourceRow], str, Callable[[], SplitReading]]:
     """Return a split's rows, its name for messages, and a function that describes the reading once it is done."""
     if isinstance(source, HubSource):
         from peftbench.data.sources import hub
 
-        return hub.read_rows(task, source, split), f"{clean(source.path, 120)} {split}", dict
+        return hub.read_rows(task, source, split), f"{clean(source.path, 120)} {split}", SplitReading
     from peftbench.data.sources import files
 
     shards = files.split_paths(task, source, split)

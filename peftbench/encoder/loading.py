@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from peftbench.encoder.files import EncoderFiles
 from peftbench.encoder.layout import positions_of
 from peftbench.errors import MissingError, UsageError
+from peftbench.store.conditions import Conditions
 from peftbench.text import clean
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class LoadedEncoder:
     unused: tuple[str, ...]
     missing: tuple[str, ...]
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Conditions:
         """Return the facts for a run's record."""
         return {
             "attention": self.attention,

@@ -10,6 +10,7 @@ from peftbench.encoder.files import EncoderFiles
 from peftbench.encoder.formats import vocabulary_files
 from peftbench.encoder.layout import counts_from_padding
 from peftbench.errors import MissingError, UsageError
+from peftbench.store.conditions import TokenizerConditions
 from peftbench.text import clean
 
 _SPECIAL = ("pad_token_id", "bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id", "mask_token_id")
@@ -146,7 +147,7 @@ def behaviour_sha256(tokenizer: Any) -> str:
     return digest.hexdigest()
 
 
-def tokenizer_facts(tokenizer: Any) -> dict[str, Any]:
+def tokenizer_facts(tokenizer: Any) -> TokenizerConditions:
     """Return facts about the tokeniser for a run's record."""
     return {
         "class": type(tokenizer).__name__,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import traceback
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -23,6 +22,7 @@ from peftbench.meters.session import MeterSession
 from peftbench.methods.registry import method_info
 from peftbench.model import MultitaskModel
 from peftbench.spec.model import RunSpec
+from peftbench.store.conditions import MemoryParts, RunFacts
 from peftbench.store.rows import MeterSettings, Progress, RunSettings, now
 from peftbench.training.checkpoint import Checkpoint, Checkpoints
 from peftbench.training.data import load_data
@@ -73,9 +73,9 @@ def execute(
         _set_threads(checkpoint, recorder)
     with MeterSession(device, meter_settings or MeterSettings()) as meters:
         if checkpoint is not None:
-            meters.meter.energy_before_j = checkpoint.state["energy_j"]
+            meters.meter.energy_before_j = checkpoint.energy_j
         recorder.describe(conditions=meters.facts())
-        facts: dict[str, Any] = {}
+        facts: RunFacts = {}
         try:
             idle = meters.idle(lambda done, total: _tell_idle(recorder, done, total))
             if idle is not None:
@@ -97,7 +97,7 @@ def execute(
 
 def _set_threads(checkpoint: Checkpoint, recorder: Recorder) -> None:
     """Take as many threads as the run had: sums in another order have other last bits."""
-    threads, here = checkpoint.state["threads"], torch.get_num_threads()
+    threads, here = checkpoint.threads, torch.get_num_threads()
     if threads != here:
         torch.set_num_threads(threads)
         recorder.note("resume", f"with {threads} threads, as it was begun, instead of {here}: bits depend on them")
@@ -107,7 +107,7 @@ def _tell_idle(recorder: Recorder, done_s: float, whole_s: float) -> None:
     recorder.progress(Progress(0, "idle", None, int(done_s), math.ceil(whole_s), 0, 0, None, now()))
 
 
-def _predicted_memory(memory: StepMemory, meters: MeterSession, recorder: Recorder) -> dict[str, Any] | None:
+def _predicted_memory(memory: StepMemory, meters: MeterSession, recorder: Recorder) -> MemoryParts | None:
     """Return the anatomy that a step should have; None, with a note, where it cannot be predicted."""
     try:
         with meters.phase("anatomy") as measured:
@@ -123,7 +123,7 @@ def _predicted_memory(memory: StepMemory, meters: MeterSession, recorder: Record
     return anatomy
 
 
-def _measured_memory(memory: StepMemory, trainer: Trainer, recorder: Recorder) -> dict[str, Any] | None:
+def _measured_memory(memory: StepMemory, trainer: Trainer, recorder: Recorder) -> MemoryParts | None:
     """Return the anatomy that a step had; None, with a note, where it cannot be measured.
 
     That is where there is no room, or where this process took no step: then there are no gradients.

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Mapping
-from typing import Any
+from typing import Literal, get_args
 
 from peftbench.errors import (
     NO_ROOM,
@@ -18,6 +17,7 @@ from peftbench.errors import (
     UsageError,
 )
 from peftbench.spec.model import RunSpec
+from peftbench.store.conditions import MemoryParts
 from peftbench.store.rows import Failure, Progress
 from peftbench.text import clean
 
@@ -35,7 +35,8 @@ _NO_MEMORY = re.compile(
     r"|could not create a primitive(?! descriptor)",  # oneDNN; a missing descriptor is about shapes, not memory
     re.IGNORECASE,
 )
-_PARTS = ("weights", "gradients", "optimizer", "activations", "workspace")
+_Part = Literal["weights", "gradients", "optimizer", "activations", "workspace"]
+_PARTS: tuple[_Part, ...] = get_args(_Part)
 MIB = 2**20
 
 
@@ -66,7 +67,7 @@ def reason_of(error: BaseException) -> str:
 
 
 def out_of_memory(
-    error: BaseException | str, spec: RunSpec, progress: Progress | None, predicted: Mapping[str, Any] | None
+    error: BaseException | str, spec: RunSpec, progress: Progress | None, predicted: MemoryParts | None
 ) -> str:
     """Return where memory ran out, the predicted memory of a step, and settings that need less.
 
@@ -74,8 +75,7 @@ def out_of_memory(
         error: torch's error, or a description.
         spec: the run's spec.
         progress: the run's progress at that time.
-        predicted: memory of a step by part, in bytes, where it was predicted.
-        predicted: the anatomy of a step, in bytes by part, where it was predicted.
+        predicted: the memory of a step, in bytes by part, where it was predicted.
     """
     where = "while it loaded"
     if progress is not None and progress.task is not None:
@@ -87,7 +87,7 @@ def out_of_memory(
     return ". ".join(parts)
 
 
-def advice(spec: RunSpec, predicted: Mapping[str, Any] | None) -> list[str]:
+def advice(spec: RunSpec, predicted: MemoryParts | None) -> list[str]:
     """Return settings that need less memory, the most effective first, as options of `retry`."""
     train = spec.train
     suggestions = []
@@ -105,7 +105,7 @@ def advice(spec: RunSpec, predicted: Mapping[str, Any] | None) -> list[str]:
     return suggestions or ["a smaller encoder, or shorter inputs: --set encoder.max_length=128"]
 
 
-def _anatomy(predicted: Mapping[str, Any]) -> str:
+def _anatomy(predicted: MemoryParts) -> str:
     parts = {name: predicted.get(name) or 0 for name in _PARTS}
     total = predicted.get("total") or sum(parts.values())
     largest = sorted(parts.items(), key=lambda part: -part[1])[:4]

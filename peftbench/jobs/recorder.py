@@ -5,11 +5,12 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Unpack
 
 from peftbench.errors import Interrupted
 from peftbench.jobs.heartbeat import Heartbeat
 from peftbench.jobs.same_file import DatabaseGone
+from peftbench.store.conditions import Conditions, RunFacts
 from peftbench.store.rows import EpochResult, HeldOutResult, Phase, Progress, SampleRow
 from peftbench.store.run_log import RunLog
 from peftbench.text import clean
@@ -94,7 +95,7 @@ class StoreRecorder:
         """Return whether the next `progress` will interrupt the run."""
         return self.stops.received or self.heartbeat.database_gone
 
-    def describe(self, *, conditions: dict[str, Any], **facts: Any) -> None:
+    def describe(self, *, conditions: Conditions, **facts: Unpack[RunFacts]) -> None:
         """Store facts of the loaded run."""
         self.log.describe(**facts)
         self.log.add_conditions(conditions)
@@ -107,7 +108,9 @@ class StoreRecorder:
         """Store thinned samples of the meters."""
         self.log.put_samples(rows)
 
-    def ending(self, phase: Phase, samples: Sequence[SampleRow], conditions: dict[str, Any], **facts: Any) -> None:
+    def ending(
+        self, phase: Phase, samples: Sequence[SampleRow], conditions: Conditions, **facts: Unpack[RunFacts]
+    ) -> None:
         """Store what is known only at the end."""
         self.log.put_ending(phase, samples, conditions, facts)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import Self
+
+from peftbench.store.conditions import MemoryParts
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +38,33 @@ class Anatomy:
         """The peak of torch's allocator; None if not measured."""
         return None if self.workspace is None else self.kept + self.workspace
 
-    def as_dict(self) -> dict[str, int | None]:
+    def as_dict(self) -> MemoryParts:
         """Return the parts and their total, by name."""
-        return {**asdict(self), "total": self.total}
+        return {
+            "weights": self.weights,
+            "trainable": self.trainable,
+            "gradients": self.gradients,
+            "optimizer": self.optimizer,
+            "activations": self.activations,
+            "workspace": self.workspace,
+            "total": self.total,
+        }
 
     @classmethod
-    def from_dict(cls, parts: Mapping[str, Any]) -> Self:
+    def from_dict(cls, parts: MemoryParts) -> Self:
         """Return the anatomy from the result of `as_dict`.
 
         Raises:
             KeyError: a part is missing.
         """
-        return cls(**{name: parts[name] for name in cls.__dataclass_fields__})
+        return cls(
+            weights=parts["weights"],
+            trainable=parts["trainable"],
+            gradients=parts["gradients"],
+            optimizer=parts["optimizer"],
+            activations=parts["activations"],
+            workspace=parts["workspace"],
+        )
 
 
 PARTS = ("weights", "trainable", "gradients", "optimizer", "activations", "workspace", "total")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from peftbench.memory.shapes import largest_rows
 from peftbench.methods.registry import method_info
 from peftbench.model import MultitaskModel
 from peftbench.spec.model import RunSpec
+from peftbench.store.conditions import MemoryParts
 from peftbench.training.frozen_features import FrozenFeatures
 
 
@@ -36,7 +37,7 @@ class StepMemory:
             lengths = [part.lengths for part in train[task.name].parts]
             self.rows[task.name] = largest_rows(lengths, spec, task, packed=model.native is not None)
 
-    def predicted(self) -> dict[str, Any]:
+    def predicted(self) -> MemoryParts:
         """Return the predicted anatomy of a step, in bytes by part.
 
         Raises:
@@ -51,17 +52,18 @@ class StepMemory:
         device: Literal["cpu", "cuda"] = "cuda" if next(self.model.heads.parameters()).device.type == "cuda" else "cpu"
         config: Any = self.model.encoder.config
 
-        def compute() -> dict[str, Any]:
+        def compute() -> MemoryParts:
             anatomy = predict_for(config, self.spec, shapes, device)
             return {**anatomy.as_dict(), "tokens": {task: shape.tokens for task, shape in shapes.items()}}
 
         if not method_info(self.spec.method.name).options.__module__.startswith("peftbench."):
             return compute()  # not cached: changes in another package's method cannot be detected
-        return known_or(compute, config.to_json_string(), self.spec.group_hash(), sorted(shapes.items()), device)
+        determinants = (config.to_json_string(), self.spec.group_hash(), sorted(shapes.items()), device)
+        return cast("MemoryParts", known_or(compute, *determinants))
 
     def measured(
         self, optimizer: torch.optim.Optimizer, prefixes: FrozenFeatures, peak_bytes: int | None
-    ) -> dict[str, Any]:
+    ) -> MemoryParts:
         """Return the measured anatomy of the model after training, in bytes by part.
 
         Args:

@@ -11,6 +11,7 @@ from typing import Any
 from peftbench.errors import MissingError
 from peftbench.meters.clock_guard import NOTHING_LOCKED, TOLERANCE_MHZ
 from peftbench.meters.nvml_library import Card, Nvml
+from peftbench.store.conditions import ClockLockConditions
 from peftbench.text import clean
 
 ANSWER_WITHIN_S = 20.0
@@ -81,7 +82,7 @@ class ClockLock:
             return True
         return self.nvml.ask("nvmlDeviceResetGpuLockedClocks", self.card.handle)[1] is None
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> ClockLockConditions:
         """Return what is kept with the run."""
         read = self.read_mhz
         return {

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import platform
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from peftbench.store.conditions import Conditions
 from peftbench.threads import waiting
 
 
-def measured_under(device: torch.device) -> dict[str, Any]:
+def measured_under(device: torch.device) -> Conditions:
     """Return the facts of program, libraries and machine that a comparison should know."""
     import transformers
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import asdict
-from typing import Any
+from typing import cast
 
 import torch
 
@@ -21,6 +21,7 @@ from peftbench.meters.readings import Capabilities, Meter
 from peftbench.meters.sampler import Sampler
 from peftbench.meters.thinning import Thinner
 from peftbench.meters.torch_memory import TorchMemory
+from peftbench.store.conditions import CardConditions, Conditions, MeterConditions, SamplerConditions
 from peftbench.store.rows import MeterSettings, Phase, SampleRow
 
 PERIOD_GPU_MS, PERIOD_CPU_MS = 100, 500
@@ -41,7 +42,7 @@ class MeterSession:
 
     def __init__(self, device: torch.device, settings: MeterSettings) -> None:
         self.device, self.settings = device, settings
-        self._ended: tuple[Phase, dict[str, Any]] | None = None
+        self._ended: tuple[Phase, Conditions] | None = None
         nvml, reason = open_nvml()
         self.card = _find_card(nvml, device, settings)
         memory = TorchMemory(device)
@@ -102,11 +103,11 @@ class MeterSession:
         """Take the thinned samples that are ready to be stored."""
         return self.thinner.drain()
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Conditions:
         """Return what the run is measured under: each meter's answer, the card, the settings."""
         of = {capabilities.meter: capabilities for capabilities in self.sampler.capabilities}
         return {
-            "gpu": dict(of["nvml"].facts) or None,
+            "gpu": cast("CardConditions", dict(of["nvml"].facts)) or None,
             "gpu_computes": self.device.type == "cuda",
             "meters": {name: _capabilities_json(capabilities) for name, capabilities in of.items()},
             "meter_settings": asdict(self.settings),
@@ -114,7 +115,7 @@ class MeterSession:
             "clock_lock": None if self.lock is None else self.lock.facts(),
         }
 
-    def close(self) -> tuple[Phase, dict[str, Any]]:
+    def close(self) -> tuple[Phase, Conditions]:
         """End it, once: the row of the whole run, and the facts that are known only now."""
         if self._ended is None:
             self.sampler.halt()
@@ -126,7 +127,8 @@ class MeterSession:
                     self.lock.undo()
                 self.sampler.stop()
             lock = None if self.lock is None else self.lock.facts()
-            self._ended = (row, {"sampler": asdict(self.sampler.cadence()), "clock_lock": lock})
+            sampler = cast("SamplerConditions", asdict(self.sampler.cadence()))
+            self._ended = (row, {"sampler": sampler, "clock_lock": lock})
         return self._ended
 
 
@@ -146,6 +148,6 @@ def _no_card(device: torch.device) -> str:
     return "which of NVML's cards the run is on cannot be told; set CUDA_VISIBLE_DEVICES to its UUID"
 
 
-def _capabilities_json(capabilities: Capabilities) -> dict[str, Any]:
-    lacking = {name: status for name, status in capabilities.fields.items() if status != "ok"}
+def _capabilities_json(capabilities: Capabilities) -> MeterConditions:
+    lacking: dict[str, str] = {name: status for name, status in capabilities.fields.items() if status != "ok"}
     return {"status": capabilities.status, "detail": capabilities.detail, "missing": lacking}

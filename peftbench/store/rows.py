@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from peftbench.renames import current_spec
 from peftbench.store.meter_fields import EVENT_REASONS as EVENT_REASONS
@@ -16,6 +16,11 @@ from peftbench.store.meter_fields import THROTTLING as THROTTLING
 from peftbench.store.meter_fields import SampleRow as SampleRow
 from peftbench.store.meter_fields import Usage as Usage
 from peftbench.store.meter_fields import reasons as reasons
+
+if TYPE_CHECKING:
+    from peftbench.store.conditions import Conditions, MemoryParts
+else:  # `interchange.validate` checks the types of imported runs; other versions may store other conditions
+    Conditions = MemoryParts = dict[str, Any]
 
 State = Literal["queued", "starting", "running", "stalled", "stopping", "stopped", "finished", "failed", "lost"]
 WORKING_STATES: frozenset[State] = frozenset({"running", "stalled", "stopping"})  # a worker has it, or should
@@ -108,7 +113,7 @@ class Run:
     spec_hash: str
     group_hash: str
     origins: dict[str, str]
-    conditions: dict[str, Any]
+    conditions: Conditions
     data_hash: str | None
     weights_total: int | None
     weights_trainable: int | None
@@ -123,8 +128,8 @@ class Run:
     finished_at: str | None
     worker: Worker | None
     meter_settings: MeterSettings = MeterSettings()
-    memory_predicted: dict[str, Any] | None = None  # bytes of each part of the memory anatomy
-    memory_measured: dict[str, Any] | None = None
+    memory_predicted: MemoryParts | None = None
+    memory_measured: MemoryParts | None = None
     settings: RunSettings = RunSettings()
     failure: Failure | None = None  # the kind of a failure, where it failed or was lost
     sweep: str | None = None  # the sweep or group it was queued with

@@ -11,9 +11,10 @@ import json
 import sqlite3
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from peftbench.errors import StorageError
+from peftbench.store.conditions import Conditions, RunFacts
 from peftbench.store.rows import (
     WORKING_STATES,
     EpochResult,
@@ -90,19 +91,17 @@ class RunLog(SpooledWriter):
             self.attempt, self._samples_before = row[0] + 1, row[2] or 0
             return True
 
-    def describe(self, **facts: Any) -> None:
+    def describe(self, **facts: Unpack[RunFacts]) -> None:
         """Set facts of the run that are known once it is loaded (columns of `runs`; mappings become JSON)."""
         values = {key: json.dumps(value) if isinstance(value, dict) else value for key, value in facts.items()}
         if values:
             self.write(lambda connection: self._describe(values), values)
 
-    def add_conditions(self, conditions: Mapping[str, Any]) -> None:
+    def add_conditions(self, conditions: Conditions) -> None:
         """Add to the conditions under which the run is measured."""
         self.write(lambda connection: self._add_conditions(connection, conditions), conditions)
 
-    def put_ending(
-        self, phase: Phase, samples: Sequence[SampleRow], conditions: Mapping[str, Any], facts: Mapping[str, Any]
-    ) -> None:
+    def put_ending(self, phase: Phase, samples: Sequence[SampleRow], conditions: Conditions, facts: RunFacts) -> None:
         """Store what is known only when the worker ends: its one phase over the whole run, last samples, facts."""
         self.add_conditions(conditions)
         self.describe(**facts)

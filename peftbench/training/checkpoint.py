@@ -65,6 +65,17 @@ class Checkpoint:
     name: str
     state: dict[str, Any]
 
+    @property
+    def threads(self) -> int:
+        """The number of torch's threads with which it was made."""
+        return int(self.state["threads"])
+
+    @property
+    def energy_j(self) -> float | None:
+        """The energy used until it was made; None where not known."""
+        energy_j: float | None = self.state["energy_j"]
+        return energy_j
+
 
 class Checkpoints:
     """The checkpoints of one run.

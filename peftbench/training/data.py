@@ -20,6 +20,7 @@ from peftbench.encoder import EncoderFiles
 from peftbench.errors import DataError
 from peftbench.spec.augment import advice
 from peftbench.spec.model import RunSpec
+from peftbench.store.conditions import Conditions, DataNote, SplitReading
 from peftbench.store.rows import Progress, now
 from peftbench.tasks import TaskSpec
 from peftbench.text import clean
@@ -42,7 +43,7 @@ class LoadedData:
     tasks: dict[str, TaskData]
     own_rows: dict[str, str]
     new_rows: dict[str, str]
-    facts: dict[str, Any]
+    facts: Conditions
     tokenised: tuple[str, ...] = ()
     tokenise_s: float = 0.0
     tests: dict[str, EncodedSplit] = field(default_factory=dict)
@@ -81,9 +82,9 @@ def load_data(spec: RunSpec, tokenizer: Any, files: EncoderFiles, recorder: Reco
 
     task_data: dict[str, TaskData] = {}
     tests: dict[str, Split] = {}
-    readings: dict[str, Any] = {}
+    readings: dict[str, SplitReading] = {}
     label_names: dict[str, list[str]] = {}
-    data_notes: list[dict[str, Any]] = []
+    data_notes: list[DataNote] = []
     for task in spec.tasks:
         train = _loaded(task, "train", recorder)
         dev = _loaded(task, "dev", recorder, train.label_names)
@@ -93,7 +94,7 @@ def load_data(spec: RunSpec, tokenizer: Any, files: EncoderFiles, recorder: Reco
             tests[task.name] = _loaded(task, "test", recorder, train.label_names)
             _check_groups(task, tests[task.name])
             splits.append(tests[task.name])
-        readings |= {f"{task.name}/{split.name}": dict(split.reading) for split in splits if split.reading}
+        readings |= {f"{task.name}/{split.name}": split.reading for split in splits if split.reading}
         if train.label_names is not None:
             label_names[task.name] = list(train.label_names)
             recorder.note("data", f"{task.name}: {_named(train.label_names)}")
@@ -116,7 +117,7 @@ def load_data(spec: RunSpec, tokenizer: Any, files: EncoderFiles, recorder: Reco
     encoded_tests = {name: encoded(split) for name, split in tests.items()}
     if spec.split.select is not None:
         task_data, encoded_tests = _divided(spec, spec.split.select, task_data, recorder)
-    facts: dict[str, Any] = {"data_read": readings, "label_names": label_names, "data_notes": data_notes}
+    facts: Conditions = {"data_read": readings, "label_names": label_names, "data_notes": data_notes}
     if augmenter is not None:
         augmenter.close()
         facts["augment"] = {**augmenter.facts, "rows_sha256": new_rows}

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Final
 
 from peftbench.errors import ChangedError
+from peftbench.store.conditions import Conditions
 from peftbench.text import clean
 
 if TYPE_CHECKING:
     from peftbench.encoder import EncoderFiles
 
 # Conditions of a run that contain a SHA-256 of something it read or wrote.
-ENCODER, CONFIG, TOKENIZER, DATA, WEIGHTS = (
-    *("encoder_sha256", "config_sha256", "tokenizer_sha256"),
-    *("data_sha256", "weights_sha256"),
-)
+ENCODER: Final = "encoder_sha256"
+CONFIG: Final = "config_sha256"
+TOKENIZER: Final = "tokenizer_sha256"
+DATA: Final = "data_sha256"
+WEIGHTS: Final = "weights_sha256"
 INPUTS = (ENCODER, CONFIG, TOKENIZER, DATA, "augment")
 _SHOWN = 16  # hex digits of a SHA-256 shown: enough to distinguish two files
 
@@ -40,7 +41,7 @@ class RecordedInputs:
     """
 
     run: str
-    conditions: Mapping[str, Any]
+    conditions: Conditions
     anyway: bool = False
     hint: str = PUT_BACK
 
@@ -98,7 +99,7 @@ class RecordedInputs:
         print(f"warning: {message}", file=sys.stderr)
 
 
-def of_worker(run: str, conditions: Mapping[str, Any]) -> RecordedInputs:
+def of_worker(run: str, conditions: Conditions) -> RecordedInputs:
     """Return the hashes recorded by an earlier worker of a run, for the worker that resumes it."""
     hint = (
         "restore what the run started with, then resume it; or start over with the current files: "

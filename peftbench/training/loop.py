@@ -261,8 +261,8 @@ class Trainer:
     def _describe_schedule(self) -> None:
         examples_per_step = self.spec.train.batch_size * self.spec.train.accumulation_steps
         tested = [(name, "test", len(split)) for name, split in self.tests.items()]
-        conditions = {"course": schedule(self.plan, examples_per_step, self.scorer.parts(), tested)}
-        self.recorder.describe(conditions=conditions)
+        work = schedule(self.plan, examples_per_step, self.scorer.parts(), tested)
+        self.recorder.describe(conditions={"course": work})
 
     @property
     def peak_bytes(self) -> int | None:

@@ -6,9 +6,9 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from peftbench.meters.session import MeterSession
+from peftbench.store.conditions import PlannedWork
 from peftbench.store.rows import Progress, now
 from peftbench.training.plan import Plan
 from peftbench.training.recorder import Recorder
@@ -79,7 +79,7 @@ class ProgressReporter:
         if stretch is None or unit_s is None or epoch != self._epoch or not stretch.phase.startswith(("train", "eval")):
             return
         self._pace[stretch.phase, stretch.task] = unit_s
-        parts = [[phase, task, seconds] for (phase, task), seconds in self._pace.items()]
+        parts = [(phase, task, seconds) for (phase, task), seconds in self._pace.items()]
         self.recorder.describe(conditions={"pace": {"parts": parts}})
 
 
@@ -88,7 +88,7 @@ def schedule(
     examples_per_step: int,
     evaluated: Iterable[tuple[str, str, int]],
     tested: Iterable[tuple[str, str, int]] = (),
-) -> dict[str, Any]:
+) -> PlannedWork:
     """Return a run's planned work, for its conditions (`analysis.time_left.Course`).
 
     Args:
@@ -101,7 +101,7 @@ def schedule(
         "epochs": plan.epochs,
         "steps": dict(plan.per_epoch),
         "most": plan.most,
-        "evaluated": [list(part) for part in evaluated],
-        "tested": [list(part) for part in tested],
+        "evaluated": list(evaluated),
+        "tested": list(tested),
         "examples_per_step": examples_per_step,
     }

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Protocol, Unpack
 
+from peftbench.store.conditions import Conditions, RunFacts
 from peftbench.store.rows import EpochResult, HeldOutResult, Phase, Progress, SampleRow
 
 
 class Recorder(Protocol):
     """Receives the events of a run, in order."""
 
-    def describe(self, *, conditions: dict[str, Any], **facts: Any) -> None:
+    def describe(self, *, conditions: Conditions, **facts: Unpack[RunFacts]) -> None:
         """Take facts of the loaded run (`data_hash`, `weights_total`, ...) and the conditions it is measured under."""
 
     def closing(self) -> None:
@@ -27,7 +28,9 @@ class Recorder(Protocol):
     def samples(self, rows: Sequence[SampleRow]) -> None:
         """Take thinned samples of the meters."""
 
-    def ending(self, phase: Phase, samples: Sequence[SampleRow], conditions: dict[str, Any], **facts: Any) -> None:
+    def ending(
+        self, phase: Phase, samples: Sequence[SampleRow], conditions: Conditions, **facts: Unpack[RunFacts]
+    ) -> None:
         """Take what is known only at the end, however the run ended: the phase over the run, last samples, facts."""
 
     def from_the_beginning(self) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from peftbench.store.conditions import CardConditions
 from peftbench.store.rows import reasons
 from tests.sim.machine import STILL, Machine
 from tests.sim.scenario import Card, MigSlice, Process, Scenario
@@ -84,6 +85,7 @@ def test_every_field_of_a_whole_card_is_read(machine: Machine) -> None:
         "violation_thermal_s": 0.5,
     }
     facts = found["facts"]
+    assert facts.keys() == CardConditions.__annotations__.keys()
     assert facts["name"] == "NVIDIA RTX A6000"
     assert (facts["driver"], facts["cuda_driver"]) == ("580.65.06", "13.0")
     assert (facts["power_limit_w"], facts["persistence"], facts["mig"]) == (300.0, True, False)

@@ -17,6 +17,16 @@ from peftbench.interchange.peft_format import export_peft
 from peftbench.interchange.trained import TrainedRun
 from peftbench.jobs.execute import KEPT_SAFE, execute
 from peftbench.spec import Resolved, RunSpec, resolve
+from peftbench.store.conditions import (
+    Conditions,
+    MemoryParts,
+    MeterConditions,
+    PlannedWork,
+    RunFacts,
+    SamplerConditions,
+    TokenisedConditions,
+    TokenizerConditions,
+)
 from peftbench.training import inputs
 from peftbench.training.inputs import RecordedInputs, file_sha256
 from peftbench.training.predictor import predict
@@ -78,6 +88,20 @@ def test_every_input_and_the_best_weights_are_recorded(spec: RunSpec, encoder: P
     kept = {path.name: file_sha256(path) for path in (tmp_path / "run").glob("epoch-*.safetensors")}
     assert conditions[inputs.WEIGHTS] == kept
     assert weights_path(tmp_path / "run", memory.best_epoch or 0).name in kept
+
+
+def test_what_a_run_records_is_as_declared(spec: RunSpec, tmp_path: Path) -> None:
+    memory, recorded = trained(spec, tmp_path / "run")
+    assert recorded.conditions.keys() <= Conditions.__annotations__.keys()
+    declared = {"course": PlannedWork, "sampler": SamplerConditions, "tokenised": TokenisedConditions}
+    for key, kind in {**declared, "tokenizer": TokenizerConditions}.items():
+        assert recorded.conditions[key].keys() == kind.__annotations__.keys(), key
+    for meter in recorded.conditions["meters"].values():
+        assert meter.keys() == MeterConditions.__annotations__.keys()
+    assert memory.facts.keys() - {"conditions"} == RunFacts.__annotations__.keys()
+    parts = MemoryParts.__annotations__.keys()
+    assert memory.facts["memory_predicted"].keys() == parts
+    assert memory.facts["memory_measured"].keys() == parts - {"tokens"}
 
 
 @pytest.mark.slow

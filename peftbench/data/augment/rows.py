@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from peftbench.data.augment.backtranslation import BackTranslator
 from peftbench.data.augment.eda import DELETE, variants
@@ -20,6 +19,7 @@ from peftbench.data.load import load_test
 from peftbench.errors import MissingError, UsageError
 from peftbench.paths import cache_folder
 from peftbench.spec.augment import AugmentSpec
+from peftbench.store.conditions import AugmentConditions
 from peftbench.tasks import FilesSource, TaskSpec
 
 _CACHE_VERSION = 2  # increment when the output for the same input changes
@@ -105,11 +105,14 @@ class Augmenter:
             self.wordnet = find_wordnet()
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> AugmentConditions:
         """The resources used, for the run's record."""
-        dictionary = self.wordnet and {"wordnet": self.wordnet.where, "wordnet_sha256": self.wordnet.sha256}
-        models = self.translator and {"translation_sha256": self.translator.sha256}
-        return {**(dictionary or {}), **(models or {})}
+        facts: AugmentConditions = {}
+        if self.wordnet is not None:
+            facts |= {"wordnet": self.wordnet.where, "wordnet_sha256": self.wordnet.sha256}
+        if self.translator is not None:
+            facts["translation_sha256"] = self.translator.sha256
+        return facts
 
     def new_rows(
         self,

@@ -7,12 +7,13 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from peftbench.data.rows import SourceRow
 from peftbench.data.sources import tables
 from peftbench.data.sources.content import COMPRESSED, TextLines, suffix_of
 from peftbench.errors import DataError, MissingError
+from peftbench.store.conditions import SplitReading
 from peftbench.tasks import FilesSource, TaskSpec
 from peftbench.text import clean
 
@@ -155,7 +156,7 @@ def read_shards(
             yield replace(row, where=clean(shard.path, 300), shard=shard.name) if shard.name else row
 
 
-def described(readings: Mapping[str, FileReading]) -> dict[str, Any]:
+def described(readings: Mapping[str, FileReading]) -> SplitReading:
     """Summarise how a split was read: total rows, and per setting the common value or one per file."""
     dicts = [reading.as_dict() for reading in readings.values()]
     totals = {key: sum(each.get(key, 0) for each in dicts) for key in ("lines", "rows", "spanning")}
@@ -164,7 +165,7 @@ def described(readings: Mapping[str, FileReading]) -> dict[str, Any]:
         values = list(dict.fromkeys(each.get(key) for each in dicts))
         if values != [None]:
             summary[key] = values[0] if len(values) == 1 else values
-    return summary | ({"files": len(dicts)} if any(readings) else {})
+    return cast("SplitReading", summary | ({"files": len(dicts)} if any(readings) else {}))
 
 
 def format_of(path: Path, separator: str | None) -> str:

@@ -1,0 +1,186 @@
+"""The JSON objects that are stored with a run: the conditions it is measured under, and its memory by part.
+
+The worker adds conditions as they become known, and earlier versions recorded fewer of them, so that any may be absent.
+"""
+
+from __future__ import annotations
+
+from typing import NotRequired, TypedDict
+
+
+class CardConditions(TypedDict, total=False):
+    """The card that is measured. What it does not tell is None."""
+
+    name: str
+    uuid: str
+    mig: bool
+    driver: str | None
+    cuda_driver: str | None  # the newest CUDA version that the driver supports
+    memory_total_mib: float | None
+    power_limit_w: float | None
+    power_limit_default_w: float | None
+    persistence: bool | None
+    power_source: str | None  # the NVML field that power is read from
+    power_scope: str | None  # "gpu", or None where it is not known to exclude other parts of a module
+    part_time_sensor: bool
+
+
+class ClockLockConditions(TypedDict, total=False):
+    """The lock of the card's clocks that was requested, and whether it was held and undone."""
+
+    asked_mhz: int
+    read_mhz: float | None  # read back at rest
+    held: bool | None
+    undone: bool | None  # None while it is held
+
+
+class SamplerConditions(TypedDict, total=False):
+    """How often the meters were sampled: period and read time in ms, medians and 95th percentile over the run."""
+
+    period_ms: float
+    median_ms: float | None
+    p95_ms: float | None
+    read_ms: float | None
+    samples: int
+    failure: str | None  # of a meter
+
+
+class MeterConditions(TypedDict, total=False):
+    """Whether a meter works, and the status of each field that it cannot read."""
+
+    status: str
+    detail: str
+    missing: dict[str, str]
+
+
+TokenizerConditions = TypedDict(
+    "TokenizerConditions",
+    {"class": str, "pieces": int, "behaviour_sha256": str, "special_tokens_in_texts": str},
+    total=False,
+)
+
+
+class TokenisedConditions(TypedDict, total=False):
+    """The splits ("task/split") whose tokens were not in the cache, and the time that tokenising them took."""
+
+    splits: list[str]
+    seconds: float
+
+
+class SplitReading(TypedDict, total=False):
+    """How the files of a split were read: totals, and for each setting its value, or one per file where they differ."""
+
+    lines: int
+    rows: int
+    spanning: int  # quoted fields that span several lines
+    separator: str | list[str | None] | None
+    quoting: str | list[str | None] | None
+    encoding: str | list[str | None] | None
+    compression: str | list[str | None] | None
+    files: int
+
+
+class DataNote(TypedDict):
+    """An issue with a task's data, and the number of examples that it affects."""
+
+    task: str
+    name: str
+    message: str
+    examples: int
+
+
+class AugmentConditions(TypedDict, total=False):
+    """The resources of the augmentation, and the hash of each task's training rows with the new ones."""
+
+    wordnet: str
+    wordnet_sha256: str
+    translation_sha256: str
+    rows_sha256: dict[str, str]  # by task
+
+
+class PlannedWork(TypedDict):
+    """A run's planned work (`analysis.time_left.Course`)."""
+
+    epochs: int
+    steps: dict[str, int]  # of an epoch, by task
+    most: int | None  # steps of a task in the whole run
+    evaluated: list[tuple[str, str, int]]  # task, split and examples of each part of an evaluation
+    tested: NotRequired[list[tuple[str, str, int]]]  # likewise, of the evaluation after training
+    examples_per_step: int
+
+
+class Pace(TypedDict, total=False):
+    """The measured pace of the parts of the first epoch: phase, task, and seconds per step or example."""
+
+    parts: list[tuple[str, str, float]]
+
+
+class Conditions(TypedDict, total=False):
+    """What a run is measured under, what it read and wrote (by SHA-256), and what it has to do."""
+
+    # program, libraries and machine
+    peftbench: str
+    python: str
+    torch: str
+    transformers: str
+    device: str
+    device_type: str
+    cuda: str | None
+    cores: int | None
+    threads: int
+    omp_wait_policy: str | None
+    malloc: dict[str, str]
+    platform: str
+    # meters
+    gpu: CardConditions | None
+    gpu_computes: bool
+    meters: dict[str, MeterConditions]
+    meter_settings: dict[str, float | str | None]  # of `MeterSettings`
+    device_base_mib: float | None  # used on the card before the run
+    clock_lock: ClockLockConditions | None
+    sampler: SamplerConditions
+    # how the encoder is computed
+    precision: str
+    path: str
+    attention: str
+    encoder_weights_unused: list[str]
+    encoder_weights_missing: list[str]
+    # inputs and outputs
+    encoder_sha256: str
+    config_sha256: str
+    tokenizer_sha256: str
+    data_sha256: dict[str, str]  # by "task/split"
+    weights_sha256: dict[str, str]  # by name of the file
+    tokenizer: TokenizerConditions
+    tokenised: TokenisedConditions
+    data_read: dict[str, SplitReading]  # by "task/split"
+    data_notes: list[DataNote]
+    label_names: dict[str, list[str]]  # by task
+    augment: AugmentConditions
+    # work
+    course: PlannedWork
+    pace: Pace
+
+
+class MemoryParts(TypedDict):
+    """The memory of a training step by part, in bytes (`memory.parts.Anatomy`); None: not measured."""
+
+    weights: int
+    trainable: int
+    gradients: int
+    optimizer: int
+    activations: int
+    workspace: int | None
+    total: int | None
+    tokens: NotRequired[dict[str, int]]  # of the largest batch, by task; of predictions only
+
+
+class RunFacts(TypedDict, total=False):
+    """Columns of a run that its worker sets once they are known."""
+
+    data_hash: str
+    weights_total: int
+    weights_trainable: int
+    adapter_weights: dict[str, int]  # by task
+    memory_predicted: MemoryParts | None
+    memory_measured: MemoryParts | None
