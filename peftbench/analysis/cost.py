@@ -1,4 +1,4 @@
-"""What a run cost, from its phases: time, throughput, memory, power and energy. One place for each figure."""
+"""Cost of a run, computed from its phases: time, throughput, memory, power and energy."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ from peftbench.store.rows import INTEGRATED_INSTEAD, Phase, Run, RunRecord, Usag
 EnergySource = Literal["counter", "integrated"]
 VramSource = Literal["process", "device", "reserved"]
 
-COLD_SHARE = 0.02  # of a run's time spent on tokens that another run finds in the cache: such times are not alike
+COLD_SHARE = 0.02  # fraction of a run's time spent on tokenisation above which its time and energy are not comparable
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Time, throughput, memory and energy of a run; by task where the study's tables are. Unknown is None or absent.
+    """Time, throughput, memory and energy of a run; figures of the study's tables by task. Unknown: None or absent.
 
-    `its` is optimiser steps a second inside `train` of one task. Warm-up, evaluation, checkpoints and the preparation
-    of batches are not in `train_s`, nor is `frozen_features_s`, the one pass over what lies below the first trained
-    layer; `run_s` has all. Power and energy are the card's ("GPU energy", never the system's), gross; `power_w`,
-    `j_per_step` and `j_per_1k_examples` are of `train`, with the preparation of batches. `vram_mib` is this process's
-    on the card (context included), else the growth of the card's used memory, else torch's reserved memory; it and
-    torch's peaks are of training, evaluation has its own. `peak_rss_mib` is of training and evaluation: a run that has
-    to tokenise its data first takes more while it loads. `cold_cache`: that took so much of the run that its whole
-    time and energy are not those of a run that found the tokens in the cache.
+    `its` is the number of optimiser steps per second in `train` of one task. `train_s` excludes warm-up, evaluation,
+    checkpoints, the preparation of batches, and `frozen_features_s`, the single pass through the layers below the first
+    trained one; `run_s` includes everything. Power and energy are those of the GPU, not of the system, with idle power
+    included; `power_w`, `j_per_step` and `j_per_1k_examples` refer to `train` including the preparation of batches.
+    `vram_mib` is this process's memory on the card (CUDA context included), else the increase of the card's used
+    memory, else torch's reserved memory. It and torch's peaks refer to training; `eval_vram_mib` to evaluation.
+    `peak_rss_mib` refers to training and evaluation, since loading takes more where data must be tokenised.
+    `cold_cache`: tokenisation took at least `COLD_SHARE` of the run, so that its total time and energy are not
+    comparable with those of a run that found its tokens in the cache.
     """
 
     train_s: float | None
@@ -50,7 +51,7 @@ class Cost:
     j_per_1k_examples: dict[str, float] = field(default_factory=dict)
     energy_source: EnergySource | None = None
     run_wh: float | None = None
-    net_wh: float | None = None  # run_wh less what the card would have used at rest
+    net_wh: float | None = None  # run_wh less the idle power over the same time
     idle_power_w: float | None = None
     cpu_wh: float | None = None
     cpu_power_w: float | None = None  # of `train`, from RAPL's counter
@@ -59,7 +60,7 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """What it took to reach a score: GPU energy and time since training began, evaluation included."""
+    """Cost of reaching a score: GPU energy and time from the start of training, evaluation included."""
 
     epoch: int
     value: float
@@ -68,7 +69,7 @@ class Reached:
 
 
 def cost(record: RunRecord) -> Cost:
-    """Sum up a run's phases. What was not measured is None."""
+    """Return the cost of a run from its phases. Figures that were not measured are None."""
     train = [phase for phase in record.phases if phase.phase == "train"]
     of_task = {task: [phase for phase in train if phase.task == task] for task in record.tasks}
     of_task = {task: phases for task, phases in of_task.items() if phases}
@@ -109,13 +110,13 @@ def cost(record: RunRecord) -> Cost:
 
 
 def tokenising_share(record: RunRecord) -> float | None:
-    """Return the part of a run's time that went into tokens that were not in the cache; None where it is not known."""
+    """Return the fraction of a run's time spent on tokenising data not in the cache; None if unknown."""
     seconds, run_s = (record.run.conditions.get("tokenised") or {}).get("seconds"), _run_s(record)
     return min(1.0, seconds / run_s) if seconds is not None and run_s else None
 
 
 def _peak_rss_mib(phases: Sequence[Phase]) -> float | None:
-    """Return the process's peak in training and evaluation; of the whole run where the kernel told no phase's own."""
+    """Return the peak RSS (MiB) in training and evaluation; of the whole run if it is unknown by phase."""
     for names in (("warmup", "train", "eval"), None):
         peaks = [p.peak_rss_mib for p in phases if p.peak_rss_mib is not None and (names is None or p.phase in names)]
         if peaks:
@@ -124,7 +125,7 @@ def _peak_rss_mib(phases: Sequence[Phase]) -> float | None:
 
 
 def energy(usage: Usage) -> tuple[float, EnergySource] | None:
-    """Return a window's joules: by the card's counter; where the card has none, by integrating its power."""
+    """Return the energy of a window in J, and its source: the card's counter, else the integral of sampled power."""
     if usage.energy_j is not None:
         return usage.energy_j, "counter"
     if usage.energy_integrated_j is not None and usage.missing.get("energy_j") in INTEGRATED_INSTEAD:
@@ -133,34 +134,34 @@ def energy(usage: Usage) -> tuple[float, EnergySource] | None:
 
 
 def joules_per(phases: Iterable[Phase], counted: Literal["steps", "examples"]) -> float | None:
-    """Return joules per step or example over the phases whose energy is known; None where there is none."""
+    """Return joules per step or example over the phases with known energy; None if there are none."""
     known = [(reading[0], getattr(p, counted)) for p in phases if p.usage and (reading := energy(p.usage))]
     count = sum(number or 0 for _, number in known)
     return sum(joules for joules, _ in known) / count if count else None
 
 
 def mean_power_w(phases: Iterable[Phase]) -> float | None:
-    """Return the mean power over the windows in which it is known, weighted by their length."""
+    """Return the mean power in W over the windows in which it is known, weighted by their duration."""
     known = [(p.usage.power_w, p.usage.window_s) for p in phases if p.usage and p.usage.power_w is not None]
     seconds = sum(window_s for _, window_s in known)
     return sum(power_w * window_s for power_w, window_s in known) / seconds if seconds else None
 
 
 def _cpu_power_w(phases: Iterable[Phase]) -> float | None:
-    """Return the CPU's joules over the windows in which they are known, a second."""
+    """Return the mean power of the CPU in W over the windows in which its energy is known."""
     known = [(p.usage.cpu_energy_j, p.usage.window_s) for p in phases if p.usage and p.usage.cpu_energy_j is not None]
     seconds = sum(window_s for _, window_s in known)
     return sum(joules for joules, _ in known) / seconds if seconds else None
 
 
 def peak(phases: Iterable[Phase], name: str) -> float | None:
-    """Return the highest value of a column of usage, over all phases."""
+    """Return the maximum of a field of `Usage` over phases; None if no phase has it."""
     values = [getattr(p.usage, name) for p in phases if p.usage is not None]
     return max((value for value in values if value is not None), default=None)
 
 
 def reach(record: RunRecord, target: float, task: str | None = None) -> Reached | None:
-    """Return what it took until dev first reached a target: a task's metric, or Dev Avg; None where it never did."""
+    """Return the cost of first reaching a dev target in a task's metric, or in Dev Avg; None if it was not reached."""
     for epoch in record.epochs:
         score = record.score(task, "dev", epoch.epoch) if task else None
         value = epoch.dev_avg if task is None else score.value if score else None
@@ -172,7 +173,7 @@ def reach(record: RunRecord, target: float, task: str | None = None) -> Reached 
 def since_training_began(record: RunRecord, epoch: int) -> tuple[float | None, float | None]:
     """Return the joules and seconds from the end of the last phase before the first epoch to the end of an epoch.
 
-    Of a run that was resumed, those of the phases of these epochs: the time that it lay still is not in them.
+    For a resumed run, return the sums over the phases of these epochs, which exclude the time between its workers.
     """
     if record.run.attempt > 1:
         return _of_epochs([phase for phase in record.phases if phase.epoch is not None and phase.epoch <= epoch])
@@ -188,7 +189,7 @@ def since_training_began(record: RunRecord, epoch: int) -> tuple[float | None, f
 
 
 def _of_epochs(phases: Sequence[Phase]) -> tuple[float | None, float | None]:
-    """Return the joules and seconds of phases; None where one of them does not know its own."""
+    """Return the sums of joules and seconds over phases; None if the value of one is unknown."""
     usages = [phase.usage for phase in phases]
     known = [reading[0] for usage in usages if usage and (reading := energy(usage))]
     seconds = [usage.window_s for usage in usages if usage]
@@ -210,7 +211,7 @@ def _vram(phases: Iterable[Phase]) -> tuple[float | None, VramSource | None]:
 
 
 def _run_energy(phases: Iterable[Phase]) -> tuple[float | None, float | None, float | None]:
-    """Return the run's Wh, the same less what the card would have used idle, and its idle watts."""
+    """Return a run's GPU energy in Wh, the same less idle energy, and the idle power in W."""
     rows = list(phases)
     idle_w = next((p.usage.power_w for p in rows if p.phase == "idle" and p.usage), None)
     usages = _whole(rows)
@@ -223,7 +224,7 @@ def _run_energy(phases: Iterable[Phase]) -> tuple[float | None, float | None, fl
 
 
 def _whole(phases: Iterable[Phase]) -> list[Usage]:
-    """Return the usage of each of the run's workers; nothing where one was killed before it could say."""
+    """Return the usage over the whole process of each of a run's workers; empty if one ended without recording it."""
     rows = list(phases)
     usages = [phase.usage for phase in rows if phase.phase == "run" and phase.usage]
     return usages if len(usages) == max((phase.attempt for phase in rows), default=0) else []
@@ -262,12 +263,12 @@ def _median(values: list[float]) -> float | None:
 
 
 def _run_s(record: RunRecord) -> float | None:
-    """Return how long a run took; of one that was resumed, how long its workers were at it, where each could say."""
+    """Return a run's duration in seconds; for a resumed run the sum over its workers, None if one is unknown."""
     return elapsed_s(record.run) if record.run.attempt <= 1 else _of_whole(record.phases, "window_s")
 
 
 def elapsed_s(run: Run) -> float | None:
-    """Return the seconds from a run's start to its end; None without either, or if the clock was set back between."""
+    """Return the seconds from a run's start to its end; None if one is missing or the clock was set back."""
     if run.started_at is None or run.finished_at is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""A comparison in sentences: what is better, what could not be told and what would tell it, and what it costs."""
+"""A comparison in sentences: differences with their verdicts, what could have been detected, and costs."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from peftbench.analysis.stats.difference import MetricDifference
 from peftbench.analysis.stats.interval import ALPHA
 from peftbench.text import clean
 
-SAME = 0.02  # a cost that differs by less is called the same
-MUCH = 0.25
-UNREPEATED = 0.1  # what a time or energy that was measured once may be off by
+SAME = 0.02  # relative difference of a cost below which it is called the same
+MUCH = 0.25  # relative increase of a cost above which it is called much more
+UNREPEATED = 0.1  # relative error of a time or energy that was measured once
 _MEMORY = (("vram_mib", "memory"), ("peak_rss_mib", "memory (RSS)"))
 _SPENT = (("run_wh", "energy"), ("j_per_1k_examples", "energy"), ("run_s", "time"), ("train_s", "training time"))
 _HEADLINES = (_MEMORY, _SPENT)
 
 
 def verdict(result: Comparison, against: Against) -> str:
-    """Return the sentence that answers: is it better than the baseline, and at which cost?"""
+    """Return a sentence on whether a group is better than the baseline, and at which cost."""
     parts = [metric_words(row) for row in against.metrics]
     parts += [f"{metric_name(name)} not compared: {reason}" for name, reason in against.left_out]
     parts.append(cost_words(against.costs))
@@ -29,7 +29,7 @@ def verdict(result: Comparison, against: Against) -> str:
 
 
 def metric_words(row: MetricDifference) -> str:
-    """Say a difference with its interval, the verdict, and where there is none what would be needed for one."""
+    """Describe a difference: its interval and verdict and, without a detectable difference, what would be needed."""
     text = f"{metric_name(row.name)} {amount(row, row.difference)} [{edge(row, row.low)}, {edge(row, row.high)}]"
     if row.verdict != "no detectable difference":
         return f"{text} {row.verdict}{f' ({_single(row)}: others may differ)' if row.of_these_runs else ''}"
@@ -37,7 +37,7 @@ def metric_words(row: MetricDifference) -> str:
 
 
 def could_have(row: MetricDifference) -> str:
-    """Say what these runs could have shown, and what would settle it."""
+    """Describe the smallest difference that these runs could have detected, and the seeds needed for a verdict."""
     if row.outlook is None:
         return f"p = {formatting.p_value(row.p_holm)}"
     shown = _shown(row, row.outlook.detectable)
@@ -53,7 +53,7 @@ def could_have(row: MetricDifference) -> str:
 
 
 def _shown(row: MetricDifference, detectable: float | None) -> str:
-    if detectable is None:  # the rule of three: of n examples none, where a share of 3/n would show one (95 %)
+    if detectable is None:  # rule of three: a share below 3/n may occur in none of n examples (95 %)
         hidden = (
             f"; up to {size(row, min(3 / (row.clusters or row.examples), 1.0))} may be hidden"
             if row.metric == "accuracy"
@@ -66,22 +66,22 @@ def _shown(row: MetricDifference, detectable: float | None) -> str:
 
 
 def is_undetectable(row: MetricDifference, detectable: float) -> bool:
-    """Return whether a difference is larger than any that the metric can have."""
+    """Return whether a difference exceeds the range of the metric."""
     return detectable > (1.0 if row.metric == "accuracy" else 2.0)
 
 
 def examples(row: MetricDifference) -> str:
-    """Say how many examples a metric has, and in how many clusters they come."""
+    """Return the number of examples of a metric, and of the clusters that they form, as text."""
     return f"{row.examples} examples{f' in {row.clusters} clusters' if row.clusters else ''}"
 
 
 def _single(row: MetricDifference) -> str:
-    """Say that a side is a single run, whose spread between seeds is unknown."""
+    """Describe the sides of a comparison in which at least one is a single run."""
     return "one seed each" if row.one_each else f"one seed against {max(row.runs)}"
 
 
 def _doubt(row: MetricDifference) -> str:
-    """Say by which p-value a difference is not told whose interval leaves out zero."""
+    """Return the p-value that prevents a verdict although the interval excludes zero; empty if it includes zero."""
     if row.low <= 0 <= row.high:
         return ""
     alone = f"p = {formatting.p_value(row.p)}"
@@ -89,14 +89,14 @@ def _doubt(row: MetricDifference) -> str:
 
 
 def headline_costs(costs: Sequence[CostDifference]) -> dict[str, CostDifference]:
-    """Return memory, and energy (or time, where energy was not measured), by label; what was not measured is absent."""
+    """Return memory and energy (time, if energy was not measured) by label; figures not measured are absent."""
     by_figure = {cost.figure: cost for cost in costs}
     chosen = [next(((label, by_figure[key]) for key, label in among if key in by_figure), None) for among in _HEADLINES]
     return dict(each for each in chosen if each is not None)
 
 
 def cost_words(costs: Sequence[CostDifference]) -> str:
-    """Say memory and energy (or time) against the baseline, and sum both up."""
+    """Describe memory and energy (or time) relative to the baseline, with a summary of both."""
     known = headline_costs(costs)
     if not known:
         return "cost was not measured"
@@ -105,7 +105,7 @@ def cost_words(costs: Sequence[CostDifference]) -> str:
 
 
 def cost_word(cost: CostDifference) -> str:
-    """Return how a cost compares with the baseline's, in a word or two."""
+    """Return a short label for a cost relative to the baseline's."""
     if abs(cost.ratio) < SAME:
         return "the same"
     if cost.within_noise:
@@ -114,22 +114,22 @@ def cost_word(cost: CostDifference) -> str:
 
 
 def metric_name(name: str) -> str:
-    """Return what a metric is called in a sentence: its task, Dev Avg or Test Avg."""
+    """Return the name of a metric in sentences: its task, Dev Avg or Test Avg."""
     return {DEV_AVG: "Dev Avg", TEST_AVG: "Test Avg"}.get(name) or clean(name)
 
 
 def amount(row: MetricDifference, value: float) -> str:
-    """A difference: accuracy in points, others as they are."""
+    """Format a difference with its sign and unit: accuracy in percentage points, other metrics unscaled."""
     return f"{formatting.points(value)} pt" if row.metric == "accuracy" else formatting.signed(value)
 
 
 def edge(row: MetricDifference, value: float) -> str:
-    """An interval's end, without its unit."""
+    """Format the end of an interval: as `amount`, without the unit."""
     return formatting.points(value) if row.metric == "accuracy" else formatting.signed(value)
 
 
 def size(row: MetricDifference, value: float) -> str:
-    """A difference without its sign."""
+    """Format the size of a difference: as `amount`, without the sign."""
     return f"{100 * value:.1f} pt" if row.metric == "accuracy" else f"{value:.3f}"
 
 
@@ -140,7 +140,7 @@ def _noise(cost: CostDifference) -> str:
 
 
 def _too_little(cost: CostDifference) -> bool:
-    """Tell whether a time or energy differs by no more than a single run may be off."""
+    """Tell whether a time or energy that was measured once differs by less than `UNREPEATED`."""
     return cost.p is None and cost.figure not in dict(_MEMORY) and abs(cost.ratio) < UNREPEATED
 
 

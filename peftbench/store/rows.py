@@ -1,4 +1,4 @@
-"""What the store hands out: frozen rows, with units in their names. No SQL and no connection here."""
+"""Rows of the database as frozen dataclasses, with units in the names of fields. Contains no SQL."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ else:  # `interchange.validate` checks the types of imported runs; other version
     Conditions = MemoryParts = dict[str, Any]
 
 State = Literal["queued", "starting", "running", "stalled", "stopping", "stopped", "finished", "failed", "lost"]
-WORKING_STATES: frozenset[State] = frozenset({"running", "stalled", "stopping"})  # a worker has it, or should
-LONGEST_NAME = 200  # characters of a name that is given to a run now
-LONGEST_STORED_NAME = 10_000  # of one that an earlier version may have stored: it is exported, and imported, whole
+WORKING_STATES: frozenset[State] = frozenset({"running", "stalled", "stopping"})  # expected to have a worker
+LONGEST_NAME = 200  # characters of a new run's name
+LONGEST_STORED_NAME = 10_000  # of a name stored by an earlier version, which is exported and imported unchanged
 ACTIVE_STATES: frozenset[State] = WORKING_STATES | {"queued", "starting"}
 RESUMABLE_STATES: frozenset[State] = frozenset({"stopped", "failed", "lost"})
 
@@ -35,16 +35,17 @@ Failure = Literal["out-of-memory", "data", "missing", "nan", "spec", "signal", "
 
 
 def now() -> str:
-    """Return the time as the store keeps it: UTC, ISO 8601, milliseconds."""
+    """Return the current time in the format of the database: UTC, ISO 8601, milliseconds."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """The process that executes a run, so that it can be told from another one of the same pid.
+    """The process that executes a run, identified unambiguously even if its pid is used again.
 
-    `boot_id` is the kernel's, since its start, and behind a slash the number of the process's PID namespace, in which
-    `pid` counts; without a slash in runs of before that was known. `host` is a name, which may change.
+    `boot_id` is the kernel's boot id and, after a slash, the inode number of the PID namespace in which `pid` is valid;
+    earlier versions stored no namespace. `started_at` is the process's start in seconds, on Linux since boot, else Unix
+    time. `host` is the host name, which may change.
     """
 
     pid: int
@@ -55,10 +56,11 @@ class Worker:
 
 @dataclass(frozen=True, slots=True)
 class MeterSettings:
-    """How a run is measured; nothing of it changes what is computed, so it is no part of the spec.
+    """How a run is measured. Not part of the spec, because it does not affect what is computed.
 
-    `period_ms` None: 100 with a GPU, 500 without. `idle_s` None: 5 with a GPU whose power can be read, else none.
-    `gpu` names the card to read (index or UUID) where it is not the one that torch computes on.
+    `period_ms`: sampling period; None: 100 with a GPU, 500 without. `idle_s`: duration of the idle measurement before
+    training; None: 5 with a GPU whose power can be read, else 0. `lock_clocks_mhz`: SM clock to lock; None: no lock.
+    `gpu`: index or UUID of the card to read if it is not the one that torch computes on.
     """
 
     period_ms: int | None = None
@@ -69,10 +71,10 @@ class MeterSettings:
 
 @dataclass(frozen=True, slots=True)
 class RunSettings:
-    """How a run is kept safe; nothing of it changes what is computed.
+    """Checkpoints and automatic resumption of a run. They do not affect what is computed.
 
-    `checkpoint_minutes`: a checkpoint is written that often within an epoch, beside the one after each epoch.
-    `resumes`: how often the queue resumes the run by itself after its worker was killed or its machine went down.
+    `checkpoint_minutes`: interval between checkpoints within an epoch; another one is written after each epoch.
+    `resumes`: maximum number of automatic resumptions after the worker was killed or the machine went down.
     """
 
     checkpoint_minutes: float = 5.0
@@ -81,9 +83,9 @@ class RunSettings:
 
 @dataclass(frozen=True, slots=True)
 class QueueSettings:
-    """How a host's queue is to work, where somebody said so.
+    """Settings of a host's queue; None where not set.
 
-    `slots`: so many runs at once. `cooldown_s`: a device rests so long between two runs.
+    `slots`: maximum number of simultaneous runs. `cooldown_s`: idle time of a device between two runs.
     """
 
     slots: int | None = None
@@ -97,7 +99,7 @@ def _parsed(spec_json: str) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run: what it is, where it stands, and its best epoch."""
+    """One run: its spec, state, measurement conditions and best epoch."""
 
     id: str
     name: str
@@ -131,14 +133,14 @@ class Run:
     memory_predicted: MemoryParts | None = None
     memory_measured: MemoryParts | None = None
     settings: RunSettings = RunSettings()
-    failure: Failure | None = None  # the kind of a failure, where it failed or was lost
-    sweep: str | None = None  # the sweep or group it was queued with
+    failure: Failure | None = None  # if it failed or was lost
+    sweep: str | None = None  # name of the sweep or group with which it was queued
     queue_position: int | None = None  # smaller ones come first
     attempt: int = 0  # number of workers that have executed it, one after another
-    resumed: int = 0  # how often the queue resumed it by itself
-    device: str | None = None  # the card that the queue gave it, by UUID; None: the CPU, or not yet known
-    state_at: str | None = None  # since when it is in its state
-    heartbeat_at: str | None = None  # the last word of its worker
+    resumed: int = 0  # number of automatic resumptions
+    device: str | None = None  # UUID of the card assigned by the queue; None: the CPU, or not yet assigned
+    state_at: str | None = None  # time of the last change of state
+    heartbeat_at: str | None = None  # time of the last sign of life from its worker
     stop_requested_at: str | None = None
 
     @property
@@ -149,7 +151,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class UnreadableRun:
-    """A run whose row was changed by hand or is damaged, as far as it can be told; `reason`: what is wrong with it."""
+    """A run whose row cannot be parsed because it was edited or damaged; `reason` names the invalid value."""
 
     id: str
     name: str
@@ -159,10 +161,10 @@ class UnreadableRun:
 
 @dataclass(frozen=True, slots=True)
 class RunFilter:
-    """Which runs a listing is of; what is None or empty leaves all through.
+    """Selection of runs for a listing; a criterion that is None or empty selects all.
 
-    `states` are those that are stored, which may differ from what `jobs.liveness` shows. `since` and times of the store
-    compare as text.
+    `states` are stored states, which may differ from those that `jobs.liveness` shows. `since` is compared with stored
+    times as text.
     """
 
     states: tuple[str, ...] = ()
@@ -174,7 +176,7 @@ class RunFilter:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """One task's metric on one split after one epoch. A metric that does not exist is None, with its reason."""
+    """One task's metric on one split after one epoch. An undefined metric has the value None and a `reason`."""
 
     epoch: int
     task: str
@@ -188,7 +190,7 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """What an epoch came to over all tasks."""
+    """Results of an epoch over all tasks; an undefined average has the value None and a `reason`."""
 
     epoch: int
     dev_avg: float | None
@@ -199,7 +201,7 @@ class Epoch:
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """One measured stretch of a run. What was not measured is None."""
+    """One measured phase of a run. Values that were not measured are None."""
 
     phase: str
     epoch: int | None
@@ -213,26 +215,29 @@ class Phase:
     step_ms_p5: float | None = None
     step_ms_p95: float | None = None
     peak_rss_mib: float | None = None
-    usage: Usage | None = None  # None in runs of before there were meters
+    usage: Usage | None = None  # None in runs of versions without meters
     attempt: int = 1  # of the worker that wrote it; set by the store
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One example of dev or test: its label, and what the run predicted."""
+    """A run's prediction for one example of dev or test, and the example's label."""
 
     task: str
     epoch: int
     example_id: str
     label: float
     prediction: float
-    cluster: str | None = None  # the value of the task's `group` column, where it has one
+    cluster: str | None = None  # value of the task's `group` column, if it has one
     split: ScoredSplit = "dev"
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a running run stands, a few times a second."""
+    """Progress of a running run, updated a few times a second.
+
+    `step` of `steps` is within the phase, `done` of `total` are training steps of the run; `its`: steps per second.
+    """
 
     epoch: int
     phase: str
@@ -247,7 +252,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something worth telling later: a change of state, rows left out, inputs cut."""
+    """An entry in a run's log of events: a change of state, rows left out, inputs truncated."""
 
     sequence: int
     at: str
@@ -257,7 +262,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class TaskBest:
-    """The epoch at which one task by itself was best on dev."""
+    """The epoch with the best dev score of one task."""
 
     task: str
     epoch: int
@@ -266,7 +271,7 @@ class TaskBest:
 
 @dataclass(frozen=True, slots=True)
 class EpochResult:
-    """A finished epoch; `predictions` are those of dev, of the tasks whose best epoch it is."""
+    """A finished epoch; `predictions` are those on dev of the tasks whose best epoch it is."""
 
     epoch: Epoch
     scores: Sequence[Score]
@@ -288,7 +293,7 @@ class HeldOutResult:
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """A run with all its epochs, scores and phases: what `show` and `compare` read."""
+    """A run with its epochs, scores, phases and events; `predictions`, by task, is empty unless requested."""
 
     run: Run
     epochs: tuple[Epoch, ...] = ()
@@ -300,7 +305,7 @@ class RunRecord:
     test_predictions: dict[str, tuple[Prediction, ...]] = field(default_factory=dict)
 
     def score(self, task: str, split: str = "dev", epoch: int | None = None) -> Score | None:
-        """Return a task's score at an epoch; at the best epoch where none is given."""
+        """Return a task's score at an epoch; by default at the best epoch."""
         wanted = self.run.best_epoch if epoch is None else epoch
         return next((s for s in self.scores if s.task == task and s.split == split and s.epoch == wanted), None)
 
