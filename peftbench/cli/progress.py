@@ -13,8 +13,8 @@ from peftbench import formatting
 from peftbench.analysis.machine_load import Others
 from peftbench.analysis.scores import has_leaderboard, summary
 from peftbench.analysis.time_left import time_left_s
+from peftbench.report.run_lines import busy_words
 from peftbench.report.tables import run_title
-from peftbench.report.watching_lines import busy_words
 from peftbench.text import clean
 
 if TYPE_CHECKING:

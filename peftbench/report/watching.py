@@ -14,8 +14,8 @@ from peftbench.analysis.machine_load import Others
 from peftbench.jobs.liveness import state_shown
 from peftbench.plot import BRAILLE, Chart, Glyphs, Range, Series, draw
 from peftbench.plot.rich_lines import rich_lines, terminal_color
+from peftbench.report.run_lines import meter_line, progress_line, state_line
 from peftbench.report.tables import run_title
-from peftbench.report.watching_lines import meter_line, progress_line, state_line
 from peftbench.store.rows import Progress, Run, RunRecord, SampleRow
 from peftbench.text import clean
 

@@ -12,8 +12,8 @@ from peftbench import formatting
 from peftbench.analysis.machine_load import others_now
 from peftbench.plot import Glyphs
 from peftbench.plot.cells import fit, printable, width
+from peftbench.report.run_lines import progress_line, state_line
 from peftbench.report.tables import STATE_STYLE
-from peftbench.report.watching_lines import progress_line, state_line
 from peftbench.store.meter_fields import THROTTLING, SampleRow, meter_fields, reasons
 from peftbench.store.rows import State
 from peftbench.tui.machine import CardNow, Machine

@@ -18,8 +18,8 @@ from peftbench.analysis.time_left import time_left_s
 from peftbench.cli.progress import Disturbance
 from peftbench.jobs.follow import Update
 from peftbench.plot import ASCII, BRAILLE, draw
+from peftbench.report.run_lines import meter_line, progress_line
 from peftbench.report.watching import curves, watch_table, watch_view
-from peftbench.report.watching_lines import meter_line, progress_line
 from peftbench.store.rows import Event, Phase, Progress, RunRecord, SampleRow, Score, now
 from tests.factories import record
 from tests.printing import HOSTILE
