@@ -69,6 +69,32 @@ class QuickstartSource(Part):
 Source = Annotated[FilesSource | HubSource | QuickstartSource, Field(discriminator="type")]
 
 
+class LossSpec(Part):
+    """How the training loss weighs examples and labels. Dev and test losses are always the plain ones."""
+
+    class_weights: Literal["balanced"] | Annotated[tuple[float, ...], Field(strict=False)] | None = Field(
+        None,
+        description="of kind 'classes': each class's weight; 'balanced': inverse to its share of the training examples",
+    )
+    pos_weight: Literal["balanced"] | float | None = Field(
+        None, description="of kind 'binary': weight of label 1; 'balanced': training examples of label 0 for each of 1"
+    )
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of a label spread evenly over all classes")
+    focal_gamma: float | None = Field(
+        None, gt=0, le=10, description="focal loss: each example's loss times (1 - its label's probability)^gamma"
+    )
+
+    @model_validator(mode="after")
+    def _weights_are_positive(self) -> LossSpec:
+        given = self.class_weights if isinstance(self.class_weights, tuple) else ()
+        weights = (*given, *([self.pos_weight] if isinstance(self.pos_weight, float) else []))
+        if any(weight < 0 for weight in weights) or (given and not any(given)):
+            raise ValueError("weights of a loss must not be negative, nor all be zero")
+        if self.focal_gamma is not None and self.label_smoothing:
+            raise ValueError("`focal_gamma` and `label_smoothing` cannot be combined: choose one")
+        return self
+
+
 class TaskSpec(Part):
     """One task: the source and columns of its rows, which determine its head, loss and metric."""
 
@@ -86,6 +112,7 @@ class TaskSpec(Part):
     labels: tuple[str, ...] | None = Field(
         None, strict=False, description="label texts of class 0, 1, ...; None: inferred from the data"
     )
+    loss: LossSpec | None = Field(None, description="weights and smoothing of the training loss; None: the plain loss")
     missing: Literal["skip", "refuse"] = Field("skip", description="rows without text or label: skipped, or an error")
     source: Source
 
@@ -97,9 +124,21 @@ class TaskSpec(Part):
             raise ValueError(f"`classes` has no meaning for a task of kind '{self.kind}'")
         if self.labels is not None:
             self._check_labels(self.labels)
+        if self.loss is not None:
+            self._check_loss(self.loss)
         if self.low >= self.high:
             raise ValueError(f"`low` ({self.low:g}) must be below `high` ({self.high:g})")
         return self
+
+    def _check_loss(self, loss: LossSpec) -> None:
+        if self.kind == "similarity":
+            raise ValueError("`loss` has no meaning for a task of kind 'similarity', whose loss is the squared error")
+        if loss.class_weights is not None and self.kind != "classes":
+            raise ValueError(f"`loss.class_weights` has no meaning for a task of kind '{self.kind}': use pos_weight")
+        if loss.pos_weight is not None and self.kind != "binary":
+            raise ValueError(f"`loss.pos_weight` has no meaning for a task of kind '{self.kind}': use class_weights")
+        if isinstance(loss.class_weights, tuple) and len(loss.class_weights) != self.classes:
+            raise ValueError(f"`loss.class_weights` has {len(loss.class_weights)} weights for {self.classes} classes")
 
     def _check_labels(self, labels: tuple[str, ...]) -> None:
         if self.kind == "similarity":

@@ -1,4 +1,4 @@
-"""Lines about a running run, for `watch` and the dashboard: state, progress, meters. Fields without room are left out."""
+"""Lines about a running run, for `watch` and the dashboard: state, progress, meters. What has no room is left out."""
 
 from __future__ import annotations
 

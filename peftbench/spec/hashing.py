@@ -21,7 +21,7 @@ ADDED_KEYS = {
     ),
     "head": ("kind", "layers", "width", "tasks"),
 }
-ADDED_TASK_KEYS = ("labels", "missing")
+ADDED_TASK_KEYS = ("labels", "missing", "loss")
 
 
 def canonical_json(tree: Any) -> str:

@@ -42,6 +42,7 @@ from peftbench.training.checkpoint import (
 from peftbench.training.files import when_there_is_room
 from peftbench.training.inputs import WEIGHTS
 from peftbench.training.losses import LossCurve
+from peftbench.training.objective import objectives
 from peftbench.training.plan import Plan
 from peftbench.training.progress import ProgressReporter, schedule
 from peftbench.training.recorder import Recorder
@@ -92,7 +93,10 @@ class Trainer:
         self.independent_tasks = independent_tasks
         self.recorder, self.meters, self.folder = recorder, meters, folder
         self.plan = Plan.of(spec.train, {name: len(each.train) for name, each in data.items()})
-        self.stepper = Stepper(spec, model, self.plan)
+        own = objectives(spec.tasks, {name: each.train.labels for name, each in data.items()})
+        for objective in own.values():
+            recorder.note("data", objective.described())
+        self.stepper = Stepper(spec, model, self.plan, own)
         self.progress = ProgressReporter(recorder, meters, self.plan.total)
         self.batchers = Batchers(spec, model, batcher, recorder, meters, self.progress)
         self.scorer = Scorer(spec, model, data, self.batchers, self.stepper, meters, self.progress)

@@ -20,6 +20,7 @@ from peftbench.model import MultitaskModel
 from peftbench.spec.model import RunSpec, TrainSpec
 from peftbench.tasks import TaskSpec
 from peftbench.training.metrics import loss_of
+from peftbench.training.objective import Objective
 from peftbench.training.plan import Plan
 
 
@@ -47,13 +48,17 @@ class Stepper:
         spec: its `train` and `precision` are used.
         model: on its device.
         plan: the number of steps of each task.
+        objectives: by name, the training loss of tasks whose loss is not the plain one.
 
     `done` counts each task's steps; `scaler` exists in fp16 only. A step whose gradients overflowed in fp16 is
     counted, but changes no weight, and the method's `after_step` is not called.
     """
 
-    def __init__(self, spec: RunSpec, model: MultitaskModel, plan: Plan) -> None:
+    def __init__(
+        self, spec: RunSpec, model: MultitaskModel, plan: Plan, objectives: Mapping[str, Objective] | None = None
+    ) -> None:
         self.train, self.model, self.plan = spec.train, model, plan
+        self._objectives = objectives or {}
         groups = model.method.parameter_groups(model.trainable(), spec.train.lr)
         self.optimizer = torch.optim.AdamW(
             groups,
@@ -95,7 +100,7 @@ class Stepper:
         examples = sum(len(batch.labels) for batch in batches)
         total: Tensor | None = None
         for number, batch in enumerate(batches):
-            loss = loss_of(task, self.model(batch), batch.labels)
+            loss = self._loss(task, batch)
             if len(batches) > 1:  # weighted by examples, as the last batch may be shorter
                 loss = loss * (len(batch.labels) / examples)
             penalty = self.model.method.penalty(task.name) if number == 0 else None
@@ -106,6 +111,10 @@ class Stepper:
             total = loss.detach() if total is None else total + loss.detach()
         assert total is not None, "a step needs at least one batch"
         return total
+
+    def _loss(self, task: TaskSpec, batch: Batch) -> Tensor:
+        logits, own = self.model(batch), self._objectives.get(task.name)
+        return loss_of(task, logits, batch.labels) if own is None else own(logits, batch.labels)
 
     def _set_rates(self, task: str) -> None:
         factor = lr_factor(self.train, self.done[task], self.plan.total_of(task))
