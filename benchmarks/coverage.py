@@ -12,6 +12,7 @@ runs, a seed's effect to all examples, and the rest is independent noise. Covera
     coinciding  runs with nearly equal answers, whose seeds' differences often coincide by chance
     outliers    Pearson r with a few outlying predictions
     one-seed    one run on each side: no estimate of seed variance
+    metrics     other headline metrics of equal groups: F1, MCC, kappa and the like of rare labels, Spearman, R2
     clusters    clustered examples, each cluster favouring one method: resampled singly, and by cluster
     selection   each side chose its epochs and its setting, on dev, beside a test split (`benchmarks/selection.py`)
     power       how often the verdict detects the difference stated as detectable
@@ -41,6 +42,8 @@ from peftbench.analysis.stats.variance_components import of_means
 RESAMPLES = 1000  # of Pearson r, for the asymmetry and the shared variance; `compare` draws 10,000
 ALARMS = "false alarms"
 SPREADS = ((6.0, 1.0), (3.0, 1.0), (1.0, 1.0), (1.0, 3.0), (1.0, 6.0))  # of the seeds of each side, in `means`
+OF_SCORES = ("pearson", "spearman", "r2")
+RARE = 0.2  # share of label 1, for metrics of classes
 CLUSTER_EFFECT = 1.0  # standard deviation of a cluster's effect on one method, relative to its effect on all
 
 
@@ -96,7 +99,7 @@ def main() -> None:
     found = []
     if arguments.part in PARTS:
         print(
-            f"{'metric':<10}{'seeds':>7}  {'by seed':<8}{'examples':>9}{'seeds sd':>10}{'gain':>6}"
+            f"{'metric':<18}{'seeds':>6}  {'by seed':<8}{'examples':>9}{'seeds sd':>10}{'gain':>6}"
             f"{'covered':>10}{'different':>11}"
         )
         for number, setting in enumerate(PARTS[arguments.part]()):
@@ -163,6 +166,14 @@ def outliers() -> Iterator[Setting]:
             yield Setting("pearson", (3, 3), True, examples, 0.1, 0.0, far_off=far_off)
 
 
+def others() -> Iterator[Setting]:
+    for metric in ("balanced_accuracy", "f1", "macro_f1", "weighted_f1", "mcc", "cohen_kappa", "spearman", "r2"):
+        yield Setting(metric, (3, 3), True, 1000, 0.1, 0.0)
+        yield Setting(metric, (5, 5), False, 300, 0.1, 0.0)
+    yield Setting("macro_f1", (1, 1), True, 1000, 0.0, 0.0)
+    yield Setting("mcc", (3, 3), True, 1000, 0.1, 0.0, size=10, whole=True)
+
+
 def clusters() -> Iterator[Setting]:
     for metric in ("accuracy", "pearson"):
         for size in (1, 3, 10):
@@ -188,7 +199,7 @@ def line(found: Found) -> str:
     seeds = f"{of.runs[0]}+{of.runs[1]}"
     spreads = "/".join(f"{sd:g}" for sd in dict.fromkeys(of.spreads)) if of.other is not None else str(of.between)
     head = (
-        f"{of.metric:<10}{seeds:>7}  {'paired' if of.paired else 'apart':<8}{of.examples:>9}{spreads:>10}{of.gain:>6}"
+        f"{of.metric:<18}{seeds:>6}  {'paired' if of.paired else 'apart':<8}{of.examples:>9}{spreads:>10}{of.gain:>6}"
     )
     if found.refused and of.runs != (1, 1):
         return f"{head}  no verdict over seeds in {found.refused:.0%}: one run on a side"
@@ -302,16 +313,22 @@ def drawn(setting: Setting, rng: np.random.Generator, name: str = "task") -> Sco
         made = scored(
             name, "accuracy", runs, np.ones(n), (ability + hardness + noise > 0).astype(float), clusters=whole
         )
-    else:
+    elif setting.metric in OF_SCORES:
         labels = rng.normal(size=n)
         predictions = (0.7 + ability) * labels + hardness + noise
-        made = scored(name, "pearson", runs, labels, predictions, resamples=RESAMPLES, clusters=whole)
+        made = scored(name, setting.metric, runs, labels, predictions, resamples=RESAMPLES, clusters=whole)
+    else:
+        labels = (rng.random(n) < RARE).astype(float)
+        predictions = np.where(ability + hardness + noise > 0, labels, 1 - labels)
+        made = scored(name, setting.metric, runs, labels, predictions, resamples=RESAMPLES, clusters=whole)
     assert made is not None
     return made
 
 
 def true_difference(setting: Setting) -> float:
     """Return the true difference, over all possible seeds and examples."""
+    if not setting.gain and setting.spreads[0] == setting.spreads[1]:
+        return 0.0
     noise = setting.own**2 * (1 + 99 * setting.far_off)  # its variance
     noise += CLUSTER_EFFECT**2 if setting.size > 1 else 0.0
     of = _true_accuracy if setting.metric == "accuracy" else _true_pearson
@@ -335,6 +352,7 @@ PARTS = {
     "coinciding": coinciding,
     "outliers": outliers,
     "one-seed": one_seed,
+    "metrics": others,
     "clusters": clusters,
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from peftbench.metrics import METRICS
 from peftbench.text import clean
 
 NOTHING = "–"
@@ -15,8 +16,8 @@ def score(value: float | None) -> str:
 
 
 def metric(name: str) -> str:
-    """Return the display name of a metric: accuracy, Pearson r."""
-    return {"pearson": "Pearson r"}.get(name, clean(name))
+    """Return the display name of a metric: accuracy, Pearson r; an unknown one as it is."""
+    return METRICS[name].label if name in METRICS else clean(name)
 
 
 def signed(value: float) -> str:

@@ -11,7 +11,15 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 TaskKind = Literal["classes", "binary", "similarity"]
-MetricName = Literal["accuracy", "pearson"]
+MetricName = Literal[
+    "accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "f1", "mcc", "cohen_kappa", "pearson", "spearman", "r2"
+]
+# The metrics that a task may be judged by: computed from stored predictions, and higher is better.
+HEADLINES: dict[TaskKind, tuple[MetricName, ...]] = {
+    "classes": ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "mcc", "cohen_kappa"),
+    "binary": ("accuracy", "balanced_accuracy", "f1", "macro_f1", "weighted_f1", "mcc", "cohen_kappa"),
+    "similarity": ("pearson", "spearman", "r2"),
+}
 
 
 class Part(BaseModel):
@@ -112,6 +120,10 @@ class TaskSpec(Part):
     labels: tuple[str, ...] | None = Field(
         None, strict=False, description="label texts of class 0, 1, ...; None: inferred from the data"
     )
+    metric: MetricName | None = Field(
+        None,
+        description="headline metric: it chooses the epoch and is compared; None: accuracy, or pearson of scores",
+    )
     loss: LossSpec | None = Field(None, description="weights and smoothing of the training loss; None: the plain loss")
     missing: Literal["skip", "refuse"] = Field("skip", description="rows without text or label: skipped, or an error")
     source: Source
@@ -124,6 +136,11 @@ class TaskSpec(Part):
             raise ValueError(f"`classes` has no meaning for a task of kind '{self.kind}'")
         if self.labels is not None:
             self._check_labels(self.labels)
+        if self.metric is not None and self.metric not in HEADLINES[self.kind]:
+            raise ValueError(
+                f"`metric` '{self.metric}' cannot be the headline of a task of kind '{self.kind}': "
+                f"{', '.join(HEADLINES[self.kind])}"
+            )
         if self.loss is not None:
             self._check_loss(self.loss)
         if self.low >= self.high:
@@ -159,9 +176,9 @@ class TaskSpec(Part):
         return self.classes if self.kind == "classes" and self.classes else 1
 
     @property
-    def metric(self) -> MetricName:
-        """The evaluation metric of the task."""
-        return "pearson" if self.kind == "similarity" else "accuracy"
+    def headline(self) -> MetricName:
+        """The metric that the task is judged by."""
+        return self.metric or HEADLINES[self.kind][0]
 
 
 KNOWN_TASKS: dict[str, dict[str, Any]] = {

@@ -68,9 +68,11 @@ def store_scored_run(
             wrong = 1 - _RIGHT.get(preset, 0.6)
             for n in range(examples):
                 label = float(labels.randrange(task.classes or 5))
-                off = rng.gauss(0, 1 + wrong) if task.metric == "pearson" else rng.random() < wrong
+                off = rng.gauss(0, 1 + wrong) if task.headline == "pearson" else rng.random() < wrong
                 predictions.append(Prediction(task.name, 1, str(n), label, abs(label - off)))
-            scores += [Score(1, task.name, split, task.metric, 0.7, None, 1.0, examples) for split in ("train", "dev")]
+            scores += [
+                Score(1, task.name, split, task.headline, 0.7, None, 1.0, examples) for split in ("train", "dev")
+            ]
             phases.append(Phase("train", 1, task.name, None, 10.0 + seed, 40, 320, 900, peak_rss_mib=900.0 + seed))
         epoch = Epoch(1, 0.7, 0.75, None, now())
         log.put_epoch(EpochResult(epoch, scores, phases, 1, [], predictions))

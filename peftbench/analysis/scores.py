@@ -8,7 +8,7 @@ from peftbench.store.rows import RunRecord, ScoredSplit
 
 DEV_AVG, TEST_AVG = "dev_avg", "test_avg"  # in place of a task: the mean of the tasks' metrics
 AVERAGES: dict[ScoredSplit, str] = {"dev": DEV_AVG, "test": TEST_AVG}
-OF_LEADERBOARD = ("sst", "paraphrase", "sts")
+OF_LEADERBOARD = {"sst": "accuracy", "paraphrase": "accuracy", "sts": "pearson"}  # task: its metric
 
 
 def dev_average(values: Sequence[float | None]) -> float | None:
@@ -41,12 +41,12 @@ def has_leaderboard(tasks: Collection[str]) -> bool:
 def leaderboard(values: Mapping[str, tuple[str, float | None]]) -> float | None:
     """Return (SST + paraphrase + (STS + 1) / 2) / 3: Pearson r is mapped to 0..1 first.
 
-    None where one of the three is missing; other tasks are ignored.
+    None where one of the three is missing or has another metric; other tasks are ignored.
 
     Args:
         values: (metric, value) of each task.
     """
-    if not has_leaderboard(values):
+    if not has_leaderboard(values) or any(values[task][0] != metric for task, metric in OF_LEADERBOARD.items()):
         return None
     three = [values[task] for task in OF_LEADERBOARD]
     return dev_average(

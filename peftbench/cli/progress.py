@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from peftbench import formatting
 from peftbench.analysis.machine_load import Others
-from peftbench.analysis.scores import has_leaderboard, summary
+from peftbench.analysis.scores import summary
 from peftbench.analysis.time_left import time_left_s
 from peftbench.report.run_lines import busy_words
 from peftbench.report.tables import run_title
@@ -187,7 +187,7 @@ def end_line(update: Update) -> str:
     run = update.run
     if run.best_epoch is None:
         return f"{clean(run.name)} {run.state}"
-    board = f"leaderboard {formatting.score(run.leaderboard)}, " if has_leaderboard(update.record.tasks) else ""
+    board = f"leaderboard {formatting.score(run.leaderboard)}, " if run.leaderboard is not None else ""
     tested = summary(update.record, "test")[0]
     test = f"test avg {formatting.score(tested)}, " if tested is not None else ""
     return (

@@ -145,6 +145,9 @@ def show_run(
         list[str] | None,
         typer.Option("--reach", metavar="[TASK=]SCORE", help="Energy and time until dev first reached this score."),
     ] = None,
+    task: Annotated[
+        str | None, typer.Option("--task", metavar="TASK", help="Every metric of a task, and its classes.")
+    ] = None,
     as_json: Json = False,
     db: Database = None,
 ) -> None:
@@ -160,16 +163,30 @@ def show_run(
 
     where = database(db)
     with Reader(where) as reader:
-        record = reader.record(reader.find(run))
+        record = reader.record(reader.find(run), predictions=task is not None)
     targets = [_target(record, argument) for argument in reach or ()]
-    views = {"--spec": spec, "--phases": phases, "--memory": memory, "--reach": bool(targets)}
+    if task is not None:
+        _check_task(record, task)
+    views = {
+        "--spec": spec,
+        "--phases": phases,
+        "--memory": memory,
+        "--reach": bool(targets),
+        "--task": task is not None,
+    }
     if sum(views.values()) > 1 and not as_json:
         asked = ", ".join(name for name, given in views.items() if given)
         raise UsageError(f"show prints one of these at a time: {asked}", "choose one, or print everything with --json")
     if as_json:
         from peftbench.report.formats import json as jsonable
 
-        print_json(jsonable.run_full(record, targets))
+        tasks = () if task is None else (task,)
+        print_json(jsonable.run_full(record, targets, tasks))
+        return
+    if task is not None:
+        from peftbench.report.task import task_page
+
+        show(tables.run_title(record.run), "", task_page(record, task))
         return
     if spec:
         from peftbench.spec import flatten
@@ -189,6 +206,22 @@ def show_run(
         show(tables.run_title(record.run), "", *(resources.reached_line(record, *target) for target in targets))
         return
     show(tables.run_page(record), "", f"files: {run_folder(where, record.run.id)}")
+
+
+def _check_task(record: RunRecord, task: str) -> None:
+    """Check that a run has a task.
+
+    Raises:
+        UsageError: it has not.
+    """
+    from peftbench.errors import UsageError, did_you_mean
+    from peftbench.text import clean
+
+    if task not in record.tasks:
+        raise UsageError(
+            f"--task {clean(task)}: no such task{did_you_mean(task, record.tasks)}",
+            f"tasks: {', '.join(map(clean, record.tasks))}",
+        )
 
 
 def _target(record: RunRecord, text: str) -> tuple[float, str | None]:

@@ -55,7 +55,7 @@ def _brief_page(result: Comparison) -> Page:
 def _title(result: Comparison) -> str:
     first = result.groups[0].first
     return (
-        f"workload {clean(first.workload)} ({clean(first.encoder)}); scores on {_split(result)}; "
+        f"workload {clean(first.workload)} ({clean(first.encoder)}); scores on {_split(result)}{_metrics(result)}; "
         f"baseline {clean(result.groups[0].label)}"
     )
 
@@ -71,6 +71,13 @@ def _split(result: Comparison) -> str:
     else:
         examples = ", ".join(f"{clean(task)} {count:,}" for task, count in counts.items()) + " examples"
     return f"test ({examples}, untouched; dev chose the epoch)"
+
+
+def _metrics(result: Comparison) -> str:
+    """Name the headline metrics that are not accuracy or Pearson r."""
+    tasks = {task["name"]: task.get("metric") for task in result.groups[0].first.spec["tasks"]}
+    named = [f"{clean(task)} {formatting.metric(metric)}" for task, metric in tasks.items() if metric is not None]
+    return f"; {', '.join(named)}" if named else ""
 
 
 def _full_page(result: Comparison, all_config: bool) -> Page:

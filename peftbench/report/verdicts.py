@@ -8,7 +8,7 @@ from peftbench import formatting
 from peftbench.analysis.comparison import Against, Comparison
 from peftbench.analysis.cost_comparison import CostDifference
 from peftbench.analysis.scores import DEV_AVG, TEST_AVG
-from peftbench.analysis.stats.difference import MetricDifference
+from peftbench.analysis.stats.difference import MetricDifference, range_of
 from peftbench.analysis.stats.interval import ALPHA
 from peftbench.text import clean
 
@@ -67,7 +67,7 @@ def _shown(row: MetricDifference, detectable: float | None) -> str:
 
 def is_undetectable(row: MetricDifference, detectable: float) -> bool:
     """Return whether a difference exceeds the range of the metric."""
-    return detectable > (1.0 if row.metric == "accuracy" else 2.0)
+    return detectable > range_of(row.metric)
 
 
 def examples(row: MetricDifference) -> str:

@@ -21,7 +21,7 @@ ADDED_KEYS = {
     ),
     "head": ("kind", "layers", "width", "tasks"),
 }
-ADDED_TASK_KEYS = ("labels", "missing", "loss")
+ADDED_TASK_KEYS = ("labels", "missing", "loss", "metric")
 
 
 def canonical_json(tree: Any) -> str:

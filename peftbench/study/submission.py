@@ -21,11 +21,12 @@ from peftbench.data.examples import Example
 from peftbench.data.labels import Names
 from peftbench.data.load import load_every_dev_row, load_split, load_test
 from peftbench.errors import MissingError, PeftbenchError, UsageError
+from peftbench.metrics.value import Metric
 from peftbench.spec.model import RunSpec
 from peftbench.tasks import TaskKind, TaskSpec
 from peftbench.text import clean
 from peftbench.training.inputs import RecordedInputs
-from peftbench.training.metrics import Metric, score
+from peftbench.training.metrics import score
 from peftbench.training.predictor import TextPrediction, predict
 
 SPLITS: tuple[Literal["dev"], Literal["test"]] = ("dev", "test")

@@ -10,9 +10,10 @@ import torch
 
 from peftbench.data.batches import MakeBatch, sorted_batches
 from peftbench.data.encode import EncodedSplit
+from peftbench.metrics.value import Metric
 from peftbench.model import MultitaskModel
 from peftbench.tasks import TaskSpec
-from peftbench.training.metrics import Metric, loss_of, predict, score
+from peftbench.training.metrics import loss_of, predict, score
 from peftbench.training.sampling import fixed_rows
 
 

@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
+from peftbench.metrics.value import Metric, value
 from peftbench.tasks import TaskSpec
-
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """A metric's value; None and the reason where it is undefined."""
-
-    name: str
-    value: float | None
-    reason: str | None = None
 
 
 def loss_of(task: TaskSpec, logits: Tensor, labels: Tensor) -> Tensor:
@@ -46,12 +37,14 @@ def predict(task: TaskSpec, logits: np.ndarray) -> np.ndarray:
 
 
 def score(task: TaskSpec, predictions: np.ndarray, labels: np.ndarray) -> Metric:
-    """Return the task's metric of predictions `[n]` against labels `[n]`; undefined where some are not finite."""
+    """Return the headline metric of predictions `[n]` against labels `[n]`; undefined where some are not finite."""
     if (missing := _not_finite(predictions, labels)) is not None:
-        return Metric(task.metric, None, missing)
-    if task.metric == "accuracy":
+        return Metric(task.headline, None, missing)
+    if task.headline == "accuracy":
         return Metric("accuracy", float(np.mean(predictions == labels)))
-    return pearson(predictions, labels)
+    if task.headline == "pearson":
+        return pearson(predictions, labels)
+    return value(task.headline, labels, predictions)
 
 
 def pearson(x: np.ndarray, y: np.ndarray) -> Metric:

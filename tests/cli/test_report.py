@@ -77,7 +77,7 @@ def stored(db: Path, workload: str, seed: int, last_bits: float = 0.0) -> None:
             Prediction(task, 1, str(n), n % 2, n % 3 + len(task) + last_bits) for task in names for n in range(40)
         ]
         scores = [
-            Score(1, task.name, split, task.metric, 0.1 * len(task.name), None, 1.0, 40)
+            Score(1, task.name, split, task.headline, 0.1 * len(task.name), None, 1.0, 40)
             for task in resolved.spec.tasks
             for split in ("train", "dev")
         ]

@@ -51,7 +51,7 @@ def test_every_preset_resolves_on_every_workload(preset: str, workload: str) -> 
     assert (spec.preset, spec.workload) == (preset, workload)
     more = ["cfimdb"] if workload == "paper-cfimdb" else []
     assert [task.name for task in spec.tasks] == ["sst", "paraphrase", "sts", *more]
-    assert [task.metric for task in spec.tasks] == ["accuracy", "accuracy", "pearson", *(["accuracy"] * len(more))]
+    assert [task.headline for task in spec.tasks] == ["accuracy", "accuracy", "pearson", *(["accuracy"] * len(more))]
     assert [task.outputs for task in spec.tasks] == [5, 1, 1, *([1] * len(more))]
 
 

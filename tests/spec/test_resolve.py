@@ -541,7 +541,7 @@ class TestIdentity:
             "workload",
             "augment",
             *("split.dev_is", "split.select", "tasks.sst.source.test"),  # hashed together: tests/training/test_held_out
-            "tasks.sst.loss",  # tests/training/test_objective
+            *("tasks.sst.loss", "tasks.sst.metric"),  # tests/training/test_objective and test_metrics
             *("head.kind", "head.layers", "head.width", "head.tasks"),
             "method.name",
             "tasks.sst.name",
@@ -566,7 +566,7 @@ class TestIdentity:
             del tree["head"][key]
         del tree["augment"], tree["split"]
         for task in tree["tasks"]:
-            del task["labels"], task["missing"], task["group"], task["loss"], task["source"]["test"]
+            del task["labels"], task["missing"], task["group"], task["loss"], task["metric"], task["source"]["test"]
         old = RunSpec.model_validate_json(json.dumps(tree))
         assert old == spec
         tree["train"]["prefix_cache"] = tree["train"].pop("cache_frozen_features")  # hashed under its former name
@@ -589,7 +589,7 @@ class TestIdentity:
         spec = resolve("dora-r12", "paper").spec
         tree = json.loads(spec.canonical_json())
         for task in tree["tasks"]:
-            del task["labels"], task["missing"], task["group"], task["loss"], task["source"]["quoting"]
+            del task["labels"], task["missing"], task["group"], task["loss"], task["metric"], task["source"]["quoting"]
         old = RunSpec.model_validate_json(json.dumps(tree))
         assert old == spec
         for task in tree["tasks"]:

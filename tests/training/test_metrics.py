@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,11 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from peftbench.tasks import TaskSpec
+from peftbench.errors import UsageError
+from peftbench.metrics.value import value
+from peftbench.spec import Resolved, resolve
+from peftbench.tasks import HEADLINES, TaskSpec
 from peftbench.training.metrics import loss_of, pearson, predict, score
 from tests.factories import FIVE_CLASSES as FIVE
 from tests.factories import SIMILARITY as SIMILAR
 from tests.factories import YES_OR_NO as PAIR
+from tests.recorders import train
 
 numbers = st.floats(-1e3, 1e3, allow_subnormal=False)
 
@@ -52,7 +58,7 @@ def test_a_correlation_that_does_not_exist_is_none_with_its_reason(x: list[float
 @pytest.mark.parametrize("task", [FIVE, PAIR, SIMILAR])
 def test_no_task_has_a_metric_of_what_is_not_finite(task: TaskSpec, bad: float) -> None:
     found = score(task, np.array([1.0, bad, 0.0]), np.array([1.0, 0.0, 1.0]))
-    assert (found.name, found.value) == (task.metric, None)
+    assert (found.name, found.value) == (task.headline, None)
     assert found.reason == "1 of 3 predictions are not finite numbers"
 
 
@@ -74,3 +80,38 @@ def test_losses_are_cross_entropy_bce_and_mse_on_the_raw_score() -> None:
     torch.testing.assert_close(loss_of(PAIR, one, truth), by_hand)
     scores = torch.tensor([0.0, 5.0, 2.5, 1.0])
     torch.testing.assert_close(loss_of(SIMILAR, one, scores), ((one[:, 0] - scores) ** 2).mean())
+
+
+class TestHeadline:
+    """`tasks.TASK.metric`: what the task is judged by."""
+
+    @pytest.mark.parametrize("metric", HEADLINES["classes"])
+    def test_a_task_is_scored_by_its_headline(self, metric: str) -> None:
+        labels, predictions = np.asarray([0.0, 1, 2, 2, 1, 0]), np.asarray([0.0, 2, 2, 2, 1, 1])
+        task = resolve("lora-r12", overrides=[f"tasks.sst.metric={metric}"]).spec.tasks[0]
+        assert task.headline == metric
+        assert score(task, predictions, labels) == value(metric, labels, predictions)
+
+    def test_without_one_it_is_accuracy_or_pearson_and_the_hash_stays(self) -> None:
+        spec = resolve("lora-r12").spec
+        assert [task.headline for task in spec.tasks] == ["accuracy", "accuracy", "pearson"]
+        assert all("metric" not in task for task in spec.determinants()["tasks"])
+        assert resolve("lora-r12", overrides=["tasks.sst.metric=mcc"]).spec.hash() != spec.hash()
+
+    @pytest.mark.parametrize("metric", ["sst.metric=f1", "sts.metric=accuracy", "sst.metric=pearson"])
+    def test_a_metric_of_another_kind_is_refused_with_those_there_are(self, metric: str) -> None:
+        with pytest.raises(UsageError, match="cannot be the headline of a task of kind"):
+            resolve("lora-r12", overrides=[f"tasks.{metric}"])
+
+    def test_an_undefined_one_has_its_reason(self) -> None:
+        task = resolve("lora-r12", overrides=["tasks.paraphrase.metric=mcc"]).spec.tasks[1]
+        found = score(task, np.zeros(4), np.asarray([0.0, 1, 0, 1]))
+        assert found.value is None and "constant predictions" in str(found.reason)
+
+    def test_it_chooses_the_epoch(self, tiny: Callable[..., Resolved], tmp_path: Path) -> None:
+        memory = train(tiny("last-layer", ["tasks.sst.metric=macro_f1", "train.epochs=3"]).spec, tmp_path)
+        sst = {s.epoch: (s.metric, s.value) for s in memory.scores if s.task == "sst" and s.split == "dev"}
+        assert {metric for metric, _ in sst.values()} == {"macro_f1"}
+        best = next(best for best in memory.task_bests if best.task == "sst")
+        assert best.value == max(value for _, value in sst.values() if value is not None)
+        assert all(epoch.leaderboard is None for epoch in memory.epochs), "its formula is for accuracy"

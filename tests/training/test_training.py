@@ -66,7 +66,7 @@ def test_the_scores_are_those_of_the_stored_predictions(tiny: Callable[..., Reso
         assert [p.example_id for p in kept] == [e.id for e in examples]
         assert [p.label for p in kept] == pytest.approx([e.label for e in examples])
         score = next(s for s in memory.scores if (s.epoch, s.task, s.split) == (memory.best_epoch, task.name, "dev"))
-        if task.metric == "accuracy":
+        if task.headline == "accuracy":
             assert score.value == pytest.approx(np.mean([p.prediction == p.label for p in kept]))
 
 

@@ -2,7 +2,7 @@
 
 The resampling unit is an example, or a whole cluster of examples where the runs name clusters (`clusters`).
 All runs are scored on the same resamples, so that what they share cancels in a difference. For accuracy, a mean, the
-bootstrap's covariances have a closed form; Pearson r is drawn.
+bootstrap's covariances have a closed form; other metrics are drawn.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ RESAMPLES = 10_000
 MOST_DRAWN = 20_000_000  # examples drawn in total: with many examples, fewer resamples
 FEWEST_RESAMPLES = 1_000
 _CHUNK = 250
+_BUMP = 1e-4  # change of a weight, for a slope
 _SEED = 20_402
 
 
@@ -29,9 +30,9 @@ _SEED = 20_402
 class ScoreSample:
     """A metric of several runs on the same `examples`.
 
-    `values` [runs]; `covariance` [runs, runs] of the values over resampled units; `draws` [resamples, runs] of
-    Pearson r; `correct` [runs, examples] of accuracy; `influence` [runs, units] of Pearson r: a unit's influence on it,
-    times the number of examples. `clusters` [examples]: each one's cluster index; None: units are examples.
+    `values` [runs]; `covariance` [runs, runs] of the values over resampled units; `correct` [runs, examples] of
+    accuracy; of other metrics `draws` [resamples, runs], and `influence` [runs, units]: a unit's influence on the
+    value, times the number of examples. `clusters` [examples]: each one's cluster index; None: units are examples.
     `left_out`: by run id, why a run is not in the sample.
     """
 
@@ -67,7 +68,7 @@ class ScoreSample:
 def score_sample(task: str, records: Sequence[RunRecord], split: ScoredSplit = "dev") -> ScoreSample | None:
     """Return a task's metric of all runs that predicted the same examples as the first; None where the first has none.
 
-    A run whose metric is undefined (constant predictions have no Pearson r) is left out, too.
+    A run whose metric is undefined (constant predictions have no Pearson r) or another one is left out, too.
     """
     import numpy as np
 
@@ -86,6 +87,10 @@ def score_sample(task: str, records: Sequence[RunRecord], split: ScoredSplit = "
         own = clusters_of(same)
         if own is not None and clusters is not None and not np.array_equal(own, clusters):
             left_out[record.run.id] = f"other groups of {split} examples"
+            continue
+        own_score = record.score(task, split)
+        if own_score is not None and own_score.metric != score.metric:
+            left_out[record.run.id] = f"another metric ({own_score.metric})"
             continue
         predictions = np.asarray([row.prediction for row in same], float)
         if score.metric == "pearson" and (len(predictions) < 3 or np.ptp(predictions) == 0):
@@ -128,7 +133,9 @@ def scored(
         return None
     if metric == "accuracy":
         return _accuracy(task, runs, labels, predictions, left_out or {}, clusters)
-    return _pearson(task, runs, labels, predictions, left_out or {}, resamples, clusters)
+    if metric == "pearson":
+        return _pearson(task, runs, labels, predictions, left_out or {}, resamples, clusters)
+    return _other(task, metric, runs, labels, predictions, left_out or {}, resamples, clusters)
 
 
 def average(parts: Sequence[ScoreSample], name: str = DEV_AVG) -> ScoreSample | None:
@@ -261,6 +268,73 @@ def _pearson(
         task, "pearson", n, runs, values, covariance, draws=draws, influence=influence, clusters=clusters,
         left_out=left_out,
     )  # fmt: skip
+
+
+def _other(
+    task: str,
+    metric: str,
+    runs: tuple[str, ...],
+    labels: np.ndarray,
+    predictions: np.ndarray,
+    left_out: Mapping[str, str],
+    resamples: int,
+    clusters: np.ndarray | None,
+) -> ScoreSample | None:
+    """Return the sample of any other metric, from its values on drawn resamples (`metrics.weighted`)."""
+    import numpy as np
+
+    from peftbench.metrics.value import value
+    from peftbench.metrics.weighted import weighted
+
+    reasons = [value(metric, labels, row).reason for row in predictions]
+    left_out = {**left_out, **{run: reason for run, reason in zip(runs, reasons, strict=True) if reason is not None}}
+    kept = [at for at, reason in enumerate(reasons) if reason is None]
+    if not kept:
+        return None
+    predictions, names = predictions[kept], tuple(runs[at] for at in kept)
+    of_units = weighted(metric, labels, predictions, clusters)
+    count = min(resamples, max(FEWEST_RESAMPLES, MOST_DRAWN // of_units.units))
+    draws = of_units.resampled(np.random.default_rng([_SEED, *task.encode()]), count)
+    draws = draws[np.isfinite(draws).all(axis=1)]  # some resamples may lack a class, say
+    if len(draws) < 2:
+        return None
+    covariance = np.cov(draws.T).reshape(len(kept), len(kept)) * of_units.units / (of_units.units - 1)
+    influence = influences(metric, labels, predictions, clusters)
+    return ScoreSample(
+        task, metric, len(labels), names, of_units.values(np.ones((1, of_units.units)))[0], covariance,
+        draws=draws, influence=influence, clusters=clusters, left_out=left_out,
+    )  # fmt: skip
+
+
+def influences(
+    metric: str, labels: np.ndarray, predictions: np.ndarray, clusters: np.ndarray | None = None
+) -> np.ndarray:
+    """Return the influence of each unit on each run's metric, times the number of examples, [runs, units].
+
+    In closed form where there is one. Of other metrics of classes, by a small change of the weight of each pair of
+    label and prediction; Spearman's is that of Pearson r of the ranks, which leaves out that ranks move.
+    """
+    import numpy as np
+
+    from peftbench.metrics.weighted import weighted
+
+    exact = weighted(metric, labels, predictions, clusters).influence()
+    if exact is not None:
+        return exact
+    if metric == "spearman":
+        ranks = [np.unique(row, return_inverse=True)[1].astype(float) for row in (labels, *predictions)]
+        closed = weighted("pearson", ranks[0], np.stack(ranks[1:]), clusters).influence()
+        assert closed is not None
+        return closed
+    rows = []
+    for own in predictions:
+        pairs, at, counts = np.unique(np.stack([labels, own]), axis=1, return_inverse=True, return_counts=True)
+        of_pairs = weighted(metric, pairs[0], pairs[1][None])
+        base = of_pairs.values(counts[None].astype(float))[0, 0]
+        moved = of_pairs.values(counts + _BUMP * np.eye(len(counts)))[:, 0]
+        slopes = (moved - base) / _BUMP * len(labels)
+        rows.append((slopes - (slopes * counts).sum() / len(labels))[at.ravel()])
+    return summed(np.stack(rows), clusters)
 
 
 def _standard(rows: np.ndarray) -> np.ndarray:

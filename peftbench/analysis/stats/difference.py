@@ -19,6 +19,7 @@ from peftbench.analysis.stats.power import PowerAnalysis
 from peftbench.analysis.stats.pvalues import holm, mcnemar_exact
 from peftbench.analysis.stats.student_t import upper_quantile
 from peftbench.analysis.stats.variance_components import variance_components_of
+from peftbench.metrics import METRICS
 
 Verdict = Literal["better", "worse", "no detectable difference"]
 _ROUNDING = 1e-12
@@ -138,10 +139,15 @@ def interval(
 
 
 def largest(sample: ScoreSample) -> float:
-    """Return the largest possible difference: 1 for accuracies, 2 for Pearson r."""
+    """Return the largest possible difference: 1 for accuracies, 2 for Pearson r; infinite without a lower bound."""
     if sample.parts:
         return sum(map(largest, sample.parts)) / len(sample.parts)
-    return 2.0 if sample.metric == "pearson" else 1.0
+    return range_of(sample.metric)
+
+
+def range_of(metric: str) -> float:
+    """Return a metric's highest value less its lowest; of a mean over tasks 2, as of correlations."""
+    return METRICS[metric].high - METRICS[metric].low if metric in METRICS else 2.0
 
 
 def _without_rounding(edge: float) -> float:

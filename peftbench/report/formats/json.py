@@ -18,6 +18,7 @@ from peftbench.analysis.stats.difference import MetricDifference
 from peftbench.jobs.liveness import state_shown
 from peftbench.memory.parts import score
 from peftbench.report.memory import anatomies
+from peftbench.report.task import TaskScores, task_scores
 from peftbench.report.verdicts import verdict
 from peftbench.store.listing import Listed
 from peftbench.store.rows import Run, RunRecord, UnreadableRun
@@ -71,10 +72,13 @@ class Counted(Iterator[Listed]):
         return self.last
 
 
-def run_full(record: RunRecord, targets: Sequence[tuple[float, str | None]] = ()) -> dict[str, Any]:
+def run_full(
+    record: RunRecord, targets: Sequence[tuple[float, str | None]] = (), tasks: Sequence[str] = ()
+) -> dict[str, Any]:
     """Return a run with its epochs, scores, phases and cost, as printed by `show --json` and `run --json`.
 
-    `targets`: scores of a task (None: Dev Avg) for which the cost of reaching them is included.
+    `targets`: scores of a task (None: Dev Avg) for which the cost of reaching them is included. `tasks`: those whose
+    metrics and classes are; the record then holds its predictions.
     """
     return {
         **run_summary(record.run),
@@ -82,12 +86,18 @@ def run_full(record: RunRecord, targets: Sequence[tuple[float, str | None]] = ()
         "flags": [dataclasses.asdict(flag) for flag in flags(record)],
         "memory_error": _memory_error(record.run),
         **({"reached": [_reached(record, *target) for target in targets]} if targets else {}),
+        **({"tasks": [_task(scores) for task in tasks for scores in task_scores(record, task)]} if tasks else {}),
         "epochs": [dataclasses.asdict(row) for row in record.epochs],
         "scores": [dataclasses.asdict(row) for row in record.scores],
         "task_bests": [dataclasses.asdict(row) for row in record.task_bests],
         "phases": [dataclasses.asdict(row) for row in record.phases],
         "events": [dataclasses.asdict(row) for row in record.events],
     }
+
+
+def _task(scores: TaskScores) -> dict[str, Any]:
+    metrics = {name: {"value": value, "reason": reason} for name, value, reason in scores.metrics}
+    return {**dataclasses.asdict(scores), "headline": scores.metrics[0][0], "metrics": metrics}
 
 
 def comparison(result: Comparison) -> dict[str, Any]:

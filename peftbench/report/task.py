@@ -1,0 +1,125 @@
+"""One task of a run, from its stored predictions: every metric that applies, and the table of its classes."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from peftbench import formatting
+from peftbench.metrics import METRICS
+from peftbench.report.plain_table import plain_table
+from peftbench.store.rows import Prediction, RunRecord, ScoredSplit
+from peftbench.tasks import HEADLINES, TaskKind
+from peftbench.text import clean
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from peftbench.metrics.value import Metric
+
+_COLUMNS = ("name", "precision", "recall", "f1", "support", "predicted")
+_OF_SCORES = ("pearson", "spearman", "r2", "mae", "rmse")
+
+
+@dataclass(frozen=True, slots=True)
+class TaskScores:
+    """A task's scores on one split at the best epoch.
+
+    `metrics`: name, value and, where it is undefined, the reason; the headline comes first. `classes`: a row for each
+    class with `name`, `precision`, `recall`, `f1`, `support` and `predicted`; empty for tasks of scores.
+    """
+
+    task: str
+    split: ScoredSplit
+    epoch: int
+    examples: int
+    metrics: tuple[tuple[str, float | None, str | None], ...]
+    classes: tuple[dict[str, Any], ...]
+
+
+def task_scores(record: RunRecord, task: str) -> list[TaskScores]:
+    """Return a task's scores on dev and, where the run has one, test; from predictions that the record holds."""
+    splits: tuple[ScoredSplit, ...] = ("dev", "test")
+    return [_scores(record, task, split, rows) for split in splits if (rows := record.predictions_on(split).get(task))]
+
+
+def task_page(record: RunRecord, task: str) -> RenderableType:
+    """Return the scores of a task as tables."""
+    scores = task_scores(record, task)
+    if not scores:
+        return Text(f"{clean(task)}: no predictions are stored (no epoch has finished)")
+    parts: list[RenderableType] = [_metrics_table(scores)]
+    for each in scores:
+        if each.classes:
+            parts += [
+                Text(""),
+                Text(f"classes on {each.split}, epoch {each.epoch}", style="bold"),
+                _classes_table(each),
+            ]
+    reasons = dict.fromkeys(
+        f"{METRICS[name].label} on {each.split}: {reason}"
+        for each in scores
+        for name, _, reason in each.metrics
+        if reason is not None
+    )
+    parts += [Text(""), *(Text(f"no {line}", style="dim") for line in reasons)] if reasons else []
+    return Group(*parts)
+
+
+def _scores(record: RunRecord, task: str, split: ScoredSplit, rows: tuple[Prediction, ...]) -> TaskScores:
+    import numpy as np
+
+    from peftbench.metrics.per_class import per_class
+
+    spec = next(each for each in record.run.spec["tasks"] if each["name"] == task)
+    kind: TaskKind = spec["kind"]
+    labels = np.asarray([row.label for row in rows])
+    predictions = np.asarray([row.prediction for row in rows])
+    stored = record.score(task, split)
+    headline = stored.metric if stored is not None else HEADLINES[kind][0]
+    others = _OF_SCORES if kind == "similarity" else HEADLINES[kind]
+    made = [_value(name, labels, predictions) for name in (headline, *(name for name in others if name != headline))]
+    table: list[dict[str, Any]] = []
+    if kind != "similarity":
+        names = (record.run.conditions.get("label_names") or {}).get(task) or spec.get("labels")
+        with suppress(ValueError):  # values that are no classes, in a row that was changed: the metrics say which
+            rows_of = per_class(labels, predictions, names or spec.get("classes") or 2)
+            table = [{field: getattr(row, field) for field in _COLUMNS} for row in rows_of]
+    metrics = tuple((each.name, each.value, each.reason) for each in made)
+    return TaskScores(task, split, rows[0].epoch, len(rows), metrics, tuple(table))
+
+
+def _value(name: str, labels: np.ndarray, predictions: np.ndarray) -> Metric:
+    from peftbench.metrics.value import Metric, value
+
+    try:
+        return value(name, labels, predictions)
+    except ValueError as error:
+        return Metric(name, None, clean(error, 200))
+
+
+def _metrics_table(scores: list[TaskScores]) -> RenderableType:
+    heads = ("metric", *(f"{each.split} ({each.examples:,})" for each in scores))
+    rows = []
+    for at, (name, _, _) in enumerate(scores[0].metrics):
+        mark = " *" if at == 0 else ""
+        rows.append((f"{METRICS[name].label}{mark}", *(formatting.score(each.metrics[at][1]) for each in scores)))
+    return Group(plain_table(heads, rows), Text("  *: the headline: it chose the epoch, and is compared", style="dim"))
+
+
+def _classes_table(scores: TaskScores) -> RenderableType:
+    heads = ("class", "precision", "recall", "F1", "support", "predicted")
+    rows = [
+        (
+            clean(row["name"], 40),
+            *(formatting.score(row[key]) for key in ("precision", "recall", "f1")),
+            f"{row['support']:,}",
+            f"{row['predicted']:,}",
+        )
+        for row in scores.classes
+    ]
+    return plain_table(heads, rows)
