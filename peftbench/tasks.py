@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-TaskKind = Literal["classes", "binary", "similarity"]
+TaskKind = Literal["classes", "binary", "similarity", "regression"]
 MetricName = Literal[
     "accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "f1", "mcc", "cohen_kappa", "pearson", "spearman", "r2"
 ]
@@ -19,6 +19,7 @@ HEADLINES: dict[TaskKind, tuple[MetricName, ...]] = {
     "classes": ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "mcc", "cohen_kappa"),
     "binary": ("accuracy", "balanced_accuracy", "f1", "macro_f1", "weighted_f1", "mcc", "cohen_kappa"),
     "similarity": ("pearson", "spearman", "r2"),
+    "regression": ("r2", "pearson", "spearman"),
 }
 
 
@@ -115,14 +116,14 @@ class TaskSpec(Part):
         "", description="column of a cluster id (document, author): rows of a cluster are not independent"
     )
     classes: int | None = Field(None, ge=2, le=1000)
-    low: float = 0.0
-    high: float = 5.0
+    low: float = Field(0.0, description="of kind 'similarity': the lowest score")
+    high: float = Field(5.0, description="of kind 'similarity': the highest score")
     labels: tuple[str, ...] | None = Field(
         None, strict=False, description="label texts of class 0, 1, ...; None: inferred from the data"
     )
     metric: MetricName | None = Field(
         None,
-        description="headline metric: it chooses the epoch and is compared; None: accuracy, or pearson of scores",
+        description="headline metric: it chooses the epoch and is compared; None: accuracy, pearson or r2 by kind",
     )
     loss: LossSpec | None = Field(None, description="weights and smoothing of the training loss; None: the plain loss")
     missing: Literal["skip", "refuse"] = Field("skip", description="rows without text or label: skipped, or an error")
@@ -148,8 +149,8 @@ class TaskSpec(Part):
         return self
 
     def _check_loss(self, loss: LossSpec) -> None:
-        if self.kind == "similarity":
-            raise ValueError("`loss` has no meaning for a task of kind 'similarity', whose loss is the squared error")
+        if self.is_score:
+            raise ValueError(f"`loss` has no meaning for a task of kind '{self.kind}', whose loss is the squared error")
         if loss.class_weights is not None and self.kind != "classes":
             raise ValueError(f"`loss.class_weights` has no meaning for a task of kind '{self.kind}': use pos_weight")
         if loss.pos_weight is not None and self.kind != "binary":
@@ -158,8 +159,8 @@ class TaskSpec(Part):
             raise ValueError(f"`loss.class_weights` has {len(loss.class_weights)} weights for {self.classes} classes")
 
     def _check_labels(self, labels: tuple[str, ...]) -> None:
-        if self.kind == "similarity":
-            raise ValueError("`labels` has no meaning for a task of kind 'similarity', whose labels are scores")
+        if self.is_score:
+            raise ValueError(f"`labels` has no meaning for a task of kind '{self.kind}', whose labels are numbers")
         if len(labels) != (self.classes or 2):
             raise ValueError(f"`labels` has {len(labels)} names for {self.classes or 2} classes")
         if len(set(labels)) != len(labels) or any(not name or name != name.strip() for name in labels):
@@ -169,6 +170,11 @@ class TaskSpec(Part):
     def is_pair(self) -> bool:
         """Whether an example has two texts."""
         return len(self.text) == 2
+
+    @property
+    def is_score(self) -> bool:
+        """Whether labels and predictions are real numbers."""
+        return self.kind in ("similarity", "regression")
 
     @property
     def outputs(self) -> int:

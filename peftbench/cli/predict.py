@@ -205,7 +205,7 @@ def _to_file(
 
 def _as_dict(task: TaskSpec, row: TextPrediction | None, names: tuple[str, ...] | None) -> dict[str, Any]:
     """Return a prediction as output columns; all None if the row has no prediction."""
-    keys = ["prediction", *([] if task.kind == "similarity" else ["probability"])]
+    keys = ["prediction", *([] if task.is_score else ["probability"])]
     cells: dict[str, Any] = dict.fromkeys(keys) if row is None else {**row.as_dict()}
     if names is not None:
         cells["prediction_label"] = None if row is None else names[int(row.prediction)]
@@ -245,11 +245,11 @@ def _print(
 
     def cells(row: TextPrediction | None) -> list[str]:
         if row is None:
-            return [formatting.NOTHING] * (1 + (task.kind != "similarity"))
+            return [formatting.NOTHING] * (1 + (not task.is_score))
         shown = row.shown if names is None else f"{row.shown} {clean(names[int(row.prediction)], 40)}"
         return [shown, *([] if row.probability is None else [f"{row.probability:.3f}"])]
 
-    sure = [] if task.kind == "similarity" else ["probability"]
+    sure = [] if task.is_score else ["probability"]
     show(
         run_title(run),
         f"task {task.name}, epoch {epoch}",

@@ -61,7 +61,7 @@ def _labels(
     scored_labels = {example.label for example in scored}
     if len(scored) == 1:
         issues.append((f"one_{split}_example", f"{split} has a single example: its score is not informative", 1))
-    if task.kind == "similarity":
+    if task.is_score:
         if len(scored_labels) == 1:
             message = f"all {split} labels are {scored_labels.pop():g}: Pearson's r is undefined"
             issues.append((f"{split}_constant", message, len(scored)))

@@ -63,7 +63,7 @@ def labels_of(
     if task.labels is not None:
         index = {name: float(label) for label, name in enumerate(task.labels)}
         return [_named_label(index, cell, task) for cell in cells], task.labels
-    if task.kind == "similarity" or not all(_is_word(cell.value) for cell in cells):
+    if task.is_score or not all(_is_word(cell.value) for cell in cells):
         return [_numeric_label(task, cell) for cell in cells], None
     texts = [cell.value.strip() for cell in cells]
     different = sorted(set(texts))
@@ -132,6 +132,10 @@ def _numeric_label(task: TaskSpec, cell: LabelCell) -> float:
             raise DataError(
                 f"{cell.location}: label '{clean(cell.value, 40)}' is not a score from {task.low:g} to {task.high:g}"
             )
+        return value
+    if task.kind == "regression":
+        if not math.isfinite(value):
+            raise DataError(f"{cell.location}: label '{clean(cell.value, 40)}' is not a number")
         return value
     classes = task.classes or 2
     if not 0 <= value < classes or value != int(value):

@@ -37,7 +37,7 @@ def export_merged(source: TrainedRun, folder: Path) -> list[ExportedTask]:
     if not any(_has_own_encoder(model, task.name) for task in tasks):
         _save(model, tokenizer, folder)
         for task in tasks:
-            write_head(model, source.spec, task, source.epochs[task.name], folder / task.name)
+            write_head(model, source, task, folder / task.name)
         return [_verified(source, files, tokenizer, task, folder, expected[task.name]) for task in tasks]
     done = []
     for number, task in enumerate(tasks):
@@ -45,7 +45,7 @@ def export_merged(source: TrainedRun, folder: Path) -> list[ExportedTask]:
         _merge(fresh, task.name)
         task_folder = folder / task.name
         _save(fresh, tokenizer, task_folder)
-        write_head(fresh, source.spec, task, source.epochs[task.name], task_folder)
+        write_head(fresh, source, task, task_folder)
         done.append(_verified(source, files, tokenizer, task, task_folder, expected[task.name]))
     return done
 

@@ -51,7 +51,7 @@ def export_peft(source: TrainedRun, folder: Path) -> list[ExportedTask]:
         task_folder = folder / task.name
         adapter = converters[0].adapter(task.name)
         write_adapter(adapter, spec, type(model.encoder), task_folder)
-        write_head(model, spec, task, source.epochs[task.name], task_folder)
+        write_head(model, source, task, task_folder)
         again = around(load_with_peft(load_encoder(spec.encoder, files), task_folder), spec, task, task_folder)
         off = compare(probe(model, spec, task, tokenizer), probe(again, spec, task, tokenizer), task.name)
         done.append(ExportedTask(task.name, source.epochs[task.name], off, adapter.converted))

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from peftbench.data.encode import encode_texts
+from peftbench.data.standardise import recorded_scale
 from peftbench.encoder import EncoderFiles, find_encoder, load_encoder
 from peftbench.errors import DataError, MissingError, PeftbenchError
 from peftbench.head import weights_of
@@ -87,10 +88,15 @@ class TrainedRun:
         return model.prepare(torch.device("cpu"))
 
 
-def write_head(model: MultitaskModel, spec: RunSpec, task: TaskSpec, epoch: int, folder: Path) -> None:
-    """Write a task's head: its linear layers, and the pooling and input settings it needs."""
+def write_head(model: MultitaskModel, source: TrainedRun, task: TaskSpec, folder: Path) -> None:
+    """Write a task's head: its linear layers, and the pooling and input settings it needs.
+
+    Raises:
+        DataError: a regression task whose run did not record the scale of its labels.
+    """
     from safetensors.torch import save_file
 
+    spec, scale = source.spec, recorded_scale(task, source.recorded.conditions)
     folder.mkdir(exist_ok=True)
     weights = {name: weight.detach().contiguous() for name, weight in weights_of(model.heads[task.name]).items()}
     save_file(weights, folder / HEAD_WEIGHTS, {"format": "pt"})
@@ -103,11 +109,12 @@ def write_head(model: MultitaskModel, spec: RunSpec, task: TaskSpec, epoch: int,
         "texts": list(task.text),
         "label": task.label,
         "range": [task.low, task.high] if task.kind == "similarity" else None,
+        "scale": [scale.mean, scale.sd] if task.kind == "regression" else None,  # prediction = mean + sd * output
         "pooling": spec.encoder.pooling,
         "pair_encoding": spec.encoder.pair_encoding if task.is_pair else None,
         "token_types": model.takes_types,
         "max_length": spec.encoder.max_length,
-        "epoch": epoch,
+        "epoch": source.epochs[task.name],
     }
     (folder / HEAD).write_text(json.dumps(about, indent=2) + "\n", "utf-8")
 

@@ -77,14 +77,15 @@ def _scores(record: RunRecord, task: str, split: ScoredSplit, rows: tuple[Predic
 
     spec = next(each for each in record.run.spec["tasks"] if each["name"] == task)
     kind: TaskKind = spec["kind"]
+    classes = kind not in ("similarity", "regression")
     labels = np.asarray([row.label for row in rows])
     predictions = np.asarray([row.prediction for row in rows])
     stored = record.score(task, split)
     headline = stored.metric if stored is not None else HEADLINES[kind][0]
-    others = _OF_SCORES if kind == "similarity" else HEADLINES[kind]
+    others = HEADLINES[kind] if classes else _OF_SCORES
     made = [_value(name, labels, predictions) for name in (headline, *(name for name in others if name != headline))]
     table: list[dict[str, Any]] = []
-    if kind != "similarity":
+    if classes:
         names = (record.run.conditions.get("label_names") or {}).get(task) or spec.get("labels")
         with suppress(ValueError):  # values that are no classes, in a row that was changed: the metrics say which
             rows_of = per_class(labels, predictions, names or spec.get("classes") or 2)

@@ -156,6 +156,7 @@ class Conditions(TypedDict, total=False):
     data_read: dict[str, SplitReading]  # by "task/split"
     data_notes: list[DataNote]
     label_names: dict[str, list[str]]  # by task
+    label_scale: dict[str, tuple[float, float]]  # by regression task: mean and standard deviation of train
     augment: AugmentConditions
     # work
     course: PlannedWork

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from peftbench.data.batches import Batcher, MakeBatch
 from peftbench.data.encode import EncodedSplit
+from peftbench.data.standardise import AS_IT_IS, LabelScale
 from peftbench.meters.session import MeterSession
 from peftbench.model import MultitaskModel
 from peftbench.spec.model import RunSpec
@@ -17,11 +18,15 @@ from peftbench.training.recorder import Recorder
 
 @dataclass(frozen=True, slots=True)
 class TaskData:
-    """A task's encoded splits. The first `originals` training examples are the data's own, the others are augmented."""
+    """A task's encoded splits. The first `originals` training examples are the data's own, the others are augmented.
+
+    `scale`: of a regression's labels, which are standardised in the splits.
+    """
 
     train: EncodedSplit
     dev: EncodedSplit
     originals: int
+    scale: LabelScale = AS_IT_IS
 
 
 class Batchers:

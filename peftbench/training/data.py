@@ -16,6 +16,7 @@ from peftbench.data.examples import fingerprint
 from peftbench.data.labels import Names
 from peftbench.data.load import Split, SplitName, load_split
 from peftbench.data.select_part import divide
+from peftbench.data.standardise import scale_of
 from peftbench.encoder import EncoderFiles
 from peftbench.errors import DataError
 from peftbench.spec.augment import advice
@@ -117,7 +118,19 @@ def load_data(spec: RunSpec, tokenizer: Any, files: EncoderFiles, recorder: Reco
     encoded_tests = {name: encoded(split) for name, split in tests.items()}
     if spec.split.select is not None:
         task_data, encoded_tests = _divided(spec, spec.split.select, task_data, recorder)
+    scales = {
+        task.name: scale_of(task, task_data[task.name].train.labels[: task_data[task.name].originals])
+        for task in spec.tasks
+        if task.kind == "regression"
+    }
+    for name, scale in scales.items():
+        data = task_data[name]
+        train_split, dev_split = scale.standardised(data.train), scale.standardised(data.dev)
+        task_data[name] = replace(data, train=train_split, dev=dev_split, scale=scale)
+        encoded_tests |= {name: scale.standardised(encoded_tests[name])} if name in encoded_tests else {}
     facts: Conditions = {"data_read": readings, "label_names": label_names, "data_notes": data_notes}
+    if scales:
+        facts["label_scale"] = {name: (scale.mean, scale.sd) for name, scale in scales.items()}
     if augmenter is not None:
         augmenter.close()
         facts["augment"] = {**augmenter.facts, "rows_sha256": new_rows}

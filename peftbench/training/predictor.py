@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from peftbench.data.encode import encode_texts
+from peftbench.data.standardise import recorded_scale
 from peftbench.encoder import find_encoder, load_encoder, load_tokenizer
 from peftbench.model import MultitaskModel
 from peftbench.spec.model import RunSpec
@@ -71,7 +72,7 @@ class Predictor:
         recorded.check_encoder(files)
         weights = weights_path(folder, epoch, task.name if own else None)
         recorded.check_weights(weights)
-        self._spec, self._task = spec, task
+        self._spec, self._task, self._scale = spec, task, recorded_scale(task, recorded.conditions)
         self._tokenizer = load_tokenizer(files)
         device = choose_device()
         # fp16 needs a GPU; on the CPU the same weights are multiplied in fp32
@@ -95,7 +96,7 @@ class Predictor:
         return Predictions(
             [
                 TextPrediction(float(value), None if probabilities is None else float(probabilities[i]))
-                for i, value in enumerate(predictions_from(self._task, logits))
+                for i, value in enumerate(self._scale.restored(predictions_from(self._task, logits)))
             ],
             split.truncated,
         )
@@ -116,8 +117,8 @@ def predict(
 
 
 def _probabilities(task: TaskSpec, logits: np.ndarray) -> np.ndarray | None:
-    """Return the probability of the predicted class, `[n]`; None for a similarity."""
-    if task.kind == "similarity":
+    """Return the probability of the predicted class, `[n]`; None for tasks of scores."""
+    if task.is_score:
         return None
     if task.kind == "binary":
         return np.asarray(1 / (1 + np.exp(-np.abs(logits[:, 0].astype(np.float64)))))

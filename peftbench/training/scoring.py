@@ -11,6 +11,7 @@ import numpy as np
 from peftbench.analysis.scores import dev_average, leaderboard
 from peftbench.data.encode import EncodedSplit
 from peftbench.data.load import SPLITS
+from peftbench.data.standardise import LabelScale
 from peftbench.meters.session import MeterSession
 from peftbench.model import MultitaskModel
 from peftbench.spec.model import RunSpec
@@ -100,7 +101,8 @@ class Scorer:
             evaluation, measured = self._evaluate(epoch, task, "test", tests[task.name])
             phases += [replace(phase, epoch=None) for phase in measured]  # of the run, not of an epoch's cost
             scores.append(_score(epoch, task, "test", evaluation))
-            rows += _predictions(epoch, task.name, "test", tests[task.name], evaluation)
+            scale = self.data[task.name].scale
+            rows += _predictions(epoch, task.name, "test", tests[task.name], evaluation, scale)
         return HeldOutResult(epoch, scores, phases, rows)
 
     def _split(self, task: str, split: str) -> EncodedSplit:
@@ -155,18 +157,19 @@ def predictions(epoch: int, scored: Scored, data: Mapping[str, TaskData], best: 
         row
         for task, evaluation in scored.dev.items()
         if best.is_best(task, epoch)
-        for row in _predictions(epoch, task, "dev", data[task].dev, evaluation)
+        for row in _predictions(epoch, task, "dev", data[task].dev, evaluation, data[task].scale)
     ]
 
 
 def _predictions(
-    epoch: int, task: str, split: ScoredSplit, encoded: EncodedSplit, evaluation: Evaluation
+    epoch: int, task: str, split: ScoredSplit, encoded: EncodedSplit, evaluation: Evaluation, scale: LabelScale
 ) -> list[Prediction]:
+    labels, predictions = scale.restored(encoded.labels), scale.restored(evaluation.predictions)
     return [
         Prediction(
-            *(task, epoch, encoded.example_ids[row], float(encoded.labels[row]), float(prediction)),
+            *(task, epoch, encoded.example_ids[row], float(labels[row]), float(prediction)),
             cluster=None if encoded.clusters is None else encoded.clusters[row],
             split=split,
         )
-        for row, prediction in zip(evaluation.rows, evaluation.predictions, strict=True)
+        for row, prediction in zip(evaluation.rows, predictions, strict=True)
     ]

@@ -185,7 +185,7 @@ class TestOverrides:
             ("encoder.pooling=max", ["'encoder.pooling' = 'max' (--set)", "'pooler'", "'mean'"]),
             ("encoder.name=2024-01-01", ["encoder.name", "(--set)", "string"]),
             ("head.dropout=1", ["'head.dropout' = 1 (--set)", "less than 1"]),
-            ("tasks.sst.kind=regression", ["'tasks.sst.kind' = 'regression' (--set)", "similarity"]),
+            ("tasks.sst.kind=ranking", ["'tasks.sst.kind' = 'ranking' (--set)", "similarity"]),
             ("tasks.sst.classes=1", ["'tasks.sst.classes' = 1 (--set)"]),
             ("tasks.sts.low=5", ["tasks.sts", "must be below"]),
             ("tasks.sst.source.type=csv", ["tasks.sst.source", "csv", "files"]),

@@ -138,7 +138,7 @@ def _on_one_line(cell: object, separator: str) -> str:
 
 
 def _row(task: TaskSpec, id_column: str, example: Example, names: Names | None) -> dict[str, Any]:
-    label: float | str = example.label if task.kind == "similarity" else int(example.label)
+    label: float | str = example.label if task.is_score else int(example.label)
     if names is not None:
         label = names[int(example.label)]
     return {id_column: example.id, **dict(zip(task.text, example.texts, strict=True)), task.label: label}

@@ -1,0 +1,49 @@
+"""The kinds of task in docs/how-to/tasks.md: the file, the workload and the command of each, run as they stand."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from peftbench.spec import resolve
+from peftbench.tasks import HEADLINES
+from tests.recorders import train
+
+PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "tasks.md").read_text("utf-8")
+SECTIONS = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", PAGE, re.M | re.S))
+
+
+def block(section: str, language: str) -> str:
+    return re.findall(rf"```{language}\n(.*?)```", SECTIONS[section], re.S)[0]
+
+
+def test_every_kind_has_its_section_and_the_table_its_metrics() -> None:
+    assert {name.lower() for name in SECTIONS} == set(HEADLINES)
+    for kind, metrics in HEADLINES.items():
+        (row,) = re.findall(rf"^\| `{kind}` .*$", PAGE, re.M)
+        shown = re.findall(r"`(\w+)`", row)[1:]
+        assert set(shown) <= set(metrics)
+        assert shown[0] == metrics[0] or kind == "binary"
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_the_example_is_run_as_it_stands(section: str, tmp_path: Path, tiny_encoder: Path) -> None:
+    rows = block(section, "csv")
+    assert len(rows.splitlines()) == 11, "a header and ten rows"
+    for split in ("train", "dev", "test"):
+        (tmp_path / f"{split}.csv").write_text(rows)
+    (tmp_path / "workload.toml").write_text(block(section, "toml"))
+    command = shlex.split(re.findall(r"^    (peftbench run .*)$", SECTIONS[section], re.M)[0])
+    given = dict(itertools.pairwise(command))
+    assert given["--data"] == "." and given["--workload"] == "workload.toml"
+    overrides = [f"encoder.name={tiny_encoder}", "train.epochs=1", "train.lr=0.001"]
+    overrides += [given["--set"]] if "--set" in given else []
+    resolved = resolve(given["--preset"], str(tmp_path / "workload.toml"), data=[str(tmp_path)], overrides=overrides)
+    memory = train(resolved.spec, tmp_path / "run")
+    assert {score.metric for score in memory.scores} == {resolved.spec.tasks[0].headline}
+    assert resolved.spec.tasks[0].kind == section.lower()
+    assert (memory.test is not None) is resolved.spec.split.has_test
