@@ -118,7 +118,7 @@ def _check_displayable(record: RunRecord) -> None:
     from peftbench.report.memory import memory_page
 
     console = Console(file=io.StringIO(), width=80)
-    alone = dataclasses.replace(record, predictions={})
+    alone = dataclasses.replace(record, predictions={}, test_predictions={})
     try:
         wall_s(record.run)
         json.dumps(jsonable.run_full(record))
