@@ -84,7 +84,7 @@ def test_other_metrics_of_one_task_are_not_compared() -> None:
     assert dict(against.left_out)["sst"] == "another metric (macro_f1)"
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.parametrize("metric", ["macro_f1", "mcc", "spearman"])
 def test_intervals_have_about_their_nominal_coverage(metric: str) -> None:
     """A hundred trials: a correct interval is outside these bounds once in a thousand."""

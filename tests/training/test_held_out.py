@@ -105,7 +105,7 @@ def test_training_and_dev_are_those_of_a_run_without_a_test_split(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("overrides", [HELD_OUT, ("split.select=0.5",)])
+@pytest.mark.parametrize("overrides", [HELD_OUT, pytest.param(("split.select=0.5",), marks=pytest.mark.soak)])
 def test_a_run_stopped_anywhere_ends_as_one_that_was_not(
     overrides: tuple[str, ...], tiny: Callable[..., Resolved], tmp_path: Path
 ) -> None:
