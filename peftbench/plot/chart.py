@@ -11,7 +11,7 @@ from peftbench.plot.glyphs import BRAILLE, BRAILLE_CELLS, Glyphs
 from peftbench.plot.layout import Frame, end_labels, label_column, lay_out
 from peftbench.plot.legend import legend_rows, sign
 from peftbench.plot.model import AXIS, BLANK, CURSOR, LABEL, TITLE, Chart, Row, Segment, Series
-from peftbench.plot.trace import marked, trace
+from peftbench.plot.rasterise import marked, trace
 
 Cell = tuple[str, str]  # a character and its style
 
