@@ -55,12 +55,12 @@ def arrays(name: str, labels: ArrayLike | Tags, outputs: Any) -> tuple[Any, Any]
         raise ValueError(f"there is no metric '{name}'; there are: {', '.join(METRICS)}")
     if METRICS[name].inputs == ("spans",):
         return labels, outputs
-    found = np.asarray(labels), np.asarray(outputs)
-    if not found[0].ndim or not found[1].ndim:
+    pair = np.asarray(labels), np.asarray(outputs)
+    if not pair[0].ndim or not pair[1].ndim:
         raise ValueError("labels and outputs must be arrays")
-    if any(each.dtype.kind not in "biuf" for each in found):
+    if any(each.dtype.kind not in "biuf" for each in pair):
         raise ValueError(f"labels and outputs of {name} must be numbers")
-    return found
+    return pair
 
 
 def checked(name: str, labels: Any, outputs: Any) -> Checked:
@@ -85,10 +85,10 @@ def checked(name: str, labels: Any, outputs: Any) -> Checked:
         return Checked(name, "scores", labels.astype(np.float64), outputs.astype(np.float64))
     if "classes" in inputs:
         _same(labels.shape, outputs.shape[1:])
-        found, predicted = _classes(labels, "labels"), _classes(outputs, "predictions")
+        classes, predicted = _classes(labels, "labels"), _classes(outputs, "predictions")
         if name in OF_TWO_CLASSES:
-            _two_classes(name, found, predicted)
-        return Checked(name, "classes", found, predicted)
+            _two_classes(name, classes, predicted)
+        return Checked(name, "classes", classes, predicted)
     if "probabilities" in inputs:
         return _probabilities(name, _classes(labels, "labels"), outputs.astype(np.float64))
     raise ValueError(f"labels of {name} must be [n, labels]; they are {list(labels.shape)}")
@@ -100,10 +100,10 @@ def _same(labels: tuple[int, ...], outputs: tuple[int, ...]) -> None:
 
 
 def _classes(values: np.ndarray, what: str) -> np.ndarray:
-    found = values.astype(np.int64)
-    if values.size and ((found != values).any() or found.min() < 0):
+    whole_numbers = values.astype(np.int64)
+    if values.size and ((whole_numbers != values).any() or whole_numbers.min() < 0):
         raise ValueError(f"{what} must be class indices: whole numbers from 0")
-    return found
+    return whole_numbers
 
 
 def _indicator(values: np.ndarray, what: str) -> np.ndarray:

@@ -35,12 +35,12 @@ class Pearson(Computed):
         x, xx, xy = (means[:, at * runs : (at + 1) * runs] for at in range(3))
         y, yy = means[:, -2:-1], means[:, -1:]
         of_x, of_y = xx - x * x, yy - y * y
-        found = (xy - x * y) / np.sqrt(of_x * of_y)
-        doubtful = ~((of_x >= _LEAST * xx) & (of_y >= _LEAST * yy) & np.isfinite(found))
+        r = (xy - x * y) / np.sqrt(of_x * of_y)
+        doubtful = ~((of_x >= _LEAST * xx) & (of_y >= _LEAST * yy) & np.isfinite(r))
         for run in np.flatnonzero(doubtful.any(axis=0)):
             rows = np.flatnonzero(doubtful[:, run])
-            found[rows, run] = self._centred(int(run), weights[rows])
-        return np.asarray(np.clip(found, -1, 1))
+            r[rows, run] = self._centred(int(run), weights[rows])
+        return np.asarray(np.clip(r, -1, 1))
 
     def _centred(self, run: int, weights: np.ndarray) -> np.ndarray:
         if np.ptp(self._labels) == 0 or np.ptp(self._outputs[run]) == 0:
@@ -79,8 +79,8 @@ class R2(Computed):
         rows = np.flatnonzero(~(yy - y * y >= _LEAST * yy))
         if len(rows):
             spread[rows] = self._centred(weights[rows])
-        found = 1 - error / spread[:, None] * self._ratio**2
-        return np.where(np.isfinite(found), found, np.nan)
+        r2 = 1 - error / spread[:, None] * self._ratio**2
+        return np.where(np.isfinite(r2), r2, np.nan)
 
     def _centred(self, weights: np.ndarray) -> np.ndarray:
         if np.ptp(self._labels) == 0:

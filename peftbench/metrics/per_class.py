@@ -41,9 +41,9 @@ def per_class(labels: ArrayLike, predictions: ArrayLike, classes: int | Sequence
     """
     names = [str(at) for at in range(classes)] if isinstance(classes, int) else list(classes)
     given, guessed = arrays("macro_f1", labels, predictions)
-    found = checked("macro_f1", given, guessed[None])
-    true, predicted = found.labels, found.outputs[0]
-    if found.input == "indicator":
+    inputs = checked("macro_f1", given, guessed[None])
+    true, predicted = inputs.labels, inputs.outputs[0]
+    if inputs.input == "indicator":
         if true.shape[1] != len(names):
             raise ValueError(f"labels have {true.shape[1]} columns for {len(names)} classes")
         sums = [each.sum(axis=0) for each in (true & predicted, true, predicted)]

@@ -96,15 +96,15 @@ class AveragePrecision(Computed):
 
     def __call__(self, weights: np.ndarray) -> np.ndarray:
         """Return the metric [resamples, runs] by weights [resamples, units]."""
-        found = []
+        by_run = []
         for every, positives, ends, first, last in self._runs:
             positive = _running(taken(weights, positives))
             hits = positive.take(last, axis=1)
             predicted = _running(taken(weights, every)).take(ends, axis=1)
             precision = hits / np.where(predicted > 0, predicted, 1)
             gained = hits - positive.take(first, axis=1)
-            found.append(np.einsum("ij,ij->i", gained, precision) / positive[:, -1])
-        return np.stack(found, axis=1)
+            by_run.append(np.einsum("ij,ij->i", gained, precision) / positive[:, -1])
+        return np.stack(by_run, axis=1)
 
 
 class Spearman(Computed):
@@ -117,15 +117,15 @@ class Spearman(Computed):
     def __call__(self, weights: np.ndarray) -> np.ndarray:
         """Return the metric [resamples, runs] by weights [resamples, units]."""
         label_rank, label_squares, _ = self._labels(weights)
-        found = []
+        by_run = []
         for run in self._runs:
             rank, squares, of_examples = run(weights)
             moved = rank.take(run.group, axis=1) if run.tied else rank
             moved *= of_examples
             covariance = np.einsum("ij,ij->i", moved, label_rank.take(self._labels.group_of[run.order], axis=1))
             rho = covariance / (np.sqrt(squares) * np.sqrt(label_squares))
-            found.append(np.clip(rho, -1, 1))
-        return np.stack(found, axis=1)
+            by_run.append(np.clip(rho, -1, 1))
+        return np.stack(by_run, axis=1)
 
 
 class _Ranked:

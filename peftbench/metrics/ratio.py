@@ -38,9 +38,9 @@ class Ratio(Computed):
         """Return [runs, units]: the derivative by a unit's weight times the number of examples; NaN if RMSE is 0."""
         numerator, denominator = self._numerator.T, self._denominator.T
         value = numerator.sum(axis=1) / denominator.sum(axis=1)
-        found = (numerator - value[:, None] * denominator) * self._examples / denominator.sum(axis=1, keepdims=True)
-        found = found / (2 * np.sqrt(value[:, None])) if self._root else found
-        return np.asarray(found * self._scales[0] * self._scales[1])
+        influence = (numerator - value[:, None] * denominator) * self._examples / denominator.sum(axis=1, keepdims=True)
+        influence = influence / (2 * np.sqrt(value[:, None])) if self._root else influence
+        return np.asarray(influence * self._scales[0] * self._scales[1])
 
 
 def _terms(checked: Checked) -> tuple[np.ndarray, np.ndarray]:

@@ -71,9 +71,9 @@ def span_counts(labels: Sequence[Sequence[str]], predictions: Sequence[Sequence[
     Raises:
         ValueError: labels and predictions are not of the same tokens, or a tag is not of BIO or BIOES.
     """
-    true, found, right, _ = _compared(labels, predictions)
-    same = true.is_token & (true.tags == found.tags)
-    columns = (found.first[right], found.first, true.first, np.flatnonzero(same), np.flatnonzero(true.is_token))
+    true, predicted, right, _ = _compared(labels, predictions)
+    same = true.is_token & (true.tags == predicted.tags)
+    columns = (predicted.first[right], predicted.first, true.first, np.flatnonzero(same), np.flatnonzero(true.is_token))
     counts = [np.bincount(true.sentence[each], minlength=len(labels)) for each in columns]
     return np.stack(counts, axis=1).astype(np.float64)
 
@@ -86,8 +86,8 @@ def spans_by_type(
     Raises:
         ValueError: as `span_counts`.
     """
-    true, found, right, names = _compared(labels, predictions)
-    counts = [np.bincount(each, minlength=len(names)) for each in (found.type[right], found.type, true.type)]
+    true, predicted, right, names = _compared(labels, predictions)
+    counts = [np.bincount(each, minlength=len(names)) for each in (predicted.type[right], predicted.type, true.type)]
     rows = {name: (int(counts[0][at]), int(counts[1][at]), int(counts[2][at])) for at, name in enumerate(names)}
     return {name: rows[name] for name in sorted(rows) if any(rows[name])}
 
@@ -99,11 +99,11 @@ def _compared(
     if [len(each) for each in labels] != [len(each) for each in predictions]:
         raise ValueError("labels and predictions must have the same sentences, with as many tags each")
     vocabulary = _Vocabulary()
-    true, found = _read(labels, vocabulary), _read(predictions, vocabulary)
+    true, predicted = _read(labels, vocabulary), _read(predictions, vocabulary)
     last, kind = np.full(len(true.tags), -1), np.full(len(true.tags), -1)
     last[true.first], kind[true.first] = true.last, true.type
-    right = (last[found.first] == found.last) & (kind[found.first] == found.type)
-    return true, found, right, list(vocabulary.types)
+    right = (last[predicted.first] == predicted.last) & (kind[predicted.first] == predicted.type)
+    return true, predicted, right, list(vocabulary.types)
 
 
 def _read(sentences: Sequence[Sequence[str]], vocabulary: _Vocabulary) -> _Read:

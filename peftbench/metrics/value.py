@@ -52,24 +52,24 @@ def value(name: str, labels: ArrayLike | Tags, outputs: ArrayLike | Tags) -> Met
         return Metric(name, None, "no examples")
     if (reason := not_finite(true, given)) is not None:
         return Metric(name, None, reason)
-    found = checked(name, true, given[None] if isinstance(given, np.ndarray) else [given])
-    if (reason := _undefined(found)) is not None:
+    inputs = checked(name, true, given[None] if isinstance(given, np.ndarray) else [given])
+    if (reason := _undefined(inputs)) is not None:
         return Metric(name, None, reason)
-    computed = float(WeightedMetric(found, Units(len(true))).values(np.ones((1, len(true))))[0, 0])
+    computed = float(WeightedMetric(inputs, Units(len(true))).values(np.ones((1, len(true))))[0, 0])
     if not np.isfinite(computed):
         return Metric(name, None, "its value is beyond floating point")
     return Metric(name, computed)
 
 
-def _undefined(found: Checked) -> str | None:
+def _undefined(inputs: Checked) -> str | None:
     """Say why a metric of one run is undefined; None where it is not."""
-    name, labels, outputs = found.name, found.labels, found.outputs[0]
-    if found.input == "spans":
+    name, labels, outputs = inputs.name, inputs.labels, inputs.outputs[0]
+    if inputs.input == "spans":
         return _undefined_of_spans(name, outputs.sum(axis=0))
-    if found.input == "scores":
+    if inputs.input == "scores":
         return None if name in ("mae", "rmse") else _undefined_of_scores(name, labels, outputs)
     nothing_positive = not labels.any() and not outputs.any()
-    if found.input == "indicator":
+    if inputs.input == "indicator":
         if name == "weighted_f1" and not labels.any():
             return "no positive label: weighted F1 is not defined"
         if name in ("micro_f1", "macro_f1") and nothing_positive:

@@ -54,17 +54,17 @@ class WeightedMetric:
         given = np.asarray(weights)
         if given.ndim != 2 or given.shape[1] != self.units:
             raise ValueError(f"weights must be [resamples, {self.units}]; they are {list(given.shape)}")
-        found = np.empty((len(given), self.runs))
+        values = np.empty((len(given), self.runs))
         rows = max(1, self._compute.at_once // self.units)
         with np.errstate(invalid="ignore", divide="ignore", over="ignore", under="ignore"):
             for start in range(0, len(given), rows):
-                found[start : start + rows] = self._compute(given[start : start + rows].astype(np.float64))
-        return found
+                values[start : start + rows] = self._compute(given[start : start + rows].astype(np.float64))
+        return values
 
     def resampled(self, rng: np.random.Generator, resamples: int) -> np.ndarray:
         """Return the metric [resamples, runs] of resamples drawn with replacement, as many units as there are."""
-        found = [self.values(weights) for weights in drawn(rng, resamples, self.units)]
-        return np.concatenate(found) if found else np.empty((0, self.runs))
+        chunks = [self.values(weights) for weights in drawn(rng, resamples, self.units)]
+        return np.concatenate(chunks) if chunks else np.empty((0, self.runs))
 
     def influence(self) -> np.ndarray | None:
         """Return the influence of each unit on each run's metric, [runs, units]; None where no closed form is at hand.
@@ -93,8 +93,8 @@ def weighted(name: str, labels: ArrayLike | Tags, outputs: Any, clusters: ArrayL
         raise ValueError("no examples" if not len(true) else "no runs")
     if (missing := not_finite(true, given)) is not None:
         raise ValueError(missing)
-    found = checked(name, true, given)
-    return WeightedMetric(found, Units(len(true), None if clusters is None else _clusters(clusters, len(true))))
+    inputs = checked(name, true, given)
+    return WeightedMetric(inputs, Units(len(true), None if clusters is None else _clusters(clusters, len(true))))
 
 
 def drawn(rng: np.random.Generator, resamples: int, units: int) -> Iterator[np.ndarray]:
@@ -111,12 +111,12 @@ def drawn(rng: np.random.Generator, resamples: int, units: int) -> Iterator[np.n
 
 
 def _clusters(clusters: ArrayLike, examples: int) -> np.ndarray:
-    found = np.asarray(clusters)
-    if found.shape != (examples,) or found.dtype.kind not in "iu":
+    indices = np.asarray(clusters)
+    if indices.shape != (examples,) or indices.dtype.kind not in "iu":
         raise ValueError(f"clusters must be {examples} whole numbers, one an example")
-    if found.min() < 0 or len(np.unique(found)) != found.max() + 1:
+    if indices.min() < 0 or len(np.unique(indices)) != indices.max() + 1:
         raise ValueError("clusters must be numbered from 0, each with an example")
-    return found
+    return indices
 
 
 def _compute_of(checked: Checked, units: Units) -> Computed:
