@@ -83,8 +83,11 @@ def _scores(of: RunRecord) -> dict[tuple[object, ...], float | None]:
 
 
 def _predictions(of: RunRecord, epochs: set[int]) -> dict[tuple[object, ...], float | None]:
-    rows = [(task, row) for task, rows in of.predictions.items() for row in rows if row.epoch in epochs]
-    return {(task, row.epoch, row.example_id): row.prediction for task, row in rows}
+    values: dict[tuple[object, ...], float | None] = {}
+    for row in (row for rows in of.predictions.values() for row in rows if row.epoch in epochs):
+        several = row.prediction if isinstance(row.prediction, tuple) else (row.prediction,)
+        values |= {(row.task, row.epoch, row.example_id, number): value for number, value in enumerate(several)}
+    return values
 
 
 def _max_difference(

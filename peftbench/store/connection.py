@@ -257,12 +257,14 @@ def _migrate(connection: sqlite3.Connection) -> None:
     """Apply pending migrations in one exclusive transaction, so that concurrent programs migrate once."""
     from sqlite_utils import Database
 
+    from peftbench.store.prediction_sets import add_functions
     from peftbench.store.schema import migrations
 
     _use_wal(connection)
     connection.execute("PRAGMA foreign_keys = OFF")  # tables are rebuilt, which must not cascade to their rows
     connection.execute("BEGIN IMMEDIATE")
     try:
+        add_functions(connection)
         migrations().apply(Database(connection))
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")

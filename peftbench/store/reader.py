@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Self, get_args
 
 from peftbench.errors import DataError, MissingError
+from peftbench.store import prediction_sets
 from peftbench.store.connection import FrozenConnection, open_for_reading
 from peftbench.store.listing import Listed, Listing
 from peftbench.store.rows import (
@@ -230,12 +231,8 @@ class Reader(Listing):
 
     def _predictions(self, run: Run, split: ScoredSplit) -> dict[str, tuple[Prediction, ...]]:
         by_task: dict[str, list[Prediction]] = {}
-        for row in self._rows(
-            "SELECT task, epoch, example_id, label, prediction, cluster, split FROM predictions"
-            " WHERE run_id = ? AND epoch = ? AND split = ? ORDER BY task, position",
-            *(run.id, run.best_epoch, split),
-        ):
-            by_task.setdefault(row[0], []).append(Prediction(*row))
+        for row in prediction_sets.read(self._connection, run.id, run.best_epoch, split):
+            by_task.setdefault(row.task, []).append(row)
         return {task: tuple(rows) for task, rows in by_task.items()}
 
     def _dicts(self, sql: str, *values: object) -> list[dict[str, Any]]:

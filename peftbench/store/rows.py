@@ -30,6 +30,7 @@ ACTIVE_STATES: frozenset[State] = WORKING_STATES | {"queued", "starting"}
 RESUMABLE_STATES: frozenset[State] = frozenset({"stopped", "failed", "lost"})
 
 ScoredSplit = Literal["dev", "test"]  # the splits whose scores are compared
+Label = float | tuple[int, ...]  # of an example: a class index or a number; several labels; the tags of its tokens
 
 Failure = Literal["out-of-memory", "data", "missing", "nan", "spec", "signal", "lost-host", "storage", "defect"]
 
@@ -221,15 +222,20 @@ class Phase:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """A run's prediction for one example of dev or test, and the example's label."""
+    """A run's prediction for one example of dev or test, and the example's label.
+
+    `label` and `prediction` are a class index or a number; of several labels an example, the indices of those it has;
+    of tokens the index of each one's tag. `probabilities`: of label 1, or of each label; None where there are none.
+    """
 
     task: str
     epoch: int
     example_id: str
-    label: float
-    prediction: float
+    label: Label
+    prediction: Label
     cluster: str | None = None  # value of the task's `group` column, if it has one
     split: ScoredSplit = "dev"
+    probabilities: float | tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from peftbench.errors import StorageError
+from peftbench.store import prediction_sets
 from peftbench.store.conditions import Conditions, RunFacts
 from peftbench.store.rows import (
     WORKING_STATES,
@@ -133,11 +134,10 @@ class RunLog(SpooledWriter):
         It is on the disk when this returns: a checkpoint may then say that the epoch is done.
         """
         run, epoch = {"run_id": self.run_id}, result.epoch
-        predictions = [{**run, "position": n, **dataclasses.asdict(row)} for n, row in enumerate(result.predictions)]
         phases = self._numbered(result.phases)
 
         def write(connection: sqlite3.Connection) -> None:
-            for table in ("scores", "predictions", "phases", "epochs"):
+            for table in ("scores", "prediction_sets", "phases", "epochs"):
                 connection.execute(f"DELETE FROM {table} WHERE run_id = ? AND epoch = ?", (self.run_id, epoch.epoch))
             self._db["epochs"].insert({**run, **dataclasses.asdict(epoch)})
             self._db["scores"].insert_all({**run, **dataclasses.asdict(score)} for score in result.scores)
@@ -145,10 +145,10 @@ class RunLog(SpooledWriter):
             self._db["task_bests"].upsert_all(
                 ({**run, **dataclasses.asdict(best)} for best in result.task_bests), pk=("run_id", "task")
             )
-            self._db["predictions"].insert_all(predictions)
+            prediction_sets.put(connection, self.run_id, result.predictions)
             connection.execute(
-                "DELETE FROM predictions WHERE run_id = ?1 AND epoch IS NOT ?2 AND epoch != coalesce("
-                " (SELECT b.epoch FROM task_bests b WHERE b.run_id = ?1 AND b.task = predictions.task), -1)",
+                "DELETE FROM prediction_sets WHERE run_id = ?1 AND epoch IS NOT ?2 AND epoch != coalesce("
+                " (SELECT b.epoch FROM task_bests b WHERE b.run_id = ?1 AND b.task = prediction_sets.task), -1)",
                 (self.run_id, result.best_epoch),
             )
             connection.execute(
@@ -158,7 +158,7 @@ class RunLog(SpooledWriter):
                 (self.run_id, epoch.epoch, now(), result.best_epoch),
             )
 
-        self.write(write, (result, phases, predictions), durable=True)
+        self.write(write, (result, phases), durable=True)
 
     def put_held_out(self, result: HeldOutResult) -> None:
         """Store the scores on the test split, in place of what was stored of them."""
@@ -166,16 +166,15 @@ class RunLog(SpooledWriter):
         phases = self._numbered(result.phases)
 
         def write(connection: sqlite3.Connection) -> None:
-            for table in ("scores", "predictions"):
+            for table in ("scores", "prediction_sets"):
                 connection.execute(f"DELETE FROM {table} WHERE run_id = ? AND split = 'test'", (self.run_id,))
             self._db["scores"].insert_all({**run, **dataclasses.asdict(score)} for score in result.scores)
             first = connection.execute(  # positions order the predictions of an epoch: those of dev come first
-                "SELECT coalesce(max(position) + 1, 0) FROM predictions WHERE run_id = ? AND epoch = ?",
+                "SELECT coalesce(max(first_position + json_array_length(predictions)), 0) FROM prediction_sets"
+                " WHERE run_id = ? AND epoch = ?",
                 (self.run_id, result.epoch),
             ).fetchone()[0]
-            self._db["predictions"].insert_all(
-                {**run, "position": first + n, **dataclasses.asdict(row)} for n, row in enumerate(result.predictions)
-            )
+            prediction_sets.put(connection, self.run_id, result.predictions, first)
             self._insert("phases", phases, ignore=True)
 
         self.write(write, (result, phases), durable=True)
@@ -186,7 +185,7 @@ class RunLog(SpooledWriter):
             return
 
         def write(connection: sqlite3.Connection) -> None:
-            for table in ("scores", "predictions", "epochs", "losses", "task_bests"):
+            for table in ("scores", "prediction_sets", "epochs", "losses", "task_bests"):
                 connection.execute(f"DELETE FROM {table} WHERE run_id = ?", (self.run_id,))
             connection.execute("DELETE FROM phases WHERE run_id = ? AND epoch IS NOT NULL", (self.run_id,))
             connection.execute(

@@ -13,13 +13,15 @@ from itertools import chain, islice
 from typing import Any
 
 from peftbench.errors import DataError, RefusedError, StorageError
+from peftbench.store import prediction_sets
 from peftbench.store.reader import Reader
 from peftbench.store.rows import RunRecord
 from peftbench.store.transactions import Transactions, put_event, what_helps
 from peftbench.text import clean
 
 # In the order of their foreign keys. `progress` exists for running runs only.
-TABLES = ("runs", "epochs", "scores", "task_bests", "predictions", "losses", "phases", "samples", "events")
+PREDICTIONS = "predictions"  # exported as a row for each example
+TABLES = ("runs", "epochs", "scores", "task_bests", PREDICTIONS, "losses", "phases", "samples", "events")
 IMPORTED = "import"  # kind of the event that records a run's origin
 
 Row = dict[str, Any]
@@ -44,6 +46,9 @@ class RowReader(Reader):
 
 def stored(connection: sqlite3.Connection, table: str, run_id: str) -> Iterator[Row]:
     """Yield a table's rows of a run; the connection returns rows of type sqlite3.Row."""
+    if table == PREDICTIONS:
+        yield from prediction_sets.rows_of(connection, run_id)
+        return
     key = "id" if table == "runs" else "run_id"
     left_out = {"run_id", *_LOCAL.get(table, ())}
     for row in connection.execute(f"SELECT * FROM {table} WHERE {key} = ? ORDER BY rowid", (run_id,)):
@@ -100,13 +105,18 @@ class RowImporter(Transactions):
         first = next(rows, None)
         if first is None:
             return
+        alike = (_like(first, row, table) for row in chain([first], rows))
         known = {row[1] for row in connection.execute(f"PRAGMA table_info({table})")} - {"run_id"}
+        known |= {"probabilities"} if table == PREDICTIONS else set()
         if strange := sorted(first.keys() - known | first.keys() & _LOCAL.get(table, set())):
             raise DataError(f"its table {table} has a column '{clean(strange[0], 60)}', unknown to this peftbench")
+        if table == PREDICTIONS:
+            prediction_sets.put_rows(connection, run_id, alike)
+            return
         columns = ["run_id", *first] if table != "runs" else list(first)
         sql = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
         start = [] if table == "runs" else [run_id]
-        values = ([*start, *_like(first, row, table).values()] for row in chain([first], rows))
+        values = ([*start, *row.values()] for row in alike)
         while batch := list(islice(values, _BATCH)):
             connection.executemany(sql, batch)
 

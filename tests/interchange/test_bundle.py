@@ -146,7 +146,7 @@ def test_every_table_that_belongs_to_a_run_is_in_a_bundle(origin: tuple[Path, st
     tables = [row[0] for row in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
     of_runs = {t for t in tables if any(row[1] == "run_id" for row in connection.execute(f"PRAGMA table_info({t})"))}
     connection.close()
-    assert of_runs - {"progress", "run_changes"} == set(TABLES) - {"runs"}
+    assert of_runs - {"progress", "run_changes", "prediction_sets"} == set(TABLES) - {"runs", "predictions"}
 
 
 def test_a_second_import_changes_nothing(bundle: Path, tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
-"""Files written by an earlier version: a database and a bundle of schema 5, and specs with the keys of that version."""
+"""Files written by earlier versions: databases and bundles of schemas 5 and 7, and specs with former keys."""
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import json
 import sqlite3
@@ -24,6 +25,7 @@ from peftbench.spec.sweep_file import read_sweep
 from peftbench.store.reader import Reader
 from peftbench.store.rows import RunRecord
 from peftbench.store.schema import SCHEMA_VERSION
+from peftbench.store.transfer import stored
 from tests.cli.inside import inside
 
 EARLIER = Path(__file__).parent / "earlier"
@@ -91,6 +93,36 @@ def test_a_bundle_of_schema_5_is_imported_and_recognised(database: Path, tmp_pat
     check(records(tmp_path / "new.db")["kept"], cached=True)
     assert take_bundle(bundle, tmp_path / "new.db").known
     assert take_bundle(bundle, database).known, "the run it was exported from"
+
+
+def test_predictions_of_schema_7_are_read_to_the_last_bit(tmp_path: Path) -> None:
+    """It stored a row for each example: of a binary task with groups, and of a regression, on dev and test."""
+    database = tmp_path / "schema7.db"
+    database.write_bytes(gzip.decompress((EARLIER / "schema7.db.gz").read_bytes()))
+    with closing(sqlite3.connect(database)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (7,)
+        columns = "task, epoch, example_id, label, prediction, cluster, split"
+        before = connection.execute(f"SELECT {columns}, position FROM predictions ORDER BY rowid").fetchall()
+    record = records(database)["kept"]
+    read = [row for split in ("dev", "test") for rows in record.predictions_on(split).values() for row in rows]
+    assert len(read) == len(before) == 48
+    assert {dataclasses.astuple(row) for row in read} == {(*row[:7], None) for row in before}
+    with closing(sqlite3.connect(database)) as connection:
+        connection.row_factory = sqlite3.Row
+        exported = [tuple(row.values()) for row in stored(connection, "predictions", record.run.id)]
+        seen = connection.execute("SELECT example_id, label, position FROM predictions ORDER BY rowid").fetchall()
+    places = [(*row[:2], row[7], *row[2:7]) for row in before]
+    assert [(row[0], row[1], row[2], *row[3:8]) for row in exported] == places
+    assert {tuple(row)[::2] for row in seen} == {(row[2], row[7]) for row in before}
+
+
+def test_a_bundle_of_schema_7_is_imported_and_recognised(tmp_path: Path) -> None:
+    bundle = EARLIER / "schema7.bundle"
+    assert not take_bundle(bundle, tmp_path / "new.db").known
+    assert take_bundle(bundle, tmp_path / "new.db").known
+    record = records(tmp_path / "new.db")["kept"]
+    assert {task: len(rows) for task, rows in record.test_predictions.items()} == {"mood": 12, "price": 12}
+    assert record.predictions["mood"][0].cluster == "author 0"
 
 
 def presets(tmp_path: Path, key: str) -> tuple[Path, Path, Path]:
