@@ -103,7 +103,10 @@ class MultitaskModel(nn.Module):
         return Batcher(self.native is not None, pad_id, next(self.heads.parameters()).device)
 
     def forward(self, batch: Batch) -> Tensor:
-        """Return the active task's logits, `[batch, outputs]`."""
+        """Return the active task's logits, `[batch, outputs]`; of token tasks `[words, outputs]`."""
+        if batch.words is not None:
+            of_words: Tensor = self.head(self.token_states(batch.texts[0])[batch.words])
+            return of_words
         logits: Tensor = self.head(torch.cat([self.pooled(text) for text in batch.texts], dim=-1))
         return logits
 
@@ -152,17 +155,38 @@ class MultitaskModel(nn.Module):
             if self.native is None:
                 raise RuntimeError("a packed batch needs the native runtime: call prepare first")
             return self.native(text, self.training)
-        dtype = torch.float16 if self.precision == "fp16" else torch.bfloat16
-        half = torch.autocast(text.ids.device.type, dtype, enabled=self.precision != "fp32")
-        with half, torch.set_grad_enabled(self.encoder_trains and torch.is_grad_enabled()):
+        half, grad = self._of_transformers(text)
+        with half, grad:
             return self._transformers(text).float()
 
-    def _transformers(self, text: TextBatch) -> Tensor:
+    def token_states(self, text: TextBatch | PackedText | PrefixText) -> Tensor:
+        """Return the last layer's output for all tokens, `[rows, hidden]` in fp32: text by text, or as packed."""
+        if isinstance(text, TextBatch):
+            half, grad = self._of_transformers(text)
+            with half, grad:
+                return self._output(text).last_hidden_state.float().flatten(0, 1)
+        assert self.native is not None, "a packed batch needs the native runtime"
+        if isinstance(text, PrefixText):
+            assert text.packed is not None, "token tasks have no cached text embeddings"
+            return self.native.token_states(text.states, self.native.first_trained, text.packed, self.training)
+        return self.native.token_states(self.native.embed(text, self.training), 0, text, self.training)
+
+    def _of_transformers(self, text: TextBatch) -> tuple[Any, Any]:
+        """Return the contexts of mixed precision and of gradients, in which transformers' forward runs."""
+        dtype = torch.float16 if self.precision == "fp16" else torch.bfloat16
+        half = torch.autocast(text.ids.device.type, dtype, enabled=self.precision != "fp32")
+        return half, torch.set_grad_enabled(self.encoder_trains and torch.is_grad_enabled())
+
+    def _output(self, text: TextBatch) -> Any:
         types = {"token_type_ids": text.types} if self.takes_types else {}
-        output = self.encoder(input_ids=text.ids, attention_mask=text.mask, **types)
+        return self.encoder(input_ids=text.ids, attention_mask=text.mask, **types)
+
+    def _transformers(self, text: TextBatch) -> Tensor:
+        output = self._output(text)
         if self.pooling == "pooler":
-            return output.pooler_output
-        states = output.last_hidden_state
+            pooled: Tensor = output.pooler_output
+            return pooled
+        states: Tensor = output.last_hidden_state
         if self.pooling == "cls":
             return states[:, 0]
         mask = text.mask.unsqueeze(-1).to(states.dtype)

@@ -214,6 +214,10 @@ class NativeEncoder:
                 x = torch.tanh(self.pooler(x))
         return text.restore_order(x)
 
+    def token_states(self, x: Tensor, start: int, text: PackedText, training: bool) -> Tensor:
+        """Return the last layer's output for all tokens, `[tokens, hidden]`, from the input of layer `start`."""
+        return self.run(x, start, len(self.layers), text, training)
+
     def _all_tokens(self, layer: _Layer, x: Tensor, text: PackedText, training: bool) -> Tensor:
         p = self.attention_dropout if training else 0.0
         attended = attention(layer.query(x), layer.key(x), layer.value(x), self.heads, text.layout, p)

@@ -6,21 +6,29 @@ its columns and labels; a workload may override any of them, or define a new tas
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-TaskKind = Literal["classes", "binary", "similarity", "regression"]
+from peftbench.text import clean
+
+TaskKind = Literal["classes", "binary", "similarity", "regression", "multilabel", "tokens"]
 MetricName = Literal[
-    "accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "f1", "mcc", "cohen_kappa", "pearson", "spearman", "r2"
-]
+    "accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "f1", "mcc", "cohen_kappa", "pearson", "spearman", "r2",
+    "micro_f1", "exact_match", "span_f1", "token_accuracy",
+]  # fmt: skip
 # The metrics that a task may be judged by: computed from stored predictions, and higher is better.
 HEADLINES: dict[TaskKind, tuple[MetricName, ...]] = {
     "classes": ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "mcc", "cohen_kappa"),
     "binary": ("accuracy", "balanced_accuracy", "f1", "macro_f1", "weighted_f1", "mcc", "cohen_kappa"),
     "similarity": ("pearson", "spearman", "r2"),
     "regression": ("r2", "pearson", "spearman"),
+    "multilabel": ("micro_f1", "macro_f1", "weighted_f1", "exact_match"),
+    "tokens": ("span_f1", "token_accuracy"),
 }
+
+_COUNTED: dict[TaskKind, str] = {"classes": "classes", "multilabel": "labels", "tokens": "tags"}  # kinds with `classes`
 
 
 class Part(BaseModel):
@@ -30,7 +38,9 @@ class Part(BaseModel):
 
 
 class FilesSource(Part):
-    """Local files: csv, tsv, jsonl or parquet, by extension; `separator` overrides it for text tables.
+    """Local files: csv, tsv, jsonl, parquet or conll, by extension; `separator` overrides it for text tables.
+
+    A conll file has a word and its tag on each line and an empty line after each sentence: columns `tokens`, `tags`.
 
     A split is a file, a folder of files, or a pattern such as `train-*.csv.gz`.
     """
@@ -83,10 +93,13 @@ class LossSpec(Part):
 
     class_weights: Literal["balanced"] | Annotated[tuple[float, ...], Field(strict=False)] | None = Field(
         None,
-        description="of kind 'classes': each class's weight; 'balanced': inverse to its share of the training examples",
+        description="of kinds 'classes' and 'tokens': each class's weight; 'balanced': inverse to its share of the "
+        "training examples or words",
     )
     pos_weight: Literal["balanced"] | float | None = Field(
-        None, description="of kind 'binary': weight of label 1; 'balanced': training examples of label 0 for each of 1"
+        None,
+        description="of kinds 'binary' and 'multilabel': weight of positive labels; 'balanced': training examples of "
+        "label 0 for each of 1",
     )
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of a label spread evenly over all classes")
     focal_gamma: float | None = Field(
@@ -115,26 +128,46 @@ class TaskSpec(Part):
     group: str = Field(
         "", description="column of a cluster id (document, author): rows of a cluster are not independent"
     )
-    classes: int | None = Field(None, ge=2, le=1000)
+    classes: int | None = Field(
+        None, ge=2, le=1000, description="number of classes, labels or tags; None: as many as `labels`, or two"
+    )
     low: float = Field(0.0, description="of kind 'similarity': the lowest score")
     high: float = Field(5.0, description="of kind 'similarity': the highest score")
     labels: tuple[str, ...] | None = Field(
-        None, strict=False, description="label texts of class 0, 1, ...; None: inferred from the data"
+        None,
+        strict=False,
+        description="label texts of class 0, 1, ...; of kind 'tokens' the tags, with O; None: inferred from the data",
     )
     metric: MetricName | None = Field(
         None,
-        description="headline metric: it chooses the epoch and is compared; None: accuracy, pearson or r2 by kind",
+        description="headline metric: it chooses the epoch and is compared; None: the first of its kind",
     )
     loss: LossSpec | None = Field(None, description="weights and smoothing of the training loss; None: the plain loss")
     missing: Literal["skip", "refuse"] = Field("skip", description="rows without text or label: skipped, or an error")
     source: Source
 
+    @model_validator(mode="before")
+    @classmethod
+    def _as_many_classes_as_labels(cls, value: Any) -> Any:
+        if (
+            isinstance(value, Mapping)
+            and value.get("kind") in _COUNTED
+            and isinstance(value.get("labels"), list | tuple)
+        ):
+            return {**value, "classes": value["classes"] if value.get("classes") else len(value["labels"])}
+        return value
+
     @model_validator(mode="after")
     def _classes_belong_to_their_kind(self) -> TaskSpec:
-        if self.kind == "classes" and self.classes is None:
-            raise ValueError("a task of kind 'classes' needs `classes`, the number of its classes")
-        if self.kind != "classes" and self.classes is not None:
+        if self.kind in _COUNTED and self.classes is None:
+            raise ValueError(
+                f"a task of kind '{self.kind}' needs `classes`, the number of its {_COUNTED[self.kind]}, or `labels`, "
+                "their names"
+            )
+        if self.kind not in _COUNTED and self.classes is not None:
             raise ValueError(f"`classes` has no meaning for a task of kind '{self.kind}'")
+        if self.kind == "tokens" and self.is_pair:
+            raise ValueError("a task of kind 'tokens' has one text: the column of its words")
         if self.labels is not None:
             self._check_labels(self.labels)
         if self.metric is not None and self.metric not in HEADLINES[self.kind]:
@@ -151,9 +184,9 @@ class TaskSpec(Part):
     def _check_loss(self, loss: LossSpec) -> None:
         if self.is_score:
             raise ValueError(f"`loss` has no meaning for a task of kind '{self.kind}', whose loss is the squared error")
-        if loss.class_weights is not None and self.kind != "classes":
+        if loss.class_weights is not None and self.kind not in ("classes", "tokens"):
             raise ValueError(f"`loss.class_weights` has no meaning for a task of kind '{self.kind}': use pos_weight")
-        if loss.pos_weight is not None and self.kind != "binary":
+        if loss.pos_weight is not None and self.kind not in ("binary", "multilabel"):
             raise ValueError(f"`loss.pos_weight` has no meaning for a task of kind '{self.kind}': use class_weights")
         if isinstance(loss.class_weights, tuple) and len(loss.class_weights) != self.classes:
             raise ValueError(f"`loss.class_weights` has {len(loss.class_weights)} weights for {self.classes} classes")
@@ -165,6 +198,8 @@ class TaskSpec(Part):
             raise ValueError(f"`labels` has {len(labels)} names for {self.classes or 2} classes")
         if len(set(labels)) != len(labels) or any(not name or name != name.strip() for name in labels):
             raise ValueError("`labels` must be different texts without white space around them")
+        if self.kind == "tokens":
+            check_tags(labels)
 
     @property
     def is_pair(self) -> bool:
@@ -178,13 +213,26 @@ class TaskSpec(Part):
 
     @property
     def outputs(self) -> int:
-        """Output width of the task's head: one logit per class, or a single one."""
-        return self.classes if self.kind == "classes" and self.classes else 1
+        """Output width of the task's head: one logit per class, label or tag, or a single one."""
+        return self.classes or 1
 
     @property
     def headline(self) -> MetricName:
         """The metric that the task is judged by."""
         return self.metric or HEADLINES[self.kind][0]
+
+
+def check_tags(tags: Sequence[str]) -> None:
+    """Check the tags of a task of kind 'tokens'.
+
+    Raises:
+        ValueError: a tag is not of BIO or BIOES, or `O` is missing.
+    """
+    for tag in tags:
+        if tag != "O" and (tag[0] not in "BIES" or tag[1:2] != "-" or len(tag) < 3):
+            raise ValueError(f"'{clean(tag, 40)}' is not a tag of BIO or BIOES: O, or B, I, E or S and '-TYPE'")
+    if "O" not in tags:
+        raise ValueError("the tags need 'O', of words in no span")
 
 
 KNOWN_TASKS: dict[str, dict[str, Any]] = {

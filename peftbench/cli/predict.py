@@ -205,11 +205,36 @@ def _to_file(
 
 def _as_dict(task: TaskSpec, row: TextPrediction | None, names: tuple[str, ...] | None) -> dict[str, Any]:
     """Return a prediction as output columns; all None if the row has no prediction."""
-    keys = ["prediction", *([] if task.is_score else ["probability"])]
+    keys = ["prediction", *([] if not _has_probability(task) else ["probability"])]
     cells: dict[str, Any] = dict.fromkeys(keys) if row is None else {**row.as_dict()}
     if names is not None:
-        cells["prediction_label"] = None if row is None else names[int(row.prediction)]
+        cells["prediction_label"] = None if row is None else _named(row, names)
     return cells
+
+
+def _has_probability(task: TaskSpec) -> bool:
+    return not task.is_score and task.kind != "tokens"
+
+
+def _named(row: TextPrediction, names: tuple[str, ...]) -> str | list[str]:
+    if isinstance(row.prediction, tuple):
+        return [names[label] for label in row.prediction]
+    return names[int(row.prediction)]
+
+
+def _shown(task: TaskSpec, row: TextPrediction, names: tuple[str, ...] | None, text: str) -> str:
+    """Return a prediction for display: of tokens the spans, of several labels their names."""
+    if task.kind == "tokens":
+        from peftbench.metrics.spans import spans_of
+
+        words = text.split(" ")
+        spans = spans_of(_named(row, names or ()))
+        return ", ".join(f"{kind}: {' '.join(words[first : last + 1])}" for kind, first, last in spans) or "none"
+    if isinstance(row.prediction, tuple):
+        return ", ".join(names[label] if names else str(label) for label in row.prediction) or "none"
+    if row.probability is None:
+        return f"{row.number:.3f}"
+    return str(int(row.number)) if names is None else f"{int(row.number)} {names[int(row.number)]}"
 
 
 def best_epoch(run: Run, task_epochs: dict[str, int], task: TaskSpec, best: str) -> int:
@@ -243,20 +268,24 @@ def _print(
     from peftbench.report.plain_table import plain_table
     from peftbench.report.tables import run_title
 
-    def cells(row: TextPrediction | None) -> list[str]:
-        if row is None:
-            return [formatting.NOTHING] * (1 + (not task.is_score))
-        shown = row.shown if names is None else f"{row.shown} {clean(names[int(row.prediction)], 40)}"
-        return [shown, *([] if row.probability is None else [f"{row.probability:.3f}"])]
+    sure = ["probability"] if _has_probability(task) and task.kind != "multilabel" else []
 
-    sure = [] if task.is_score else ["probability"]
+    def cells(texts: tuple[str, ...], row: TextPrediction | None) -> list[str]:
+        if row is None:
+            return [formatting.NOTHING] * (1 + len(sure))
+        probability = row.probability
+        return [
+            clean(_shown(task, row, names, texts[0]), 60),
+            *([f"{probability:.3f}"] if isinstance(probability, float) else []),
+        ]
+
     show(
         run_title(run),
         f"task {task.name}, epoch {epoch}",
         "",
         plain_table(
             (*(clean(name, 40) for name in task.text), clean(task.label, 40), *sure),
-            [(*(clean(text, 60) for text in texts), *cells(row)) for texts, row in results],
+            [(*(clean(text, 60) for text in texts), *cells(texts, row)) for texts, row in results],
             left=len(task.text),
         ),
     )

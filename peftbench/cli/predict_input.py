@@ -51,7 +51,16 @@ def given_texts(task: TaskSpec, texts: list[str]) -> list[Texts]:
             ) from error
         if not text.strip():
             raise UsageError(f"text {number} is empty")
-    return [tuple(text.strip() for text in texts)]
+    return [_in_words(task, tuple(text.strip() for text in texts))]
+
+
+def _in_words(task: TaskSpec, texts: Texts) -> Texts:
+    """Return a token task's text as words and punctuation marks with spaces between them, other texts as they are."""
+    if task.kind != "tokens":
+        return texts
+    from peftbench.data.token_rows import read_tokens
+
+    return (read_tokens(texts[0], None, "the text", (task.text[0], task.label))[0],)
 
 
 def _standard_input(task: TaskSpec, asked: bool) -> list[Texts]:
@@ -68,7 +77,7 @@ def _standard_input(task: TaskSpec, asked: bool) -> list[Texts]:
             raise DataError(f"standard input, line {number}: expected two texts separated by a tab, found {len(texts)}")
         if not all(texts):
             raise DataError(f"standard input, line {number}: one of the two texts is empty")
-        inputs.append(texts)
+        inputs.append(_in_words(task, texts))
     if not inputs:
         raise MissingError("no text to predict")
     return inputs

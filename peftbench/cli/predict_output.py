@@ -83,7 +83,9 @@ class PredictedRows:
 
     def write(self, rows: Iterable[tuple[Mapping[str, Any], Sequence[Any]]]) -> None:
         """Write rows: the values by input column, and the values of the new columns."""
-        self._write([*(self._cell(row.get(name)) for name in self._columns), *new] for row, new in rows)
+        self._write(
+            [*(self._cell(row.get(name)) for name in self._columns), *map(self._cell, new)] for row, new in rows
+        )
 
     def _write(self, rows: Iterable[Sequence[Any]]) -> None:
         try:

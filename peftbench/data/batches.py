@@ -62,11 +62,16 @@ class PrefixText:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One batch of one task: the texts (two if encoded separately), labels and the number of non-padding tokens."""
+    """One batch of one task: the texts (two if encoded separately), labels and the number of non-padding tokens.
+
+    `labels`: [batch], of several labels an example [batch, labels], of token tasks [words], the tag of each word that
+    the model reads, sentence by sentence; `words` [words] is then the row of each in the matrix of all token states.
+    """
 
     texts: tuple[TextBatch | PackedText | PrefixText, ...]
     labels: Tensor
     tokens: int
+    words: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +95,22 @@ class Batcher:
         self, texts: tuple[TextBatch | PackedText | PrefixText, ...], split: EncodedSplit, rows: np.ndarray
     ) -> Batch:
         """Combine texts with the labels of their rows."""
-        labels = torch.from_numpy(split.labels[rows].astype(np.float32)).to(self.device)
-        return Batch(texts, labels, int(split.lengths[rows].sum()))
+        tokens = int(split.lengths[rows].sum())
+        if split.words is None:
+            return Batch(texts, torch.from_numpy(split.labels[rows].astype(np.float32)).to(self.device), tokens)
+        sentence, pieces, tags = split.words.read(rows)
+        first = _first_rows(texts[0])[torch.from_numpy(sentence).to(self.device)]
+        words = first + torch.from_numpy(pieces).to(self.device)
+        return Batch(texts, torch.from_numpy(tags.astype(np.float32)).to(self.device), tokens, words)
+
+
+def _first_rows(text: TextBatch | PackedText | PrefixText) -> Tensor:
+    """Return the row of each text's first token in the matrix of all token states, `[texts]`, in batch order."""
+    if isinstance(text, TextBatch):
+        return torch.arange(len(text.ids), device=text.ids.device) * text.ids.shape[1]
+    packed = text.packed if isinstance(text, PrefixText) else text
+    assert packed is not None, "token tasks have no cached text embeddings"
+    return packed.restore_order(packed.first_tokens)
 
 
 MakeBatch = Callable[[EncodedSplit, np.ndarray], Batch]  # a Batcher, or a wrapper with cached states of its split

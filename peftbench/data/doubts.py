@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from peftbench.data.examples import Example
 from peftbench.store.conditions import DataNote
+from peftbench.store.rows import Label
 from peftbench.tasks import TaskSpec
+from peftbench.text import clean
 
 _CLASSES_SHOWN = 8
 _FEW_CLUSTERS = 20
@@ -63,20 +65,47 @@ def _labels(
         issues.append((f"one_{split}_example", f"{split} has a single example: its score is not informative", 1))
     if task.is_score:
         if len(scored_labels) == 1:
-            message = f"all {split} labels are {scored_labels.pop():g}: Pearson's r is undefined"
+            message = f"all {split} labels are {_number(scored_labels.pop()):g}: Pearson's r is undefined"
             issues.append((f"{split}_constant", message, len(scored)))
         return issues
+    if task.kind in ("multilabel", "tokens"):
+        return issues + _absent_labels(task, train, scored, split)
     if len(scored_labels) == 1 < len(scored):
-        label = int(scored_labels.pop())
+        label = int(_number(scored_labels.pop()))
         issues.append((f"one_{split}_class", f"all {len(scored):,} {split} examples are of class {label}", len(scored)))
-    train_labels = {int(example.label) for example in train}
+    train_labels = {int(_number(example.label)) for example in train}
     absent = [label for label in range(task.classes or 2) if label not in train_labels]
     if absent:
         shown = ", ".join(map(str, absent[:_CLASSES_SHOWN])) + (", …" if len(absent) > _CLASSES_SHOWN else "")
-        of_them = sum(int(example.label) not in train_labels for example in scored)
+        of_them = sum(int(_number(example.label)) not in train_labels for example in scored)
         message = f"train has no example of class {shown}; {of_them:,} of {len(scored):,} {split} examples belong to it"
         issues.append(("class_not_in_train", message, of_them))
     return issues
+
+
+def _absent_labels(
+    task: TaskSpec, train: Sequence[Example], scored: Sequence[Example], split: str
+) -> list[tuple[str, str, int]]:
+    """Return the issue of labels or tags of a scored split that the training split never has."""
+    in_train, in_scored = ({label for each in part for label in _several(each.label)} for part in (train, scored))
+    absent = sorted(in_scored - in_train)
+    if not absent:
+        return []
+    names = [task.labels[label] if task.labels else str(label) for label in absent[:_CLASSES_SHOWN]]
+    shown = ", ".join(clean(name, 40) for name in names) + (", …" if len(absent) > _CLASSES_SHOWN else "")
+    of_them = sum(bool(set(_several(each.label)) & set(absent)) for each in scored)
+    what = "tag" if task.kind == "tokens" else "label"
+    message = f"train has no example of {what} {shown}; {of_them:,} of {len(scored):,} {split} examples have it"
+    return [("class_not_in_train", message, of_them)]
+
+
+def _several(label: Label) -> tuple[int, ...]:
+    return label if isinstance(label, tuple) else ()
+
+
+def _number(label: Label) -> float:
+    assert not isinstance(label, tuple)
+    return label
 
 
 def _clusters(

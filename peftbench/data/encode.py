@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 from peftbench.data.cache_files import read_checked, write_checked
 from peftbench.data.load import Split
 from peftbench.data.tokenise import Cut, OnProgress, Ragged, tokenise
+from peftbench.data.words import UNSEEN, Words, first_pieces, words_of
 from peftbench.encoder.tokenizer import behaviour_sha256
 from peftbench.paths import cache_folder
 
@@ -26,9 +27,11 @@ _CACHE_VERSION = 3  # increment when the stored content, or how it is computed, 
 class EncodedSplit:
     """A tokenised split: one Ragged, or two if the texts of a pair are encoded separately.
 
+    labels: [n] class indices or numbers; of kind 'multilabel' [n, labels] 0/1; of kind 'tokens' zeros, see `words`.
     truncated: number of texts (or joint pairs) truncated to the maximum input length.
     tokens_cut: total number of tokens removed by truncation.
     clusters: the cluster of each example; None if the task has no `group` column.
+    words: of kind 'tokens', the words of each text and their tags.
     """
 
     parts: tuple[Ragged, ...]
@@ -38,6 +41,7 @@ class EncodedSplit:
     from_cache: bool
     tokens_cut: int = 0
     clusters: tuple[str | None, ...] | None = None
+    words: Words | None = None
 
     def __len__(self) -> int:
         return len(self.example_ids)
@@ -47,7 +51,26 @@ class EncodedSplit:
         ids = tuple(self.example_ids[row] for row in rows)
         parts = tuple(part.take(rows) for part in self.parts)
         clusters = None if self.clusters is None else tuple(self.clusters[row] for row in rows)
-        return EncodedSplit(parts, self.labels[rows], ids, self.truncated, self.from_cache, self.tokens_cut, clusters)
+        return replace(
+            self,
+            parts=parts,
+            labels=self.labels[rows],
+            example_ids=ids,
+            clusters=clusters,
+            words=None if self.words is None else self.words.take(rows),
+        )
+
+    def stratum(self, row: int) -> tuple[float, ...]:
+        """Return what examples are stratified by: label, combination of labels, or number of words in spans."""
+        if self.words is not None:
+            tags = self.words.tags[self.words.offsets[row] : self.words.offsets[row + 1]]
+            return (float((tags != self.words.outside).sum()),)
+        return tuple(map(float, np.atleast_1d(self.labels[row])))
+
+    @property
+    def trained_labels(self) -> np.ndarray:
+        """The labels that a loss is computed from: `labels`, or of token tasks the tags of the words that are read."""
+        return self.labels if self.words is None else self.words.tags[self.words.pieces != UNSEEN]
 
     @property
     def lengths(self) -> np.ndarray:
@@ -73,37 +96,72 @@ def encode_split(
         max_length: maximum input length in tokens; longer inputs are truncated and counted.
         on_progress: called after every tokenised batch; its exceptions propagate.
     """
-    key = _cache_key(split.fingerprint, tokenizer, tokenizer_sha256, joint, max_length)
+    tokens = split.kind == "tokens"
+    key = _cache_key(split.fingerprint, tokenizer, tokenizer_sha256, joint, max_length, tokens)
     path = cache_folder() / "tokens" / f"{key}.tokens"
-    cached = _read_cache(path)
+    cached = _read_cache(path, tokens)
     if cached is None:
         texts = [example.texts for example in split.examples]
         parts, cut = tokenise(texts, tokenizer, joint, max_length, on_progress)
-        _write_cache(path, parts, cut)
+        pieces = first_pieces([own[0] for own in texts], tokenizer, max_length, on_progress) if tokens else None
+        _write_cache(path, parts, cut, pieces)
     else:
-        parts, cut = cached
-    labels = np.array([example.label for example in split.examples], dtype=np.float64)
+        parts, cut, pieces = cached
     ids = tuple(example.id for example in split.examples)
     named = any(example.cluster is not None for example in split.examples)
     clusters = tuple(example.cluster for example in split.examples) if named else None
-    return EncodedSplit(parts, labels, ids, cut.texts, cached is not None, cut.tokens, clusters)
+    labels = _labels(split)
+    words = None
+    if pieces is not None:
+        assert split.label_names is not None, "tags have names"
+        tags = [example.label if isinstance(example.label, tuple) else None for example in split.examples]
+        words = words_of([example.texts[0] for example in split.examples], tags, split.label_names, pieces)
+    return EncodedSplit(parts, labels, ids, cut.texts, cached is not None, cut.tokens, clusters, words)
 
 
-def encode_texts(texts: Sequence[tuple[str, ...]], tokenizer: Any, joint: bool, max_length: int) -> EncodedSplit:
-    """Tokenise texts without labels (set to NaN), without the cache."""
+def encode_texts(
+    texts: Sequence[tuple[str, ...]],
+    tokenizer: Any,
+    joint: bool,
+    max_length: int,
+    tags: tuple[str, ...] | None = None,
+) -> EncodedSplit:
+    """Tokenise texts without labels (set to NaN), without the cache; `tags` are the names of a token task's."""
     parts, cut = tokenise(texts, tokenizer, joint, max_length)
     nothing = np.full(len(texts), np.nan)
-    return EncodedSplit(parts, nothing, tuple(map(str, range(len(texts)))), cut.texts, False, cut.tokens)
+    words = None
+    if tags is not None:
+        sentences = [own[0] for own in texts]
+        words = words_of(sentences, [None] * len(texts), tags, first_pieces(sentences, tokenizer, max_length))
+    ids = tuple(map(str, range(len(texts))))
+    return EncodedSplit(parts, nothing, ids, cut.texts, False, cut.tokens, words=words)
 
 
-def _cache_key(fingerprint: str, tokenizer: Any, tokenizer_sha256: str, joint: bool, max_length: int) -> str:
+def _labels(split: Split) -> np.ndarray:
+    """Return the labels of a split, as `EncodedSplit` has them."""
+    if split.kind == "tokens":
+        return np.zeros(len(split.examples))
+    if split.kind != "multilabel":
+        return np.array([example.label for example in split.examples], dtype=np.float64)
+    assert split.label_names is not None, "several labels have names"
+    labels = np.zeros((len(split.examples), len(split.label_names)))
+    for row, example in enumerate(split.examples):
+        assert isinstance(example.label, tuple)
+        labels[row, list(example.label)] = 1
+    return labels
+
+
+def _cache_key(
+    fingerprint: str, tokenizer: Any, tokenizer_sha256: str, joint: bool, max_length: int, tokens: bool
+) -> str:
     behaviour = behaviour_sha256(tokenizer)
     determinants = [_CACHE_VERSION, behaviour, fingerprint, tokenizer_sha256, joint, max_length]
+    determinants += ["words"] if tokens else []
     return hashlib.sha256(json.dumps(determinants).encode()).hexdigest()
 
 
-def _read_cache(path: Path) -> tuple[tuple[Ragged, ...], Cut] | None:
-    """Read a cache file; None if it is missing or corrupt (it is then recomputed)."""
+def _read_cache(path: Path, tokens: bool) -> tuple[tuple[Ragged, ...], Cut, np.ndarray | None] | None:
+    """Read a cache file, of token tasks with the words' pieces; None if missing or corrupt (it is then recomputed)."""
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
@@ -112,18 +170,21 @@ def _read_cache(path: Path) -> tuple[tuple[Ragged, ...], Cut] | None:
         return None
     try:
         arrays = load(content)
+        pieces = arrays.pop("pieces") if tokens else None
         cut = Cut(*map(int, arrays["cut"]))
         parts = tuple(
             Ragged(arrays[f"ids{i}"], arrays[f"types{i}"], arrays[f"offsets{i}"]) for i in range(len(arrays) // 3)
         )
     except (SafetensorError, KeyError, TypeError, ValueError):
         return None
-    return parts, cut
+    return parts, cut, pieces
 
 
-def _write_cache(path: Path, parts: tuple[Ragged, ...], cut: Cut) -> None:
+def _write_cache(path: Path, parts: tuple[Ragged, ...], cut: Cut, pieces: np.ndarray | None) -> None:
     """Write the arrays in the safetensors format without copying: the library's own writer copies them twice."""
     arrays = {"cut": np.array(cut, dtype=np.int64)}
+    if pieces is not None:
+        arrays["pieces"] = np.ascontiguousarray(pieces, dtype=np.int64)
     for i, part in enumerate(parts):
         arrays |= {f"offsets{i}": part.offsets, f"ids{i}": part.ids, f"types{i}": part.types}
     header, end = {}, 0

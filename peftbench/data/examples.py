@@ -6,17 +6,22 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from peftbench.store.rows import Label
+
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One labelled example: one text or two, and its label (a class index, 0/1, or a score).
+    """One labelled example: one text or two, and its label.
+
+    A label is a class index, 0/1 or a number; of kind 'multilabel' the indices of its labels, sorted; of kind 'tokens'
+    the index of each word's tag, the text being the words joined by spaces. NaN: it has none.
 
     `cluster` is the value of the task's `group` column (a document, an author); None without such a column.
     """
 
     id: str
     texts: tuple[str, ...]
-    label: float
+    label: Label
     cluster: str | None = None
 
 
@@ -27,7 +32,8 @@ def fingerprint(examples: Iterable[Example]) -> str:
     """
     digest = hashlib.sha256()
     for example in examples:
-        for part in (example.id, *example.texts, repr(float(example.label))):
+        label = example.label if isinstance(example.label, tuple) else float(example.label)
+        for part in (example.id, *example.texts, repr(label)):
             data = part.encode("utf-8", "surrogatepass")
             digest.update(len(data).to_bytes(8, "little"))
             digest.update(data)

@@ -11,7 +11,7 @@ from peftbench.data.labels import Names
 from peftbench.data.rows import RowCount, SourceRow, to_examples, to_predict
 from peftbench.errors import MissingError
 from peftbench.store.conditions import SplitReading
-from peftbench.tasks import FilesSource, HubSource, TaskSpec
+from peftbench.tasks import FilesSource, HubSource, TaskKind, TaskSpec
 from peftbench.text import clean
 
 SplitName = Literal["train", "dev", "test"]
@@ -22,7 +22,8 @@ SPLITS: tuple[SplitName, SplitName] = ("train", "dev")  # scored after every epo
 class Split:
     """One split of one task: its examples in source order, and their fingerprint.
 
-    label_names: the class names, if the source's labels are names.
+    label_names: the names of classes, labels or tags, if the source's labels are names.
+    kind: of the task.
     reading: how the files were read: separator, quoting, encoding, rows.
     """
 
@@ -33,6 +34,7 @@ class Split:
     fingerprint: str
     label_names: Names | None = None
     reading: SplitReading = field(default_factory=SplitReading)
+    kind: TaskKind = "classes"
 
 
 def load_split(task: TaskSpec, split: SplitName, label_names: Names | None = None) -> Split:
@@ -50,11 +52,13 @@ def load_split(task: TaskSpec, split: SplitName, label_names: Names | None = Non
     source = task.source
     if not isinstance(source, FilesSource | HubSource):
         examples = _generated(task, split)
-        return Split(task.name, split, tuple(examples), RowCount(read=len(examples)), fingerprint(examples))
+        names = task.labels if task.kind in ("multilabel", "tokens") else None
+        count = RowCount(read=len(examples))
+        return Split(task.name, split, tuple(examples), count, fingerprint(examples), names, kind=task.kind)
     rows, where, reading = _rows(task, source, split, (*task.text, task.label))
     names_of = None if split == "train" else _train_label_names(task, label_names)
     examples, count, names = to_examples(task, rows, where, names_of)
-    return Split(task.name, split, tuple(examples), count, fingerprint(examples), names, reading())
+    return Split(task.name, split, tuple(examples), count, fingerprint(examples), names, reading(), task.kind)
 
 
 def load_test(task: TaskSpec, label_names: Names | None = None) -> tuple[Example, ...]:

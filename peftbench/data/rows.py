@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from peftbench.data.examples import Example
+from peftbench.data.label_lists import label_lists_of
 from peftbench.data.labels import LabelCell, Names, is_missing, labels_of
+from peftbench.data.token_rows import read_tokens
 from peftbench.errors import DataError, did_you_mean
+from peftbench.store.rows import Label
 from peftbench.tasks import TaskSpec
 from peftbench.text import clean
 
@@ -86,9 +89,8 @@ def to_examples(
         count.read += 1
         columns.see(row)
         location = row.location(where)
-        texts = texts_of(task, row, location)
-        label = row.values.get(task.label)
-        reason = "no label" if is_missing(label) else "no text" if not all(texts) else None
+        texts, label = _content(task, row, location)
+        reason = "no label" if _is_unlabelled(task, label) else "no text" if not all(texts) else None
         if reason is None:
             own.append((_own_id(task, row, where, first_seen), texts, _cluster(task, row, location)))
             labels.append(LabelCell(label, row.where or where, row.unit, row.number))
@@ -104,7 +106,7 @@ def to_examples(
     if not own:
         left_out = ", ".join(f"{n} with {reason}" for reason, n in count.skipped.items())
         raise DataError(f"{where}: no usable row{f' ({left_out})' if left_out else ''}")
-    values, names = labels_of(task, labels, where, names_of)
+    values, names = _labels_of(task, labels, where, names_of)
     examples = [Example(name, texts, value, cluster) for (name, texts, cluster), value in zip(own, values, strict=True)]
     return examples, count, names
 
@@ -130,25 +132,56 @@ def to_predict(
     for row in rows:
         columns.see(row)
         location = row.location(where)
-        label = row.values.get(task.label)
-        if not is_missing(label):
+        texts, label = _content(task, row, location)
+        if not _is_unlabelled(task, label):
             labels[len(own)] = LabelCell(label, row.where or where, row.unit, row.number)
-        own.append((_own_id(task, row, where, first_seen), texts_of(task, row, location)))
+        own.append((_own_id(task, row, where, first_seen), texts))
     columns.check()
     if not own:
         raise DataError(f"{where}: no row to predict")
-    values, _ = labels_of(task, list(labels.values()), where, names_of)
-    known = dict(zip(labels, values, strict=True))
+    values, _ = _labels_of(task, list(labels.values()), where, names_of) if labels else ([], None)
+    known: dict[int, Label] = dict(zip(labels, values, strict=True))
     return [Example(name, texts, known.get(index, math.nan)) for index, (name, texts) in enumerate(own)]
 
 
 def texts_of(task: TaskSpec, row: SourceRow, location: str) -> tuple[str, ...]:
     """Return a row's texts, stripped; missing ones (null, NaN, no such key, white space) are empty.
 
+    Of kind 'tokens' it is the row's words, joined by spaces.
+
     Raises:
         DataError: a value that is not a text, or not valid Unicode.
     """
+    if task.kind == "tokens":
+        return (_words(task, row.values.get(task.text[0]), row.values.get(task.label), location)[0],)
     return tuple(_text(row.values.get(column), column, location) for column in task.text)
+
+
+def _content(task: TaskSpec, row: SourceRow, location: str) -> tuple[tuple[str, ...], Any]:
+    """Return a row's texts and its label; of kind 'tokens' its words, joined by spaces, and the list of their tags."""
+    label = row.values.get(task.label)
+    if task.kind != "tokens":
+        return texts_of(task, row, location), label
+    text, tags = _words(task, row.values.get(task.text[0]), label, location)
+    return (text,), tags
+
+
+def _words(task: TaskSpec, words: object, tags: object, location: str) -> tuple[str, list[str] | None]:
+    text, listed = read_tokens(words, tags, location, (task.text[0], task.label))
+    check_text(text, location, task.text[0])
+    return text, listed
+
+
+def _is_unlabelled(task: TaskSpec, label: object) -> bool:
+    """Return whether a row has no label; an empty text of kind 'multilabel' means that no label applies."""
+    return label is None if task.kind in ("multilabel", "tokens") else is_missing(label)
+
+
+def _labels_of(
+    task: TaskSpec, cells: Sequence[LabelCell], where: str, names_of: Callable[[], Names] | None
+) -> tuple[Sequence[Label], Names | None]:
+    several = task.kind in ("multilabel", "tokens")
+    return label_lists_of(task, cells, where, names_of) if several else labels_of(task, cells, where, names_of)
 
 
 def check_text(text: str, location: str, column: str) -> None:

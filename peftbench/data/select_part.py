@@ -22,7 +22,8 @@ def divide(task: TaskSpec, dev: EncodedSplit, fraction: float) -> tuple[np.ndarr
     """Return the rows that choose the epoch and the rows of the test split, each sorted.
 
     The division depends on the examples only: every run on the same data has the same one, whatever its seed.
-    It is stratified: both parts have the classes in dev's proportions, or the same range of scores. Where rows belong
+    It is stratified: both parts have the classes, combinations of labels, or numbers of tagged words in dev's
+    proportions, or the same range of scores. Where rows belong
     to groups (`task.group`), whole groups are divided instead.
 
     Args:
@@ -35,7 +36,7 @@ def divide(task: TaskSpec, dev: EncodedSplit, fraction: float) -> tuple[np.ndarr
     """
     clusters = dev.clusters
     if clusters is None:
-        order = sorted(range(len(dev)), key=lambda row: (float(dev.labels[row]), _hash(dev.example_ids[row])))
+        order = sorted(range(len(dev)), key=lambda row: (dev.stratum(row), _hash(dev.example_ids[row])))
         selected = _evenly(order, fraction)
     else:
         names = sorted({str(cluster) for cluster in clusters}, key=_hash)

@@ -97,6 +97,7 @@ def write_head(model: MultitaskModel, source: TrainedRun, task: TaskSpec, folder
     from safetensors.torch import save_file
 
     spec, scale = source.spec, recorded_scale(task, source.recorded.conditions)
+    names = task.labels or (source.recorded.conditions.get("label_names") or {}).get(task.name)
     folder.mkdir(exist_ok=True)
     weights = {name: weight.detach().contiguous() for name, weight in weights_of(model.heads[task.name]).items()}
     save_file(weights, folder / HEAD_WEIGHTS, {"format": "pt"})
@@ -108,9 +109,10 @@ def write_head(model: MultitaskModel, source: TrainedRun, task: TaskSpec, folder
         "activation": "gelu" if spec.head.of(task.name).kind == "mlp" else None,
         "texts": list(task.text),
         "label": task.label,
+        "id2label": None if names is None else dict(enumerate(names)),
         "range": [task.low, task.high] if task.kind == "similarity" else None,
         "scale": [scale.mean, scale.sd] if task.kind == "regression" else None,  # prediction = mean + sd * output
-        "pooling": spec.encoder.pooling,
+        "pooling": None if task.kind == "tokens" else spec.encoder.pooling,  # tokens: the first piece of each word
         "pair_encoding": spec.encoder.pair_encoding if task.is_pair else None,
         "token_types": model.takes_types,
         "max_length": spec.encoder.max_length,
@@ -152,10 +154,13 @@ def around(encoder: nn.Module, spec: RunSpec, task: TaskSpec, folder: Path) -> M
 
 
 def probe(model: MultitaskModel, spec: RunSpec, task: TaskSpec, tokenizer: Any) -> np.ndarray:
-    """Return the logits for a few fixed texts, `[n, outputs]`."""
+    """Return the logits for a few fixed texts, `[n, outputs]`; of token tasks for their words, `[words, outputs]`."""
     model.switch_mode(task.name)
     texts = [pair[: len(task.text)] for pair in _PROBES]
-    split = encode_texts(texts, tokenizer, spec.encoder.pair_encoding == "joint", spec.encoder.max_length)
+    joint, tags = spec.encoder.pair_encoding == "joint", None
+    if task.kind == "tokens":
+        tags = ("O",)  # names do not matter here: each word's logits are compared
+    split = encode_texts(texts, tokenizer, joint, spec.encoder.max_length, tags)
     batcher = model.batcher(tokenizer.pad_token_id or 0)
     return logits_of(model, split, np.arange(len(texts)), len(texts), batcher)
 

@@ -23,9 +23,11 @@ from torch.overrides import TorchFunctionMode
 
 from peftbench.data.batches import Batch, Batcher
 from peftbench.data.encode import EncodedSplit, Ragged
+from peftbench.data.words import OUTSIDE, Words
 from peftbench.errors import MissingError
 from peftbench.kernels.device import DeviceType
 from peftbench.memory.parts import BatchShape
+from peftbench.tasks import TaskSpec
 from peftbench.text import clean
 
 _ANY = 0.02  # a weight's value, of BERT's magnitude: methods that read values see no zeros
@@ -97,10 +99,16 @@ def _replace_all(model: nn.Module, make: Callable[[Tensor], Tensor]) -> dict[int
     return done
 
 
-def fake_batch(shape: BatchShape, batcher: Batcher, mode: FakeTensorMode) -> Batch:
-    """Return a batch of fake tensors of a shape."""
+def fake_batch(task: TaskSpec, shape: BatchShape, batcher: Batcher, mode: FakeTensorMode) -> Batch:
+    """Return a batch of fake tensors of a task and shape; of token tasks every token but the first is a word."""
     parts = tuple(_texts(lengths) for lengths in shape.parts)
-    split = EncodedSplit(parts, np.zeros(shape.examples), ("",) * shape.examples, 0, from_cache=False)
+    labels = np.zeros((shape.examples, task.outputs) if task.kind == "multilabel" else shape.examples)
+    words = None
+    if task.kind == "tokens":
+        counts = np.maximum(1, parts[0].lengths - 1)
+        pieces = np.concatenate([np.arange(count) for count in counts])
+        words = Words(np.concatenate([[0], np.cumsum(counts)]), pieces, np.zeros_like(pieces), (OUTSIDE,))
+    split = EncodedSplit(parts, labels, ("",) * shape.examples, 0, from_cache=False, words=words)
     return _fake(batcher(split, np.arange(shape.examples)), mode)
 
 

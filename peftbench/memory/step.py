@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -51,7 +51,7 @@ class FakeSteps:
         model.switch_mode(task.name)
         model.train()
         start = live.now
-        batches = [self._batch(shape) for _ in range(self.accumulation_steps)]
+        batches = [self._batch(task, shape) for _ in range(self.accumulation_steps)]
         live.restart_peak()
         with SavedBytes([*resident(model), *(tensor for batch in batches for tensor in tensors_in(batch))]) as saved:
             loss = loss_of(task, model(batches[0]), batches[0].labels)
@@ -95,16 +95,16 @@ class FakeSteps:
         parts = (weights, bytes_of(self.model.trainable().values()), step.gradients, state, step.activations)
         return Anatomy(*parts, workspace=max(0, fullest - step.gradients - step.activations))
 
-    def _batch(self, shape: BatchShape) -> Batch:
+    def _batch(self, task: TaskSpec, shape: BatchShape) -> Batch:
         """Return a batch; with cached states below the first trained weight, a batch that starts from them."""
-        batch = fake_batch(shape, self.batcher, self.mode)
+        batch = fake_batch(task, shape, self.batcher, self.mode)
         if not (self.frozen.wanted and self.frozen.is_constant_in_training):
             return batch
         width = hidden_size(self.model.encoder)
         texts = []
         for text in batch.texts:
             assert isinstance(text, PackedText), "cached prefixes need the native runtime"
-            frozen = not self.model.encoder_trains
+            frozen = not self.model.encoder_trains and batch.words is None  # of tokens the states are cached
             rows = text.layout.texts if frozen else text.layout.rows
             texts.append(PrefixText(torch.empty(rows, width), None if frozen else text))
-        return Batch(tuple(texts), batch.labels, batch.tokens)
+        return replace(batch, texts=tuple(texts))

@@ -10,15 +10,14 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from peftbench import formatting
-from peftbench.metrics import METRICS
+from peftbench.analysis.outputs import Values, label_names, labels_and_predictions
+from peftbench.metrics import METRICS, metrics_for
 from peftbench.report.plain_table import plain_table
 from peftbench.store.rows import Prediction, RunRecord, ScoredSplit
 from peftbench.tasks import HEADLINES, TaskKind
 from peftbench.text import clean
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from peftbench.metrics.value import Metric
 
 _COLUMNS = ("name", "precision", "recall", "f1", "support", "predicted")
@@ -71,30 +70,28 @@ def task_page(record: RunRecord, task: str) -> RenderableType:
 
 
 def _scores(record: RunRecord, task: str, split: ScoredSplit, rows: tuple[Prediction, ...]) -> TaskScores:
-    import numpy as np
-
-    from peftbench.metrics.per_class import per_class
+    from peftbench.metrics.per_class import per_class, per_span_type
 
     spec = next(each for each in record.run.spec["tasks"] if each["name"] == task)
     kind: TaskKind = spec["kind"]
     classes = kind not in ("similarity", "regression")
-    labels = np.asarray([row.label for row in rows])
-    predictions = np.asarray([row.prediction for row in rows])
+    labels, predictions = labels_and_predictions(record, task, rows)
     stored = record.score(task, split)
     headline = stored.metric if stored is not None else HEADLINES[kind][0]
-    others = HEADLINES[kind] if classes else _OF_SCORES
+    others = metrics_for(kind) if kind == "tokens" else HEADLINES[kind] if classes else _OF_SCORES
     made = [_value(name, labels, predictions) for name in (headline, *(name for name in others if name != headline))]
     table: list[dict[str, Any]] = []
     if classes:
-        names = (record.run.conditions.get("label_names") or {}).get(task) or spec.get("labels")
         with suppress(ValueError):  # values that are no classes, in a row that was changed: the metrics say which
-            rows_of = per_class(labels, predictions, names or spec.get("classes") or 2)
+            names = label_names(record, task) or spec.get("classes") or 2
+            tokens = kind == "tokens"
+            rows_of = per_span_type(labels, predictions) if tokens else per_class(labels, predictions, names)
             table = [{field: getattr(row, field) for field in _COLUMNS} for row in rows_of]
     metrics = tuple((each.name, each.value, each.reason) for each in made)
     return TaskScores(task, split, rows[0].epoch, len(rows), metrics, tuple(table))
 
 
-def _value(name: str, labels: np.ndarray, predictions: np.ndarray) -> Metric:
+def _value(name: str, labels: Values, predictions: Values) -> Metric:
     from peftbench.metrics.value import Metric, value
 
     try:

@@ -229,6 +229,9 @@ class RunSpec(Part):
         if self.augment is None:
             return self
         names = [task.name for task in self.tasks]
+        for task in self.tasks:
+            if task.kind == "tokens" and task.name in self.augment.tasks:
+                raise ValueError(f"`augment.tasks` names {task.name}: the words of a token task cannot be replaced")
         strange = [name for name in self.augment.tasks if name not in names and name not in KNOWN_TASKS]
         if strange or not set(self.augment.tasks) & set(names):
             shown = strange[0] if strange else ", ".join(self.augment.tasks)

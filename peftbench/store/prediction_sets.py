@@ -98,8 +98,9 @@ def encoded_list(values: Iterable[Any]) -> str:
 def add_functions(connection: sqlite3.Connection) -> None:
     """Define the functions by which migration 8 turns rows into lists."""
     connection.create_function("sha256", 1, _sha256, deterministic=True)
-    connection.create_aggregate("value_list", 2, _ListOf)
-    connection.create_aggregate("example_list", 4, _ListOf)
+    aggregate: Any = _ListOf  # of any number of arguments, which sqlite3's types do not know
+    connection.create_aggregate("value_list", 2, aggregate)
+    connection.create_aggregate("example_list", 4, aggregate)
 
 
 def _put_set(

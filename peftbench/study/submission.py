@@ -133,7 +133,7 @@ def predicted(
     predictions = predict(
         spec, task, [example.texts for example in examples], folder, epoch, own=own, recorded=recorded
     )
-    values = [row.prediction for row in predictions]
+    values = [row.number for row in predictions]
     all_finite(wanted, predictions)
     labels = np.array([example.label for example in examples])
     labelled = ~np.isnan(labels)
@@ -151,7 +151,7 @@ def all_finite(wanted: ExpectedFile, predictions: Sequence[TextPrediction]) -> N
     Raises:
         PeftbenchError: a prediction or probability is not finite.
     """
-    known = [(row.prediction, row.probability or 0.0) for row in predictions]
+    known = [(row.number, *([row.probability] if isinstance(row.probability, float) else [])) for row in predictions]
     bad = [at for at, pair in enumerate(known) if not all(map(math.isfinite, pair))]
     if bad:
         raise PeftbenchError(

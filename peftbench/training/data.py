@@ -241,6 +241,12 @@ def _encoded(split: Split, spec: RunSpec, tokenizer: Any, files: EncoderFiles, r
             f"{split.task} {split.name}: {encoded.truncated} of {len(encoded)} inputs cut to "
             f"{spec.encoder.max_length} tokens (encoder.max_length), {_share(encoded):.1f} % of all tokens",
         )
+    if encoded.words is not None and encoded.words.unseen:
+        recorder.note(
+            "data",
+            f"{split.task} {split.name}: {encoded.words.unseen:,} of {len(encoded.words.pieces):,} words are cut off, "
+            "or dropped by the tokeniser: they are not trained on, and count as O",
+        )
     return encoded
 
 

@@ -13,18 +13,23 @@ from peftbench.data.encode import EncodedSplit
 from peftbench.metrics.value import Metric
 from peftbench.model import MultitaskModel
 from peftbench.tasks import TaskSpec
-from peftbench.training.metrics import loss_of, predict, score
+from peftbench.training.metrics import loss_of, predict, score, score_tags
 from peftbench.training.sampling import fixed_rows
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """One task on one split: its metric, mean loss, and the prediction of each scored row."""
+    """One task on one split: its metric, mean loss, and the scored rows with their logits and predictions.
+
+    predictions: `[n]`; of several labels `[n, labels]`; of token tasks `[read]`, each word that the model reads.
+    logits: `[n, outputs]`, or `[read, outputs]`.
+    """
 
     metric: Metric
     loss: float
     rows: np.ndarray
     predictions: np.ndarray
+    logits: np.ndarray
 
 
 @torch.inference_mode()
@@ -36,16 +41,20 @@ def logits_of(
     batcher: MakeBatch,
     on_batch: Callable[[int], None] = lambda done: None,
 ) -> np.ndarray:
-    """Return the active task's logits for the given rows, `[n, outputs]`, in the order of `rows`."""
+    """Return the active task's logits for the given rows, `[n, outputs]`, in the order of `rows`.
+
+    Of token tasks it is a row for each word that the model reads, `[read, outputs]`.
+    """
     model.eval()
     all_logits: np.ndarray | None = None
-    done = 0
+    ends = np.cumsum(np.ones(len(rows), int) if split.words is None else split.words.count_read(rows))
+    starts, done = np.concatenate([[0], ends[:-1]]), 0
     for positions in sorted_batches(split.lengths[rows], batch_size):
         batch = batcher(split, rows[positions])
         logits = model(batch).float().cpu().numpy()
         if all_logits is None:
-            all_logits = np.empty((len(rows), logits.shape[1]), dtype=np.float32)
-        all_logits[positions] = logits
+            all_logits = np.empty((ends[-1], logits.shape[1]), dtype=np.float32)
+        all_logits[np.concatenate([np.arange(starts[each], ends[each]) for each in positions])] = logits
         done += len(positions)
         on_batch(done)
     assert all_logits is not None, "no rows to evaluate"
@@ -64,10 +73,14 @@ def evaluate(
     """Score a task on the given rows of a split, with its adapters switched on."""
     model.switch_mode(task.name)
     logits = logits_of(model, split, rows, batch_size, batcher, on_batch)
-    labels = split.labels[rows]
+    labels = split.labels[rows] if split.words is None else split.words.read(rows)[2]
     predictions = predict(task, logits)
     loss = float(loss_of(task, torch.from_numpy(logits), torch.from_numpy(labels.astype(np.float32))))
-    return Evaluation(score(task, predictions, labels), loss, rows, predictions)
+    if split.words is None:
+        metric = score(task, predictions, labels)
+    else:
+        metric = score_tags(task, split.words, rows, predictions)
+    return Evaluation(metric, loss, rows, predictions, logits)
 
 
 def train_sample(task: str, count: int, size: int) -> np.ndarray:

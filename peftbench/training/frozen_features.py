@@ -69,7 +69,8 @@ class FrozenFeatures:
         """
         if self.is_settled(key, training=training):
             return self.known.setdefault(key, self.plain), None
-        sizes = [len(part.lengths) if self._is_whole else int(part.offsets[-1]) for part in split.parts]
+        pooled = self._is_whole and split.words is None  # token tasks need the states of all tokens
+        sizes = [len(part.lengths) if pooled else int(part.offsets[-1]) for part in split.parts]
         size = 4 * sum(sizes) * self._width
         if self.in_memory + size <= MEMORY_LIMIT:
             self.in_memory += size
@@ -81,11 +82,11 @@ class FrozenFeatures:
         else:
             self.known[key] = self.plain
             return self.plain, f"not cached: {size / 2**20:.0f} MiB exceed 1 GiB of memory and the free disk space"
-        self._fill(split, stores, on_batch)
-        self.known[key] = _FromPrefix(self.plain, stores, self._is_whole)
+        self._fill(split, stores, pooled, on_batch)
+        self.known[key] = _FromPrefix(self.plain, stores, pooled)
         native = self.model.native
         assert native is not None
-        kept = "the encoder's vectors" if self._is_whole else f"the output of layer {native.first_trained - 1}"
+        kept = "the encoder's vectors" if pooled else f"the output of layer {native.first_trained - 1}"
         return self.known[key], f"{kept}, computed once: {location}"
 
     @property
@@ -97,14 +98,14 @@ class FrozenFeatures:
         return not self.model.encoder_trains
 
     @torch.inference_mode()
-    def _fill(self, split: EncodedSplit, stores: list[Tensor], on_batch: Callable[[int], None]) -> None:
+    def _fill(self, split: EncodedSplit, stores: list[Tensor], pooled: bool, on_batch: Callable[[int], None]) -> None:
         native = self.model.native
         assert native is not None
         for part, store in zip(split.parts, stores, strict=True):
             done = 0
             for rows in sorted_batches(part.lengths, self.batch_size):
                 text = pack(part, rows, self.plain.device)
-                if self._is_whole:
+                if pooled:
                     store[torch.from_numpy(rows)] = native(text, False).cpu()
                 else:
                     states = native.run(native.embed(text, False), 0, native.first_trained, text, False)

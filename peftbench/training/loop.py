@@ -93,7 +93,7 @@ class Trainer:
         self.independent_tasks = independent_tasks
         self.recorder, self.meters, self.folder = recorder, meters, folder
         self.plan = Plan.of(spec.train, {name: len(each.train) for name, each in data.items()})
-        own = objectives(spec.tasks, {name: each.train.labels for name, each in data.items()})
+        own = objectives(spec.tasks, {name: each.train.trained_labels for name, each in data.items()})
         for objective in own.values():
             recorder.note("data", objective.described())
         self.stepper = Stepper(spec, model, self.plan, own)

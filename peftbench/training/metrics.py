@@ -8,6 +8,7 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
+from peftbench.data.words import Words
 from peftbench.metrics.value import Metric, value
 from peftbench.tasks import TaskSpec
 
@@ -18,18 +19,24 @@ def loss_of(task: TaskSpec, logits: Tensor, labels: Tensor) -> Tensor:
     Args:
         task: its kind determines the loss.
         logits: `[batch, outputs]`.
-        labels: `[batch]`, class indices and 0/1 as floats too.
+        labels: `[batch]`, class indices and 0/1 as floats too; of kind 'multilabel' `[batch, labels]`.
+
+    Of kind 'tokens' it is the mean over words: `[words, tags]` and `[words]`; 0 where the model reads none.
     """
-    if task.kind == "classes":
-        return F.cross_entropy(logits, labels.long())
+    if task.kind in ("classes", "tokens"):
+        return F.cross_entropy(logits, labels.long()) if len(labels) else logits.sum()
+    if task.kind == "multilabel":
+        return F.binary_cross_entropy_with_logits(logits, labels)
     if task.kind == "binary":
         return F.binary_cross_entropy_with_logits(logits.squeeze(-1), labels)
     return F.mse_loss(logits.squeeze(-1), labels)
 
 
 def predict(task: TaskSpec, logits: np.ndarray) -> np.ndarray:
-    """Return the predicted class, 0/1 or score of each row of logits `[n, outputs]`."""
-    if task.kind == "classes":
+    """Return the predicted class, 0/1 or score of each row of logits `[n, outputs]`; of several labels 0/1 of each."""
+    if task.kind == "multilabel":
+        return np.asarray(logits > 0, dtype=np.float64)
+    if task.kind in ("classes", "tokens"):
         return np.asarray(logits.argmax(axis=1), dtype=np.float64)
     if task.kind == "binary":
         return np.asarray(logits[:, 0] > 0, dtype=np.float64)
@@ -37,7 +44,7 @@ def predict(task: TaskSpec, logits: np.ndarray) -> np.ndarray:
 
 
 def score(task: TaskSpec, predictions: np.ndarray, labels: np.ndarray) -> Metric:
-    """Return the headline metric of predictions `[n]` against labels `[n]`; undefined where some are not finite."""
+    """Return the headline metric of predictions against labels, `[n]` or `[n, labels]`; undefined if not all finite."""
     if (missing := _not_finite(predictions, labels)) is not None:
         return Metric(task.headline, None, missing)
     if task.headline == "accuracy":
@@ -45,6 +52,18 @@ def score(task: TaskSpec, predictions: np.ndarray, labels: np.ndarray) -> Metric
     if task.headline == "pearson":
         return pearson(predictions, labels)
     return value(task.headline, labels, predictions)
+
+
+def score_tags(task: TaskSpec, words: Words, rows: np.ndarray, predictions: np.ndarray) -> Metric:
+    """Return the headline metric of a token task on these sentences.
+
+    Args:
+        task: the task.
+        words: of a split, with the labels' tags.
+        rows: the sentences.
+        predictions: `[read]`, the tag of each of their words that the model reads; the others count as `O`.
+    """
+    return value(task.headline, words.named(words.of(rows)), words.named(words.tagged(rows, predictions)))
 
 
 def pearson(x: np.ndarray, y: np.ndarray) -> Metric:

@@ -4,8 +4,8 @@ Every loss is a sum over the examples, divided by their number: a step over seve
 large batch. (torch's `CrossEntropyLoss(weight=...)` divides by the sum of the weights instead; balanced weights average
 to 1 over the training examples, so that both agree in the mean.)
 
-    classes   l = w[y] CE(y)            CE(y) = -sum_k q_k log p_k, with q the smoothed label
-    binary    l = (w y' + 1 - y') BCE   q = y (1 - s) + s / 2, w = pos_weight, on the part of label 1
+    classes, tokens       l = w[y] CE(y)            CE(y) = -sum_k q_k log p_k, with q the smoothed label
+    binary, multilabel    l = (w y' + 1 - y') BCE   q = y (1 - s) + s / 2, w = pos_weight, on the part of label 1
     focal     l = w[y] (1 - p_y)^gamma CE(y)    Lin et al. 2017, equation 5
 """
 
@@ -28,7 +28,7 @@ class Objective:
 
     Args:
         task: with a `loss`.
-        labels: of its training examples, [n]: what balanced weights are computed from.
+        labels: of its training examples, [n] or [n, labels], or of their words; for balanced weights.
 
     Raises:
         DataError: balanced weights of a class without training examples.
@@ -41,9 +41,10 @@ class Objective:
         self._weights = None if weights is None else torch.tensor(weights, dtype=torch.float32)
 
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return the mean loss of a batch: `logits` [batch, outputs], `labels` [batch]."""
-        losses = self._of_classes(logits, labels) if self.task.kind == "classes" else self._binary(logits, labels)
-        return losses.mean()
+        """Return the mean loss of a batch: `logits` [batch, outputs], `labels` [batch] or [batch, outputs]."""
+        if self.task.kind in ("classes", "tokens"):
+            return self._of_classes(logits, labels).mean() if len(labels) else logits.sum()
+        return self._binary(logits if self.task.kind == "multilabel" else logits.squeeze(-1), labels).mean()
 
     def _of_classes(self, logits: Tensor, labels: Tensor) -> Tensor:
         classes = labels.long()
@@ -52,10 +53,10 @@ class Objective:
             losses = (1 - torch.exp(-losses)) ** self.loss.focal_gamma * losses
         return losses if self._weights is None else losses * self._weights.to(losses.device)[classes]
 
-    def _binary(self, logits: Tensor, labels: Tensor) -> Tensor:
-        scores, smoothing = logits.squeeze(-1), self.loss.label_smoothing
+    def _binary(self, scores: Tensor, labels: Tensor) -> Tensor:
+        smoothing = self.loss.label_smoothing
         smoothed = labels * (1 - smoothing) + smoothing / 2 if smoothing else labels
-        weight = None if self._weights is None else self._weights.to(scores.device)[1]
+        weight = None if self._weights is None else self._weights.to(scores.device)
         losses = F.binary_cross_entropy_with_logits(scores, smoothed, pos_weight=weight, reduction="none")
         if self.loss.focal_gamma is None:
             return losses
@@ -67,7 +68,9 @@ class Objective:
         parts = [f"{name} {value:g}" for name, value in self.loss if isinstance(value, float) and value]
         if self._weights is not None:
             weights = ", ".join(f"{float(weight):.3g}" for weight in self._weights[:_SHOWN])
-            parts.append(f"class weights {weights}{', ...' if len(self._weights) > _SHOWN else ''}")
+            more = ", ..." if len(self._weights) > _SHOWN else ""
+            what = "class weights" if self.task.kind in ("classes", "tokens") else "weight of positive labels"
+            parts.append(f"{what} {weights}{more}")
         return f"{clean(self.task.name)}: training loss with {'; '.join(parts) or 'no change'}"
 
 
@@ -81,21 +84,29 @@ def objectives(tasks: tuple[TaskSpec, ...], labels: dict[str, np.ndarray]) -> di
 
 
 def _class_weights(task: TaskSpec, loss: LossSpec, labels: np.ndarray) -> list[float] | None:
-    """Return each class's weight; None where all count the same."""
+    """Return each class's weight, or that of each label's positive examples; None where all count the same."""
     count = task.classes or 2
     if isinstance(loss.class_weights, tuple):
         return list(loss.class_weights)
     if isinstance(loss.pos_weight, float):
-        return [1.0, loss.pos_weight]
+        return [loss.pos_weight] * task.outputs
     if loss.class_weights is None and loss.pos_weight is None:
         return None
+    if task.kind == "multilabel":
+        positive = labels.sum(axis=0)
+        if not positive.all():
+            raise _no_example(task, f"label {int(np.argmin(positive))}")
+        return [float(weight) for weight in (len(labels) - positive) / positive]
     seen = np.bincount(labels.astype(np.int64), minlength=count)
     if not seen.all():
-        raise DataError(
-            f"task {clean(task.name)}: balanced weights need training examples of every class, and class "
-            f"{int(np.argmin(seen))} has none",
-            f"set tasks.{task.name}.loss to weights of your own, or to none",
-        )
+        raise _no_example(task, f"class {int(np.argmin(seen))}")
     if task.kind == "binary":
-        return [1.0, float(seen[0] / seen[1])]
+        return [float(seen[0] / seen[1])]
     return [float(len(labels) / (count * n)) for n in seen]
+
+
+def _no_example(task: TaskSpec, what: str) -> DataError:
+    return DataError(
+        f"task {clean(task.name)}: balanced weights need training examples of every class, and {what} has none",
+        f"set tasks.{task.name}.loss to weights of your own, or to none",
+    )

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from peftbench.data.encode import encode_texts
 from peftbench.data.standardise import recorded_scale
+from peftbench.data.words import recorded_tags
 from peftbench.encoder import find_encoder, load_encoder, load_tokenizer
 from peftbench.model import MultitaskModel
 from peftbench.spec.model import RunSpec
 from peftbench.spec.stored import hashes
+from peftbench.store.rows import Label
 from peftbench.tasks import TaskSpec
 from peftbench.training.device import choose_device
 from peftbench.training.evaluation import logits_of
@@ -24,18 +27,25 @@ from peftbench.training.weights import load_weights, weights_path
 
 @dataclass(frozen=True, slots=True)
 class TextPrediction:
-    """One prediction: a class, 0/1 or a score; its probability where the task has classes."""
+    """One prediction: a class, 0/1 or a score; of several labels the indices of those it has; of tokens the tags.
 
-    prediction: float
-    probability: float | None
+    `probability`: of the predicted class, of each label, or None for scores and tokens.
+    """
+
+    prediction: Label
+    probability: float | tuple[float, ...] | None
 
     @property
-    def shown(self) -> str:
-        """The prediction as displayed."""
-        return f"{self.prediction:.3f}" if self.probability is None else str(int(self.prediction))
+    def number(self) -> float:
+        """The prediction of a task with one label an example."""
+        assert not isinstance(self.prediction, tuple), "a prediction of several labels"
+        return self.prediction
 
-    def as_dict(self) -> dict[str, float]:
+    def as_dict(self) -> dict[str, Any]:
         """The prediction as a row of JSON or CSV."""
+        if isinstance(self.prediction, tuple):
+            several = {"prediction": list(self.prediction)}
+            return several if self.probability is None else {**several, "probability": list(_each(self.probability))}
         if self.probability is None:
             return {"prediction": self.prediction}
         return {"prediction": int(self.prediction), "probability": self.probability}
@@ -73,6 +83,7 @@ class Predictor:
         weights = weights_path(folder, epoch, task.name if own else None)
         recorded.check_weights(weights)
         self._spec, self._task, self._scale = spec, task, recorded_scale(task, recorded.conditions)
+        self._tags = recorded_tags(task, recorded.conditions)
         self._tokenizer = load_tokenizer(files)
         device = choose_device()
         # fp16 needs a GPU; on the CPU the same weights are multiplied in fp32
@@ -89,14 +100,27 @@ class Predictor:
         if not texts:
             return Predictions([], 0)
         encoder = self._spec.encoder
-        split = encode_texts(texts, self._tokenizer, encoder.pair_encoding == "joint", encoder.max_length)
+        joint = encoder.pair_encoding == "joint"
+        split = encode_texts(texts, self._tokenizer, joint, encoder.max_length, self._tags)
         rows = np.arange(len(texts))
         logits = logits_of(self._model, split, rows, self._spec.eval.batch_size, self._batcher)
+        values = predictions_from(self._task, logits)
+        if split.words is not None:
+            return Predictions(
+                [TextPrediction(tags, None) for tags in split.words.tagged(rows, values)], split.truncated
+            )
+        if self._task.kind == "multilabel":
+            of_labels = 1 / (1 + np.exp(-logits.astype(np.float64)))
+            several = [
+                TextPrediction(tuple(map(int, np.flatnonzero(row))), tuple(map(float, own)))
+                for row, own in zip(values, of_labels, strict=True)
+            ]
+            return Predictions(several, split.truncated)
         probabilities = _probabilities(self._task, logits)
         return Predictions(
             [
                 TextPrediction(float(value), None if probabilities is None else float(probabilities[i]))
-                for i, value in enumerate(self._scale.restored(predictions_from(self._task, logits)))
+                for i, value in enumerate(self._scale.restored(values))
             ],
             split.truncated,
         )
@@ -114,6 +138,10 @@ def predict(
 ) -> list[TextPrediction]:
     """Predict texts with the weights of one epoch: see `Predictor`."""
     return Predictor(spec, task, folder, epoch, own=own, recorded=recorded)(texts).rows
+
+
+def _each(values: float | tuple[float, ...]) -> tuple[float, ...]:
+    return values if isinstance(values, tuple) else (values,)
 
 
 def _probabilities(task: TaskSpec, logits: np.ndarray) -> np.ndarray | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,7 +15,7 @@ from peftbench.data.standardise import LabelScale
 from peftbench.meters.session import MeterSession
 from peftbench.model import MultitaskModel
 from peftbench.spec.model import RunSpec
-from peftbench.store.rows import Epoch, HeldOutResult, Phase, Prediction, Score, ScoredSplit, now
+from peftbench.store.rows import Epoch, HeldOutResult, Label, Phase, Prediction, Score, ScoredSplit, now
 from peftbench.tasks import TaskSpec
 from peftbench.training.batching import Batchers, TaskData
 from peftbench.training.best import Best
@@ -164,12 +164,26 @@ def predictions(epoch: int, scored: Scored, data: Mapping[str, TaskData], best: 
 def _predictions(
     epoch: int, task: str, split: ScoredSplit, encoded: EncodedSplit, evaluation: Evaluation, scale: LabelScale
 ) -> list[Prediction]:
-    labels, predictions = scale.restored(encoded.labels), scale.restored(evaluation.predictions)
+    labels, outputs = _stored(encoded, evaluation, scale)
     return [
         Prediction(
-            *(task, epoch, encoded.example_ids[row], float(labels[row]), float(prediction)),
+            *(task, epoch, encoded.example_ids[row], label, output),
             cluster=None if encoded.clusters is None else encoded.clusters[row],
             split=split,
         )
-        for row, prediction in zip(evaluation.rows, predictions, strict=True)
+        for row, label, output in zip(evaluation.rows, labels, outputs, strict=True)
     ]
+
+
+def _stored(
+    encoded: EncodedSplit, evaluation: Evaluation, scale: LabelScale
+) -> tuple[Sequence[Label], Sequence[Label]]:
+    """Return the labels and predictions of the scored rows in the form of the store."""
+    rows, words = evaluation.rows, encoded.words
+    if words is not None:
+        return words.of(rows), words.tagged(rows, evaluation.predictions)
+    labels, outputs = encoded.labels[rows], evaluation.predictions
+    if labels.ndim == 2:
+        chosen = [[tuple(map(int, np.flatnonzero(row))) for row in matrix] for matrix in (labels, outputs)]
+        return chosen[0], chosen[1]
+    return scale.restored(labels).tolist(), scale.restored(outputs).tolist()

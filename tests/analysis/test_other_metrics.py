@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks.coverage import Setting, measure
 from peftbench.analysis.comparison import compare
+from peftbench.analysis.outputs import Values
 from peftbench.analysis.stats.bootstrap import influences, scored
 from peftbench.analysis.stats.difference import difference, range_of
 from peftbench.metrics.weighted import weighted
@@ -24,16 +25,35 @@ CLUSTERS = np.arange(200) // 4
 OTHERS = sorted({name for names in HEADLINES.values() for name in names} - {"accuracy", "pearson"})
 
 
+SEVERAL = RNG.random((200, 3)) < (0.2, 0.4, 0.5)
+SEVERAL_PREDICTED = np.stack([np.where(RNG.random((200, 3)) < right, SEVERAL, ~SEVERAL) for right in (0.7, 0.8, 0.9)])
+TAGS = [[("O", "B-X", "I-X", "B-Y")[tag] for tag in row] for row in RNG.integers(0, 4, (200, 6))]
+TAGGED = [
+    [[tag if RNG.random() < right else "O" for tag in sentence] for sentence in TAGS] for right in (0.6, 0.7, 0.9)
+]
+OF_SEVERAL = ("exact_match", "several labels: micro_f1", "several labels: macro_f1", "several labels: weighted_f1")
+
+
+def data_of(metric: str) -> tuple[str, Values, Values]:
+    """Return the metric's name, labels, and the predictions of several runs."""
+    name = metric.rpartition(" ")[2]
+    if metric in OF_SEVERAL:
+        return name, SEVERAL, SEVERAL_PREDICTED
+    if metric in HEADLINES["tokens"]:
+        return name, TAGS, TAGGED
+    return name, LABELS, predictions_of(metric)
+
+
 def predictions_of(metric: str) -> np.ndarray:
     return SCORES if metric in HEADLINES["similarity"] else PREDICTIONS
 
 
 @pytest.mark.parametrize("clusters", [None, CLUSTERS])
-@pytest.mark.parametrize("metric", OTHERS)
+@pytest.mark.parametrize("metric", sorted({*OTHERS, *OF_SEVERAL}))
 def test_every_headline_has_a_sample(metric: str, clusters: np.ndarray | None) -> None:
-    predictions = predictions_of(metric)
+    metric, labels, predictions = data_of(metric)
     runs = tuple(f"run-{n}" for n in range(len(predictions)))
-    sample = scored("sst", metric, runs, LABELS, predictions, resamples=2000, clusters=clusters)
+    sample = scored("sst", metric, runs, labels, predictions, resamples=2000, clusters=clusters)
     assert sample is not None and sample.draws is not None and sample.influence is not None
     assert sample.metric == metric and sample.units == (200 if clusters is None else 50)
     # the bootstrap's variance is that of the influences, but for terms of higher order

@@ -21,6 +21,15 @@ def block(section: str, language: str) -> str:
     return re.findall(rf"```{language}\n(.*?)```", SECTIONS[section], re.S)[0]
 
 
+def write_rows(section: str, folder: Path) -> None:
+    """Write the section's ten rows as each split, in the form that they have there."""
+    form = "jsonl" if "```jsonl" in SECTIONS[section] else "csv"
+    rows = block(section, form)
+    assert len(rows.splitlines()) == 10 + (form == "csv"), "ten rows, and in a csv a header"
+    for split in ("train", "dev", "test"):
+        (folder / f"{split}.{form}").write_text(rows)
+
+
 def test_every_kind_has_its_section_and_the_table_its_metrics() -> None:
     assert {name.lower() for name in SECTIONS} == set(HEADLINES)
     for kind, metrics in HEADLINES.items():
@@ -32,10 +41,7 @@ def test_every_kind_has_its_section_and_the_table_its_metrics() -> None:
 
 @pytest.mark.parametrize("section", SECTIONS)
 def test_the_example_is_run_as_it_stands(section: str, tmp_path: Path, tiny_encoder: Path) -> None:
-    rows = block(section, "csv")
-    assert len(rows.splitlines()) == 11, "a header and ten rows"
-    for split in ("train", "dev", "test"):
-        (tmp_path / f"{split}.csv").write_text(rows)
+    write_rows(section, tmp_path)
     (tmp_path / "workload.toml").write_text(block(section, "toml"))
     command = shlex.split(re.findall(r"^    (peftbench run .*)$", SECTIONS[section], re.M)[0])
     given = dict(itertools.pairwise(command))

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from peftbench.analysis.outputs import Values, stacked, values
 from peftbench.analysis.scores import AVERAGES, DEV_AVG
 from peftbench.analysis.stats.clusters import clusters_of, count_of, summed
 from peftbench.store.rows import Prediction, RunRecord, ScoredSplit
@@ -77,7 +78,7 @@ def score_sample(task: str, records: Sequence[RunRecord], split: ScoredSplit = "
     if not first or score is None:
         return None
     left_out: dict[str, str] = {}
-    rows: dict[str, np.ndarray] = {}
+    rows: dict[str, Values] = {}
     clusters: np.ndarray | None = None
     for record in records:
         same = _in_order(first, record.predictions_on(split).get(task, ()))
@@ -92,16 +93,16 @@ def score_sample(task: str, records: Sequence[RunRecord], split: ScoredSplit = "
         if own_score is not None and own_score.metric != score.metric:
             left_out[record.run.id] = f"another metric ({own_score.metric})"
             continue
-        predictions = np.asarray([row.prediction for row in same], float)
+        predictions = values(record, task, [row.prediction for row in same])
         if score.metric == "pearson" and (len(predictions) < 3 or np.ptp(predictions) == 0):
             left_out[record.run.id] = "no Pearson r"
             continue
         clusters = own if clusters is None else clusters
         rows[record.run.id] = predictions
-    labels = np.asarray([row.label for row in first], float)
+    labels = values(records[0], task, [row.label for row in first])
     if not rows or (score.metric == "pearson" and (len(labels) < 3 or np.ptp(labels) == 0)):
         return None
-    return scored(task, score.metric, tuple(rows), labels, np.stack(list(rows.values())), left_out, clusters=clusters)
+    return scored(task, score.metric, tuple(rows), labels, stacked(list(rows.values())), left_out, clusters=clusters)
 
 
 def score_sample_of(metric: str, records: Sequence[RunRecord], split: ScoredSplit = "dev") -> ScoreSample | None:
@@ -118,13 +119,15 @@ def scored(
     task: str,
     metric: str,
     runs: tuple[str, ...],
-    labels: np.ndarray,
-    predictions: np.ndarray,
+    labels: Values,
+    predictions: Values,
     left_out: Mapping[str, str] | None = None,
     resamples: int = RESAMPLES,
     clusters: np.ndarray | None = None,
 ) -> ScoreSample | None:
     """Return the sample of `predictions` [runs, examples] of `labels` [examples]; None where no run has the metric.
+
+    Several labels an example are [runs, examples, labels] and [examples, labels]; tags are lists of names.
 
     `clusters` [examples]: each example's cluster index, from 0; None: examples are independent. A single cluster cannot
     be resampled: None.
@@ -274,8 +277,8 @@ def _other(
     task: str,
     metric: str,
     runs: tuple[str, ...],
-    labels: np.ndarray,
-    predictions: np.ndarray,
+    labels: Values,
+    predictions: Values,
     left_out: Mapping[str, str],
     resamples: int,
     clusters: np.ndarray | None,
@@ -291,7 +294,7 @@ def _other(
     kept = [at for at, reason in enumerate(reasons) if reason is None]
     if not kept:
         return None
-    predictions, names = predictions[kept], tuple(runs[at] for at in kept)
+    predictions, names = stacked([predictions[at] for at in kept]), tuple(runs[at] for at in kept)
     of_units = weighted(metric, labels, predictions, clusters)
     count = min(resamples, max(FEWEST_RESAMPLES, MOST_DRAWN // of_units.units))
     draws = of_units.resampled(np.random.default_rng([_SEED, *task.encode()]), count)
@@ -306,9 +309,7 @@ def _other(
     )  # fmt: skip
 
 
-def influences(
-    metric: str, labels: np.ndarray, predictions: np.ndarray, clusters: np.ndarray | None = None
-) -> np.ndarray:
+def influences(metric: str, labels: Values, predictions: Values, clusters: np.ndarray | None = None) -> np.ndarray:
     """Return the influence of each unit on each run's metric, times the number of examples, [runs, units].
 
     In closed form where there is one. Of other metrics of classes, by a small change of the weight of each pair of
@@ -329,7 +330,7 @@ def influences(
     rows = []
     for own in predictions:
         pairs, at, counts = np.unique(np.stack([labels, own]), axis=1, return_inverse=True, return_counts=True)
-        of_pairs = weighted(metric, pairs[0], pairs[1][None])
+        of_pairs = weighted(metric, pairs[0], pairs[1][None])  # each once, of several labels too
         base = of_pairs.values(counts[None].astype(float))[0, 0]
         moved = of_pairs.values(counts + _BUMP * np.eye(len(counts)))[:, 0]
         slopes = (moved - base) / _BUMP * len(labels)

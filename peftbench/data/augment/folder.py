@@ -138,7 +138,9 @@ def _on_one_line(cell: object, separator: str) -> str:
 
 
 def _row(task: TaskSpec, id_column: str, example: Example, names: Names | None) -> dict[str, Any]:
-    label: float | str = example.label if task.is_score else int(example.label)
-    if names is not None:
-        label = names[int(example.label)]
+    label: Any = example.label
+    if isinstance(label, tuple):
+        label = "|".join(names[each] if names else str(each) for each in label)
+    elif not task.is_score:
+        label = int(label) if names is None else names[int(label)]
     return {id_column: example.id, **dict(zip(task.text, example.texts, strict=True)), task.label: label}

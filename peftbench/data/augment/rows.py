@@ -20,6 +20,7 @@ from peftbench.errors import MissingError, UsageError
 from peftbench.paths import cache_folder
 from peftbench.spec.augment import AugmentSpec
 from peftbench.store.conditions import AugmentConditions
+from peftbench.store.rows import Label
 from peftbench.tasks import FilesSource, TaskSpec
 
 _CACHE_VERSION = 2  # increment when the output for the same input changes
@@ -38,7 +39,7 @@ class NewRow:
 
     id: str
     texts: tuple[str, ...]
-    label: float
+    label: Label
     source_id: str
     operation: str
 

@@ -1,4 +1,4 @@
-"""Read rows from local files: csv, tsv, jsonl, parquet. Every error names the file and the line."""
+"""Read rows from local files: csv, tsv, jsonl, parquet, conll. Every error names the file and the line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from peftbench.data.rows import SourceRow
-from peftbench.data.sources import tables
+from peftbench.data.sources import conll, tables
 from peftbench.data.sources.content import COMPRESSED, TextLines, suffix_of
 from peftbench.errors import DataError, MissingError
 from peftbench.store.conditions import SplitReading
@@ -21,7 +21,8 @@ TABLES = {".csv": "comma", ".tsv": "tab"}
 _JSON_LINES = (".jsonl", ".ndjson")
 _PARQUET_ROWS = 1024  # per batch
 _ORDER = ("tab", "comma", "semicolon")
-_KNOWN = (*TABLES, *_JSON_LINES, ".parquet")
+_CONLL = (".conll", ".bio", ".iob", ".iob2", ".bioes")
+_KNOWN = (*TABLES, *_JSON_LINES, ".parquet", *_CONLL)
 
 
 @dataclass(slots=True)
@@ -142,6 +143,8 @@ def read_rows(
         return _json_rows(path, reading)
     if form == "parquet":
         return _parquet_rows(path, reading)
+    if form == "conll":
+        return _conll_rows(path, reading)
     return _table_rows(path, separator or choose_separator(path, columns), quoting, reading)
 
 
@@ -169,7 +172,7 @@ def described(readings: Mapping[str, FileReading]) -> SplitReading:
 
 
 def format_of(path: Path, separator: str | None) -> str:
-    """Return the format of a file: "jsonl", "parquet", or the separator character of a text table.
+    """Return the format of a file: "jsonl", "parquet", "conll", or the separator character of a text table.
 
     Raises:
         DataError: an unknown extension.
@@ -182,6 +185,8 @@ def format_of(path: Path, separator: str | None) -> str:
         return "jsonl"
     if extension == ".parquet":
         return "parquet"
+    if extension in _CONLL:
+        return "conll"
     raise DataError(
         f"{clean(path, 300)}: unknown file type '{clean(extension, 40)}'",
         f'known: {", ".join(_KNOWN)}, text formats also with {", ".join(COMPRESSED)}; or declare separator = "comma" |'
@@ -264,6 +269,16 @@ def _json_rows(path: Path, reading: FileReading) -> Iterator[SourceRow]:
             raise DataError(f"{where}, line {number}: expected a JSON object, found {type(values).__name__}")
         reading.rows += 1
         yield SourceRow(number, values, table=False)
+    if not reading.rows:
+        raise DataError(f"{where}: the file is empty")
+
+
+def _conll_rows(path: Path, reading: FileReading) -> Iterator[SourceRow]:
+    where, lines = clean(path, 300), TextLines.of(path)
+    reading.encoding, reading.compression = lines.encoding, lines.compression
+    for number, words, tags in conll.sentences(_counted(lines, reading), where):
+        reading.rows += 1
+        yield SourceRow(number, {"tokens": words, "tags": tags}, table=False)
     if not reading.rows:
         raise DataError(f"{where}: the file is empty")
 

@@ -1,0 +1,65 @@
+"""Stored labels and predictions in the form that metrics are computed from, by the kind of a run's task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from peftbench.store.rows import Label, Prediction, RunRecord
+
+Values = Any  # an array [n], of several labels [n, labels] of bool, or of tokens the tags' names by sentence
+
+
+def label_names(record: RunRecord, task: str) -> tuple[str, ...] | None:
+    """Return the names of a task's classes, labels or tags: as the run read them, or as its spec lists them."""
+    read = (record.run.conditions.get("label_names") or {}).get(task)
+    named = read or _spec(record, task).get("labels")
+    return tuple(map(str, named)) if named else None
+
+
+def labels_and_predictions(record: RunRecord, task: str, rows: Sequence[Prediction]) -> tuple[Values, Values]:
+    """Return the labels of a task's stored rows, and the run's predictions, in the order of the rows."""
+    return (
+        values(record, task, [row.label for row in rows]),
+        values(record, task, [row.prediction for row in rows]),
+    )
+
+
+def values(record: RunRecord, task: str, stored: Sequence[Label]) -> Values:
+    """Return stored labels, or predictions, in the form that metrics are computed from.
+
+    Raises:
+        ValueError: they are not of the task's kind, in a database that was changed.
+    """
+    import numpy as np
+
+    kind = _spec(record, task)["kind"]
+    if kind == "tokens":
+        names = label_names(record, task)
+        if names is None:
+            raise ValueError("the run has no record of its tags")
+        return [[names[tag] for tag in _several(each)] for each in stored]
+    if kind == "multilabel":
+        chosen = np.zeros((len(stored), _spec(record, task).get("classes") or 1), bool)
+        for row, each in enumerate(stored):
+            chosen[row, list(_several(each))] = True
+        return chosen
+    return np.asarray(stored, dtype=np.float64)
+
+
+def stacked(runs: Sequence[Values]) -> Values:
+    """Return the predictions of several runs in the form of `metrics.weighted`."""
+    import numpy as np
+
+    return np.stack(runs) if isinstance(runs[0], np.ndarray) else list(runs)
+
+
+def _spec(record: RunRecord, task: str) -> dict[str, Any]:
+    spec: dict[str, Any] = next(each for each in record.run.spec["tasks"] if each["name"] == task)
+    return spec
+
+
+def _several(label: Label) -> tuple[int, ...]:
+    if not isinstance(label, tuple):
+        raise ValueError("a label that is one number, of a task with several")
+    return label
