@@ -16,17 +16,21 @@ from peftbench.text import clean
 TaskKind = Literal["classes", "binary", "similarity", "regression", "multilabel", "tokens"]
 MetricName = Literal[
     "accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "f1", "mcc", "cohen_kappa", "pearson", "spearman", "r2",
-    "micro_f1", "exact_match", "span_f1", "token_accuracy",
+    "micro_f1", "exact_match", "span_f1", "token_accuracy", "auroc", "average_precision",
 ]  # fmt: skip
 # The metrics that a task may be judged by: computed from stored predictions, and higher is better.
 HEADLINES: dict[TaskKind, tuple[MetricName, ...]] = {
     "classes": ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "mcc", "cohen_kappa"),
-    "binary": ("accuracy", "balanced_accuracy", "f1", "macro_f1", "weighted_f1", "mcc", "cohen_kappa"),
+    "binary": (
+        "accuracy", "balanced_accuracy", "f1", "macro_f1", "weighted_f1", "mcc", "cohen_kappa", "auroc",
+        "average_precision",
+    ),
     "similarity": ("pearson", "spearman", "r2"),
     "regression": ("r2", "pearson", "spearman"),
     "multilabel": ("micro_f1", "macro_f1", "weighted_f1", "exact_match"),
     "tokens": ("span_f1", "token_accuracy"),
-}
+}  # fmt: skip
+FROM_PROBABILITIES: tuple[MetricName, ...] = ("auroc", "average_precision")
 
 _COUNTED: dict[TaskKind, str] = {"classes": "classes", "multilabel": "labels", "tokens": "tags"}  # kinds with `classes`
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from peftbench.errors import DataError
+from peftbench.metrics import METRICS
 from peftbench.store.rows import Label, Prediction, RunRecord
+from peftbench.text import clean
 
 Values = Any  # an array [n], of several labels [n, labels] of bool, or of tokens the tags' names by sentence
 
@@ -17,20 +20,36 @@ def label_names(record: RunRecord, task: str) -> tuple[str, ...] | None:
     return tuple(map(str, named)) if named else None
 
 
-def labels_and_predictions(record: RunRecord, task: str, rows: Sequence[Prediction]) -> tuple[Values, Values]:
-    """Return the labels of a task's stored rows, and the run's predictions, in the order of the rows."""
-    return (
-        values(record, task, [row.label for row in rows]),
-        values(record, task, [row.prediction for row in rows]),
-    )
+def outputs_for(metric: str, record: RunRecord, task: str, rows: Sequence[Prediction]) -> Values | None:
+    """Return what a metric is computed from beside the labels: predictions, or probabilities of labels.
+
+    None: the metric needs probabilities, and the run, of an earlier version, has none.
+    """
+    import numpy as np
+
+    if METRICS[metric].inputs != ("probabilities",):
+        return values(record, task, [row.prediction for row in rows])
+    stored = [row.probabilities for row in rows]
+    return None if any(each is None for each in stored) else np.asarray(stored, dtype=np.float64)
 
 
 def values(record: RunRecord, task: str, stored: Sequence[Label]) -> Values:
     """Return stored labels, or predictions, in the form that metrics are computed from.
 
     Raises:
-        ValueError: they are not of the task's kind, in a database that was changed.
+        DataError: they are not of the task's kind, in a database that was changed.
     """
+    try:
+        return _values(record, task, stored)
+    except (IndexError, TypeError, ValueError) as error:
+        raise DataError(
+            f"run {clean(record.run.name)}: its stored labels and predictions of {clean(task)} cannot be read: "
+            f"{clean(error, 120)}",
+            "were they edited? peftbench doctor checks the file",
+        ) from error
+
+
+def _values(record: RunRecord, task: str, stored: Sequence[Label]) -> Values:
     import numpy as np
 
     kind = _spec(record, task)["kind"]

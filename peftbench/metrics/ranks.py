@@ -80,9 +80,10 @@ class AveragePrecision(Computed):
     """Average precision; equal outputs are one threshold. Undefined where no label is 1."""
 
     def __init__(self, checked: Checked, units: Units) -> None:
-        self._runs = []
+        self._runs, self._units, self._orders = [], units, []
         for outputs in checked.outputs:
             order = np.argsort(-outputs, kind="stable")
+            self._orders.append((order, checked.labels[order] == 1))
             positive = checked.labels[order] == 1
             bounds = _bounds(outputs[order])
             hits = np.append(0, np.cumsum(positive))[bounds]  # of positives before each bound
@@ -105,6 +106,27 @@ class AveragePrecision(Computed):
             gained = hits - positive.take(first, axis=1)
             by_run.append(np.einsum("ij,ij->i", gained, precision) / positive[:, -1])
         return np.stack(by_run, axis=1)
+
+    def influence(self) -> np.ndarray:
+        """Return [runs, units]: the derivative by a unit's weight, times the number of examples.
+
+        An example more changes the precision p = TP / N of every threshold that it is above, by (y - p) / N; a positive
+        one also adds its own threshold's precision to the mean.
+        """
+        rows = np.zeros((len(self._runs), self._units.examples))
+        for row, (order, is_positive), (_, _, ends, first, last) in zip(rows, self._orders, self._runs, strict=True):
+            if not len(last):  # no label is 1
+                row[:] = np.nan
+                continue
+            positives, gained = last[-1], last - first
+            precision = last / ends
+            value = (gained * precision).sum() / positives
+            above = np.searchsorted(ends, np.arange(len(row)), side="right")  # the first threshold that includes each
+            later = [np.append(np.cumsum(each[::-1])[::-1], 0) for each in (gained / ends, gained * precision / ends)]
+            moved = is_positive * later[0][above] - later[1][above]
+            moved[is_positive] += np.repeat(precision, gained) - value
+            row[order] = moved * len(row) / positives
+        return self._units.summed(rows.T).T
 
 
 class Spearman(Computed):

@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from peftbench import formatting
-from peftbench.analysis.outputs import Values, label_names, labels_and_predictions
+from peftbench.analysis.outputs import Values, label_names, outputs_for, values
 from peftbench.metrics import METRICS, metrics_for
 from peftbench.report.plain_table import plain_table
 from peftbench.store.rows import Prediction, RunRecord, ScoredSplit
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from peftbench.metrics.value import Metric
 
 _COLUMNS = ("name", "precision", "recall", "f1", "support", "predicted")
-_OF_SCORES = ("pearson", "spearman", "r2", "mae", "rmse")
+_ONE_LABEL = ("classes", "binary")  # with one label an example micro F1 is accuracy
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,17 +75,20 @@ def _scores(record: RunRecord, task: str, split: ScoredSplit, rows: tuple[Predic
     spec = next(each for each in record.run.spec["tasks"] if each["name"] == task)
     kind: TaskKind = spec["kind"]
     classes = kind not in ("similarity", "regression")
-    labels, predictions = labels_and_predictions(record, task, rows)
+    labels = values(record, task, [row.label for row in rows])
+    predictions = values(record, task, [row.prediction for row in rows])
     stored = record.score(task, split)
     headline = stored.metric if stored is not None else HEADLINES[kind][0]
-    others = metrics_for(kind) if kind == "tokens" else HEADLINES[kind] if classes else _OF_SCORES
-    made = [_value(name, labels, predictions) for name in (headline, *(name for name in others if name != headline))]
+    names = [headline, *(name for name in metrics_for(kind) if name != headline)]
+    names = [name for name in names if name != "micro_f1" or kind not in _ONE_LABEL]
+    outputs = {name: outputs_for(name, record, task, rows) for name in names}
+    made = [_value(name, labels, outputs[name]) for name in names if outputs[name] is not None]
     table: list[dict[str, Any]] = []
     if classes:
         with suppress(ValueError):  # values that are no classes, in a row that was changed: the metrics say which
-            names = label_names(record, task) or spec.get("classes") or 2
+            classes_named = label_names(record, task) or spec.get("classes") or 2
             tokens = kind == "tokens"
-            rows_of = per_span_type(labels, predictions) if tokens else per_class(labels, predictions, names)
+            rows_of = per_span_type(labels, predictions) if tokens else per_class(labels, predictions, classes_named)
             table = [{field: getattr(row, field) for field in _COLUMNS} for row in rows_of]
     metrics = tuple((each.name, each.value, each.reason) for each in made)
     return TaskScores(task, split, rows[0].epoch, len(rows), metrics, tuple(table))

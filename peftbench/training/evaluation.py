@@ -13,7 +13,7 @@ from peftbench.data.encode import EncodedSplit
 from peftbench.metrics.value import Metric
 from peftbench.model import MultitaskModel
 from peftbench.tasks import TaskSpec
-from peftbench.training.metrics import loss_of, predict, score, score_tags
+from peftbench.training.metrics import loss_of, predict, probabilities, score, score_tags
 from peftbench.training.sampling import fixed_rows
 
 
@@ -22,7 +22,7 @@ class Evaluation:
     """One task on one split: its metric, mean loss, and the scored rows with their logits and predictions.
 
     predictions: `[n]`; of several labels `[n, labels]`; of token tasks `[read]`, each word that the model reads.
-    logits: `[n, outputs]`, or `[read, outputs]`.
+    logits: `[n, outputs]`, or `[read, outputs]`. probabilities: see `metrics.probabilities`.
     """
 
     metric: Metric
@@ -30,6 +30,7 @@ class Evaluation:
     rows: np.ndarray
     predictions: np.ndarray
     logits: np.ndarray
+    probabilities: np.ndarray | None
 
 
 @torch.inference_mode()
@@ -74,13 +75,13 @@ def evaluate(
     model.switch_mode(task.name)
     logits = logits_of(model, split, rows, batch_size, batcher, on_batch)
     labels = split.labels[rows] if split.words is None else split.words.read(rows)[2]
-    predictions = predict(task, logits)
+    predictions, of_labels = predict(task, logits), probabilities(task, logits)
     loss = float(loss_of(task, torch.from_numpy(logits), torch.from_numpy(labels.astype(np.float32))))
     if split.words is None:
-        metric = score(task, predictions, labels)
+        metric = score(task, predictions, labels, of_labels)
     else:
         metric = score_tags(task, split.words, rows, predictions)
-    return Evaluation(metric, loss, rows, predictions, logits)
+    return Evaluation(metric, loss, rows, predictions, logits, of_labels)
 
 
 def train_sample(task: str, count: int, size: int) -> np.ndarray:

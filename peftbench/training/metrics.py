@@ -10,7 +10,9 @@ from torch import Tensor
 
 from peftbench.data.words import Words
 from peftbench.metrics.value import Metric, value
-from peftbench.tasks import TaskSpec
+from peftbench.tasks import FROM_PROBABILITIES, TaskSpec
+
+DECIMALS = 7  # of probabilities
 
 
 def loss_of(task: TaskSpec, logits: Tensor, labels: Tensor) -> Tensor:
@@ -43,8 +45,30 @@ def predict(task: TaskSpec, logits: np.ndarray) -> np.ndarray:
     return np.asarray(logits[:, 0], dtype=np.float64)
 
 
-def score(task: TaskSpec, predictions: np.ndarray, labels: np.ndarray) -> Metric:
-    """Return the headline metric of predictions against labels, `[n]` or `[n, labels]`; undefined if not all finite."""
+def probabilities(task: TaskSpec, logits: np.ndarray) -> np.ndarray | None:
+    """Return the probability of label 1 `[n]`, of each class or of each label `[n, outputs]`; None without classes.
+
+    Rounded to seven decimals, as they are stored: a metric is of the same figures then and later.
+    """
+    if task.is_score or task.kind == "tokens":
+        return None
+    values = logits.astype(np.float64)
+    if task.kind == "classes":
+        values = np.exp(values - values.max(axis=1, keepdims=True))
+        return np.asarray(np.round(values / values.sum(axis=1, keepdims=True), DECIMALS))
+    with np.errstate(over="ignore"):
+        of_one = np.round(1 / (1 + np.exp(-values)), DECIMALS)
+    return np.asarray(of_one if task.kind == "multilabel" else of_one[:, 0])
+
+
+def score(task: TaskSpec, predictions: np.ndarray, labels: np.ndarray, of_labels: np.ndarray | None = None) -> Metric:
+    """Return the headline metric of predictions against labels, `[n]` or `[n, labels]`; undefined if not all finite.
+
+    `of_labels`: probabilities, for metrics that are computed from them.
+    """
+    if task.headline in FROM_PROBABILITIES:
+        assert of_labels is not None, f"{task.headline} needs probabilities"
+        return value(task.headline, labels, of_labels)
     if (missing := _not_finite(predictions, labels)) is not None:
         return Metric(task.headline, None, missing)
     if task.headline == "accuracy":

@@ -165,13 +165,15 @@ def _predictions(
     epoch: int, task: str, split: ScoredSplit, encoded: EncodedSplit, evaluation: Evaluation, scale: LabelScale
 ) -> list[Prediction]:
     labels, outputs = _stored(encoded, evaluation, scale)
+    of_labels = [None] * len(outputs) if evaluation.probabilities is None else evaluation.probabilities.tolist()
     return [
         Prediction(
             *(task, epoch, encoded.example_ids[row], label, output),
             cluster=None if encoded.clusters is None else encoded.clusters[row],
             split=split,
+            probabilities=tuple(own) if isinstance(own, list) else own,
         )
-        for row, label, output in zip(evaluation.rows, labels, outputs, strict=True)
+        for row, label, output, own in zip(evaluation.rows, labels, outputs, of_labels, strict=True)
     ]
 
 

@@ -14,7 +14,7 @@ from peftbench.analysis.stats.bootstrap import influences, scored
 from peftbench.analysis.stats.difference import difference, range_of
 from peftbench.metrics.weighted import weighted
 from peftbench.store.rows import RunRecord
-from peftbench.tasks import HEADLINES
+from peftbench.tasks import FROM_PROBABILITIES, HEADLINES
 from tests.factories import comparable_record
 
 RNG = np.random.default_rng(5)
@@ -41,6 +41,8 @@ def data_of(metric: str) -> tuple[str, Values, Values]:
         return name, SEVERAL, SEVERAL_PREDICTED
     if metric in HEADLINES["tokens"]:
         return name, TAGS, TAGGED
+    if metric in FROM_PROBABILITIES:
+        return name, LABELS, SCORES
     return name, LABELS, predictions_of(metric)
 
 

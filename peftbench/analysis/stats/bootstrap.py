@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from peftbench.analysis.outputs import Values, stacked, values
+from peftbench.analysis.outputs import Values, outputs_for, stacked, values
 from peftbench.analysis.scores import AVERAGES, DEV_AVG
 from peftbench.analysis.stats.clusters import clusters_of, count_of, summed
 from peftbench.store.rows import Prediction, RunRecord, ScoredSplit
@@ -93,7 +93,10 @@ def score_sample(task: str, records: Sequence[RunRecord], split: ScoredSplit = "
         if own_score is not None and own_score.metric != score.metric:
             left_out[record.run.id] = f"another metric ({own_score.metric})"
             continue
-        predictions = values(record, task, [row.prediction for row in same])
+        predictions = outputs_for(score.metric, record, task, same)
+        if predictions is None:
+            left_out[record.run.id] = "no probabilities are stored"
+            continue
         if score.metric == "pearson" and (len(predictions) < 3 or np.ptp(predictions) == 0):
             left_out[record.run.id] = "no Pearson r"
             continue
