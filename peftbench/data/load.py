@@ -55,7 +55,7 @@ def load_split(task: TaskSpec, split: SplitName, label_names: Names | None = Non
         names = task.labels if task.kind in ("multilabel", "tokens") else None
         count = RowCount(read=len(examples))
         return Split(task.name, split, tuple(examples), count, fingerprint(examples), names, kind=task.kind)
-    rows, where, reading = _rows(task, source, split, (*task.text, task.label))
+    task, rows, where, reading = _rows(task, source, split, (*task.text, task.label))
     names_of = None if split == "train" else _train_label_names(task, label_names)
     examples, count, names = to_examples(task, rows, where, names_of)
     return Split(task.name, split, tuple(examples), count, fingerprint(examples), names, reading(), task.kind)
@@ -74,7 +74,7 @@ def load_test(task: TaskSpec, label_names: Names | None = None) -> tuple[Example
             f"task {task.name}: the source names no test file",
             f"name one: --set tasks.{task.name}.source.test=FILE, or in the workload file",
         )
-    rows, where, _ = _rows(task, source, "test", task.text)
+    task, rows, where, _ = _rows(task, source, "test", task.text)
     return tuple(to_predict(task, rows, where, _train_label_names(task, label_names)))
 
 
@@ -87,7 +87,7 @@ def load_every_dev_row(task: TaskSpec, label_names: Names | None = None) -> tupl
     source = task.source
     if not isinstance(source, FilesSource | HubSource):
         return tuple(_generated(task, "dev"))
-    rows, where, _ = _rows(task, source, "dev", task.text)
+    task, rows, where, _ = _rows(task, source, "dev", task.text)
     return tuple(to_predict(task, rows, where, _train_label_names(task, label_names)))
 
 
@@ -97,18 +97,24 @@ def _train_label_names(task: TaskSpec, known: Names | None) -> Callable[[], Name
 
 def _rows(
     task: TaskSpec, source: FilesSource | HubSource, split: str, columns: tuple[str, ...]
-) -> tuple[Iterable[SourceRow], str, Callable[[], SplitReading]]:
-    """Return a split's rows, its name for messages, and a function that describes the reading once it is done."""
+) -> tuple[TaskSpec, Iterable[SourceRow], str, Callable[[], SplitReading]]:
+    """Return a split's rows, its name for messages, and a function that describes the reading once it is done.
+
+    They follow the task, with the class names that the source itself gives its labels where the task names none.
+    """
     if isinstance(source, HubSource):
         from peftbench.data.sources import hub
 
-        return hub.read_rows(task, source, split), f"{clean(source.path, 120)} {split}", SplitReading
+        loaded = hub.read_split(task, source, split)
+        if task.labels is None and loaded.label_names is not None:
+            task = task.model_copy(update={"labels": loaded.label_names})
+        return task, loaded.rows, f"{hub.named(source)} {split}", lambda: loaded.reading
     from peftbench.data.sources import files
 
     shards = files.split_paths(task, source, split)
     readings: dict[str, files.FileReading] = {}
     where = clean(shards[0].path if not shards[0].name else shards[0].path.parent, 300)
-    return files.read_shards(shards, source, columns, readings), where, lambda: files.described(readings)
+    return task, files.read_shards(shards, source, columns, readings), where, lambda: files.described(readings)
 
 
 def _generated(task: TaskSpec, split: SplitName) -> list[Example]:

@@ -68,7 +68,10 @@ class TokenisedConditions(TypedDict, total=False):
 
 
 class SplitReading(TypedDict, total=False):
-    """How the files of a split were read: totals, and for each setting its value, or one per file where they differ."""
+    """How the files of a split were read: totals, and for each setting its value, or one per file where they differ.
+
+    Of a data set on the hub: its rows, and the commit that they are of.
+    """
 
     lines: int
     rows: int
@@ -78,6 +81,8 @@ class SplitReading(TypedDict, total=False):
     encoding: str | list[str | None] | None
     compression: str | list[str | None] | None
     files: int
+    revision: str | None  # the commit (SHA-1) of a data set on the hub
+    revision_unknown: str  # why `revision` is None
 
 
 class DataNote(TypedDict):

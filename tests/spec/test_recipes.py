@@ -12,6 +12,20 @@ from peftbench.spec import read_recipe, resolve, shipped
 
 PRESETS, WORKLOADS = tuple(shipped("preset")), tuple(shipped("workload"))
 
+STUDY = ("paper", "paper-mini", "paper-cfimdb", "paper-hub")
+# Of GLUE: each task's metric, and the number of its classes (1: a score).
+GLUE = {
+    "cola": ("mcc", 2),
+    "sst2": ("accuracy", 2),
+    "mrpc": ("f1", 2),
+    "stsb": ("pearson", 1),
+    "qqp": ("f1", 2),
+    "mnli": ("accuracy", 3),
+    "qnli": ("accuracy", 2),
+    "rte": ("accuracy", 2),
+    "wnli": ("accuracy", 2),
+}
+
 # The rows of Table 1 of the study: method, rank and learning rate.
 TABLE_1 = {
     "last-layer": ("last-layer", None, 1e-3),
@@ -41,18 +55,43 @@ def refusal(kind: str, name: str) -> UsageError:
 
 
 def test_the_workloads_are_shipped() -> None:
-    assert {"quickstart", "paper", "glue", "paper-mini", "paper-cfimdb"} <= set(WORKLOADS)
+    assert {"quickstart", *STUDY, "glue", *(f"glue-{task}" for task in GLUE), "banking77"} == set(WORKLOADS)
 
 
 @pytest.mark.parametrize("workload", WORKLOADS)
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", [name for name in PRESETS if name != "dora-r12-augmented"])
 def test_every_preset_resolves_on_every_workload(preset: str, workload: str) -> None:
     spec = resolve(preset, workload).spec
     assert (spec.preset, spec.workload) == (preset, workload)
+    assert spec.tasks
+
+
+@pytest.mark.parametrize("workload", ["quickstart", *STUDY])
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_studys_tasks_are_those_of_its_workloads(preset: str, workload: str) -> None:
+    spec = resolve(preset, workload).spec
     more = ["cfimdb"] if workload == "paper-cfimdb" else []
     assert [task.name for task in spec.tasks] == ["sst", "paraphrase", "sts", *more]
     assert [task.headline for task in spec.tasks] == ["accuracy", "accuracy", "pearson", *(["accuracy"] * len(more))]
     assert [task.outputs for task in spec.tasks] == [5, 1, 1, *([1] * len(more))]
+
+
+def test_glue_has_the_benchmarks_tasks_and_metrics_together_and_one_by_one() -> None:
+    together = resolve("lora-r12", "glue").spec
+    assert {task.name: (task.headline, len(task.labels or "-")) for task in together.tasks} == GLUE
+    for task in together.tasks:
+        alone = resolve("lora-r12", f"glue-{task.name}").spec
+        assert alone.tasks == (task,)
+        assert (alone.encoder, alone.split) == (together.encoder, together.split)
+
+
+@pytest.mark.parametrize("workload", ["glue", *(f"glue-{task}" for task in GLUE), "banking77"])
+def test_what_chooses_the_epoch_on_the_hub_is_not_what_is_reported(workload: str) -> None:
+    spec = resolve("lora-r12", workload).spec
+    assert (spec.split.dev_is, spec.split.select) == ("select", 0.5)
+    assert {task.source.test for task in spec.tasks} == {None}, "the labels of GLUE's test splits are not published"
+    as_published = resolve("lora-r12", workload, overrides=["split.select=none"]).spec
+    assert not as_published.split.has_test
 
 
 def test_the_fourth_task_comes_last_and_is_not_augmented() -> None:

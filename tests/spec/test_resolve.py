@@ -367,7 +367,7 @@ class TestData:
         assert "--data" in refusal("full", "paper", data=[item])
 
     @pytest.mark.parametrize("item", ["{}", "sst={}"])
-    @pytest.mark.parametrize("workload", ["quickstart", "glue"])
+    @pytest.mark.parametrize("workload", ["quickstart", "paper-hub"])
     def test_a_workload_that_reads_no_files_is_refused(self, tmp_path: Path, workload: str, item: str) -> None:
         told = refusal("full", workload, data=[item.format(tmp_path)])
         assert f"workload {workload} reads no files" in told

@@ -43,7 +43,7 @@ def labels(planned: SweepPlan, seed: int = 0) -> list[str]:
 
 
 class TestShipped:
-    @pytest.mark.parametrize("workload", [None, "paper", "glue"])
+    @pytest.mark.parametrize("workload", [None, "paper", "paper-hub"])
     @pytest.mark.parametrize("name", shipped("sweep"))
     def test_every_sweep_says_what_it_is_and_makes_a_plan(self, name: str, workload: str | None) -> None:
         sweep = read_sweep(name)
