@@ -35,9 +35,9 @@ _CONFOUNDING_IN_SPEC = (
     *("train.max_steps", "train.limit_examples", "train.patience"),
 )
 _REGULARISES = ("encoder.dropout",)  # a hyperparameter of the method, like the learning rate
-# Data are compared by their content's hash, so paths are ignored, and so is what training does not read: the test file
-# and the group column (runs that group dev examples differently are told apart where they are scored).
-_PLACES = ("source.root", "source.test", ".group")
+# Data are compared by their content's hash, so paths and revisions are ignored, and so is what training does not read:
+# the test file and the group column (runs that group dev examples differently are told apart where they are scored).
+_PLACES = ("source.root", "source.revision", "source.test", ".group")
 _NEW_ROWS = "new rows"
 _METHOD = "augment.method"
 _IRRELEVANT_IN_SPEC = ("seed",)

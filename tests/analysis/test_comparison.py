@@ -178,6 +178,16 @@ def test_the_folder_of_the_data_is_no_difference() -> None:
     assert result.differences == ()
 
 
+def test_a_revision_of_a_data_set_is_no_difference_where_its_rows_are_the_same() -> None:
+    def run(revision: str, rows: str) -> RunRecord:
+        spec = resolve("lora-r12", "glue-rte", overrides=[f"tasks.rte.source.revision={revision}"]).spec
+        conditions = {"data_sha256": {"rte/train": rows}}
+        return record(spec_json=spec.canonical_json(), conditions=conditions)
+
+    assert differing(compare([run("none", "x"), run("f" * 40, "x")])) == {}
+    assert differing(compare([run("main", "x"), run("main", "y")])) == {"data": True}
+
+
 def test_another_order_of_the_tasks_is_named() -> None:
     """The tasks are trained in that order, so such specs have different hashes."""
     tree = json.loads(resolve("full").spec.canonical_json())
