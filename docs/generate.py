@@ -1,4 +1,4 @@
-"""Writes the reference pages that the program itself knows: commands, keys of a spec, tables of the store.
+"""Writes the reference pages that the program itself knows: commands, keys of a spec, tables of the store, workloads.
 
     python docs/generate.py
 
@@ -19,6 +19,7 @@ from pydantic import BaseModel
 from peftbench.cli import COMMANDS, build
 from peftbench.methods.options import MethodOptions
 from peftbench.methods.registry import registered
+from peftbench.spec import read_recipe, resolve, shipped
 from peftbench.spec.augment import AugmentSpec, BackTranslationSpec, EdaSpec
 from peftbench.spec.model import EncoderSpec, EvalSpec, HeadChange, HeadSpec, RunSpec, TrainSpec
 from peftbench.store.connection import open_for_writing
@@ -42,6 +43,26 @@ _SPEC_TABLES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("tasks.TASK.source", HubSource),
     ("tasks.TASK.source", QuickstartSource),
 )
+# What the hub states of its data sets: the licence, and by configuration the rows of train and dev.
+_LICENCES = {
+    "nyu-mll/glue": "other",
+    "legacy-datasets/banking77": "CC BY 4.0",
+    "SetFit/sst5": "none stated",
+}
+_ROWS = {
+    ("nyu-mll/glue", "cola"): (8_551, 1_043),
+    ("nyu-mll/glue", "sst2"): (67_349, 872),
+    ("nyu-mll/glue", "mrpc"): (3_668, 408),
+    ("nyu-mll/glue", "stsb"): (5_749, 1_500),
+    ("nyu-mll/glue", "qqp"): (363_846, 40_430),
+    ("nyu-mll/glue", "mnli"): (392_702, 9_815),
+    ("nyu-mll/glue", "qnli"): (104_743, 5_463),
+    ("nyu-mll/glue", "rte"): (2_490, 277),
+    ("nyu-mll/glue", "wnli"): (635, 71),
+    ("legacy-datasets/banking77", None): (10_003, 3_080),
+    ("SetFit/sst5", None): (8_544, 1_101),
+}
+_LABELS_SHOWN = 3
 
 
 def cell(text: str) -> str:
@@ -243,11 +264,83 @@ def store_schema() -> str:
     return _page(lines)
 
 
+# The workloads
+
+
+def workloads() -> str:
+    """Return the page of every shipped workload and the hub's data sets."""
+    specs = {name: resolve("lora-r12", name).spec for name in shipped("workload")}
+    rows = [
+        (
+            code(name),
+            cell(read_recipe("workload", name).description),
+            ", ".join(code(task.name) for task in spec.tasks),
+            cell(spec.encoder.name.rpartition("/")[2]),
+            str(spec.train.epochs),
+            _reported(spec),
+        )
+        for name, spec in specs.items()
+    ]
+    tasks = (task for spec in specs.values() for task in spec.tasks)
+    on_hub = dict.fromkeys(_hub_row(task, task.source) for task in tasks if isinstance(task.source, HubSource))
+    columns = ("task", "data set", "texts", "labels", "metric", "train", "dev", "licence")
+    return _page(
+        [
+            *("# Workloads", "", NOTE, ""),
+            "What is shipped; `peftbench workloads NAME` shows the file, and a file of your own can stand for any of "
+            "them ([presets, workloads, overrides](specs.md)). `reported`: the examples whose scores are reported and "
+            "compared; where they are a part of dev, the rest of it chooses the epoch.",
+            "",
+            *table(("workload", "", "tasks", "encoder", "epochs", "reported"), rows),
+            *("## Data sets of the hub", ""),
+            "Rows and licences are those that the hub states; the data are downloaded, and no part of them is shipped.",
+            "",
+            *table(columns, list(on_hub)),
+            "How class names, withheld labels and revisions are treated, and how to work without a network: "
+            "[data](../how-to/data.md#the-hub).",
+        ]
+    )
+
+
+def _hub_row(task: TaskSpec, source: HubSource) -> tuple[str, ...]:
+    train, dev = _ROWS[source.path, source.config]
+    return (
+        code(task.name),
+        code(source.path) + (f", {code(source.config)}" if source.config else ""),
+        ", ".join(map(code, task.text)),
+        _labels(task),
+        code(task.headline),
+        f"{code(source.train)}, {train:,}",
+        f"{code(source.dev)}, {dev:,}",
+        cell(_LICENCES[source.path]),
+    )
+
+
+def _labels(task: TaskSpec) -> str:
+    if task.is_score:
+        return f"{task.low:g} to {task.high:g}"
+    if task.labels is None:
+        return f"{task.classes or 2} classes"
+    shown = ", ".join(code(name) for name in task.labels[:_LABELS_SHOWN])
+    return shown if len(task.labels) <= _LABELS_SHOWN else f"{shown}, …: {len(task.labels)} classes"
+
+
+def _reported(spec: RunSpec) -> str:
+    if spec.split.select is not None:
+        return f"{1 - spec.split.select:.0%} of dev"
+    return "test" if spec.split.has_test else "dev"
+
+
 def _page(lines: Sequence[str]) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-PAGES: dict[str, Callable[[], str]] = {"cli.md": commands, "spec.md": spec_keys, "schema.md": store_schema}
+PAGES: dict[str, Callable[[], str]] = {
+    "cli.md": commands,
+    "spec.md": spec_keys,
+    "schema.md": store_schema,
+    "workloads.md": workloads,
+}
 
 
 def main() -> None:
