@@ -151,6 +151,40 @@ def test_another_number_of_classes_is_refused(cache: Path) -> None:
     assert "tasks.mnli.classes=3" in caught.value.hint
 
 
+def of_lists(kind: str, names: tuple[str, ...], labels: list[list[int]], cache: Path) -> TaskSpec:
+    """Return a task of a data set whose label column holds lists of classes."""
+    text = datasets.Value("string")
+    words = datasets.List(text) if kind == "tokens" else text
+    columns = datasets.Features({"text": words, "label": datasets.List(datasets.ClassLabel(names=list(names)))})
+    rows = [{"text": ["Ada", "wrote"] if kind == "tokens" else f"row {own}", "label": own} for own in labels]
+    fill(cache, "some/lists", "default", {"train": rows}, columns)
+    source = HubSource(path="some/lists")
+    return TaskSpec(name="lists", kind=kind, classes=len(names), text=("text",), label="label", source=source)
+
+
+def test_tags_of_words_have_the_data_sets_names(cache: Path) -> None:
+    tags = ("O", "B-PER", "I-PER")
+    read = load_split(of_lists("tokens", tags, [[1, 0], [0, 0], [1, -1]], cache), "train")
+    assert [(example.texts, example.label) for example in read.examples] == [
+        (("Ada wrote",), (1, 0)),
+        (("Ada wrote",), (0, 0)),
+    ]
+    assert (read.label_names, read.count.skipped) == (tags, {"no label": 1})
+
+
+def test_classes_that_are_no_tags_are_refused(cache: Path) -> None:
+    task = of_lists("tokens", ("NOUN", "VERB"), [[0, 1]], cache)
+    with pytest.raises(DataError, match=r"some/lists: 'NOUN' is not a tag of BIO or BIOES"):
+        load_split(task, "train")
+
+
+def test_several_labels_have_the_data_sets_names(cache: Path) -> None:
+    task = of_lists("multilabel", ("joy", "anger", "a, b"), [[2, 0], [], [1], [-1]], cache)
+    read = load_split(task, "train")
+    assert [example.label for example in read.examples] == [(0, 2), (), (1,)]
+    assert (read.label_names, read.count.skipped) == (("joy", "anger", "a, b"), {"no label": 1})
+
+
 @pytest.mark.parametrize("name", GLUE)
 def test_a_test_split_whose_labels_are_not_published_is_refused(cache: Path, name: str) -> None:
     fill_glue(cache, tasks=[name])

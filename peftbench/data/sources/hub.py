@@ -12,7 +12,7 @@ from peftbench.data.labels import Names
 from peftbench.data.rows import SourceRow
 from peftbench.errors import DataError, MissingError
 from peftbench.store.conditions import SplitReading
-from peftbench.tasks import HubSource, TaskSpec
+from peftbench.tasks import HubSource, TaskSpec, check_tags
 from peftbench.text import clean
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -35,12 +35,13 @@ class HubSplit:
 def read_split(task: TaskSpec, source: HubSource, split: str) -> HubSplit:
     """Load one split, downloaded once and then read from the hub's cache.
 
-    Where the label column is a `datasets.ClassLabel`, the rows have class names for labels, and None for -1.
+    Where the label column is a `datasets.ClassLabel`, or lists of it, the rows have class names for labels, and None
+    for -1.
 
     Raises:
         MissingError: the data set, configuration or split is not available (other available splits are named), or
             the cache has another commit than the one asked for.
-        DataError: no label of the split is published, or the task's classes are not those of the data set.
+        DataError: no label of the split is published, or the task's classes are not those of the data set, or no tags.
     """
     name = {"train": source.train, "dev": source.dev, "test": source.test}[split]
     if name is None:
@@ -93,9 +94,19 @@ def _rows(rows: Any, task: TaskSpec, names: Names | None) -> Iterator[SourceRow]
     of_classes = _class_label(task, rows) is not None
     for number, values in enumerate(rows, start=1):
         row = dict(values)
-        if of_classes and (label := row[task.label]) is not None:
-            row[task.label] = None if label == _UNLABELLED else names[label] if names is not None else label
+        if of_classes:
+            row[task.label] = _label(row[task.label], names)
         yield SourceRow(number, row, unit="row")
+
+
+def _label(value: Any, names: Names | None) -> Any:
+    """Return a class, or a list of them, by name; None where it, or one of the list, is not published."""
+    if isinstance(value, list):
+        labels = [_label(each, names) for each in value]
+        return None if None in labels else labels
+    if value is None or value == _UNLABELLED:
+        return None
+    return value if names is None else names[value]
 
 
 def _reading(source: HubSource, rows: Any) -> SplitReading:
@@ -159,10 +170,12 @@ def _check_published(task: TaskSpec, source: HubSource, name: str, rows: Any) ->
 
 
 def _class_label(task: TaskSpec, rows: Any) -> Any | None:
-    """Return the `datasets.ClassLabel` of a label column; None if its values are something else."""
+    """Return the `datasets.ClassLabel` of a label column, or of the items of its lists; None if there is none."""
     import datasets
 
     feature = rows.features.get(task.label)
+    if task.kind in ("multilabel", "tokens"):
+        feature = feature.feature if isinstance(feature, datasets.List | datasets.LargeList) else None
     return feature if isinstance(feature, datasets.ClassLabel) and not task.is_score else None
 
 
@@ -186,11 +199,17 @@ def _class_names(task: TaskSpec, source: HubSource, rows: Any) -> Names | None:
             f"tasks.{task.name}.labels=none takes the data set's own names and order",
         )
     if len(names) != classes:
+        kind = f" and tasks.{task.name}.kind=classes" if task.kind == "binary" else ""
         raise DataError(
             f"{named(source)}: '{clean(task.label, 40)}' has {len(names)} classes ({_shown(names)}), and task "
             f"{task.name} has {classes}",
-            f"set tasks.{task.name}.kind=classes and tasks.{task.name}.classes={len(names)}",
+            f"set tasks.{task.name}.classes={len(names)}{kind}",
         )
+    if task.kind == "tokens":
+        try:
+            check_tags(names)
+        except ValueError as error:
+            raise DataError(f"{named(source)}: {error}") from error
     return names
 
 
