@@ -22,8 +22,10 @@ from tests.metrics.cases import drawn as made
 from tests.metrics.cases import forms, reference, repeated
 
 CLUSTERS = [False, True]
-SMOOTH = ("accuracy", "exact_match", "f1", "micro_f1", "brier", "mae", "rmse", "pearson", "r2", "auroc", "average_precision",
-          "span_f1", "span_precision", "span_recall", "token_accuracy")  # fmt: skip
+SMOOTH = (
+    "accuracy", "exact_match", "f1", "micro_f1", "brier", "mae", "rmse", "pearson", "r2", "auroc", "average_precision",
+    "span_f1", "span_precision", "span_recall", "token_accuracy",
+)  # fmt: skip
 
 
 def case(name: str, shape: str, seed: int, n: int, clustered: bool) -> tuple[Any, Any, np.ndarray, WeightedMetric]:
