@@ -21,7 +21,7 @@ from peftbench.methods.options import MethodOptions
 from peftbench.methods.registry import registered
 from peftbench.spec import read_recipe, resolve, shipped
 from peftbench.spec.augment import AugmentSpec, BackTranslationSpec, EdaSpec
-from peftbench.spec.model import EncoderSpec, EvalSpec, HeadChange, HeadSpec, RunSpec, TrainSpec
+from peftbench.spec.model import EncoderSpec, EvalSpec, HeadChange, HeadSpec, RunSpec, SplitSpec, TrainSpec
 from peftbench.store.connection import open_for_writing
 from peftbench.tasks import FilesSource, HubSource, QuickstartSource, TaskSpec
 
@@ -35,6 +35,7 @@ _SPEC_TABLES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("head.tasks.TASK", HeadChange),
     ("train", TrainSpec),
     ("eval", EvalSpec),
+    ("split", SplitSpec),
     ("augment", AugmentSpec),
     ("augment.eda", EdaSpec),
     ("augment.backtranslate", BackTranslationSpec),

@@ -20,6 +20,7 @@ ADDED_KEYS = {
         "gradient_checkpointing",
     ),
     "head": ("kind", "layers", "width", "tasks"),
+    "split": ("folds", "fold"),
 }
 ADDED_TASK_KEYS = ("labels", "missing", "loss", "metric")
 
@@ -34,6 +35,14 @@ def hash_of(determinants: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical_json(determinants).encode("utf-8", "surrogatepass")).hexdigest()
 
 
+def of_group(determinants: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the determinants that all runs of a group share: without the seed and the fold."""
+    shared = {key: value for key, value in determinants.items() if key != "seed"}
+    if "split" in shared:
+        shared["split"] = {key: value for key, value in shared["split"].items() if key != "fold"}
+    return shared
+
+
 def determinants(spec: RunSpec) -> dict[str, Any]:
     """Return everything that determines a run: no labels, no folders, and keys added later only where they are set.
 
@@ -42,18 +51,17 @@ def determinants(spec: RunSpec) -> dict[str, Any]:
     dump = spec.model_dump(mode="json")
     del dump["preset"], dump["workload"]
     for task, task_dump in zip(spec.tasks, dump["tasks"], strict=True):
-        del task_dump["group"]
+        if spec.split.folds is None or not task.group:  # groups are divided among the folds
+            del task_dump["group"]
         for key in ADDED_TASK_KEYS:
             if task_dump[key] == TaskSpec.model_fields[key].default:
                 del task_dump[key]
         if isinstance(task.source, FilesSource):
             del task_dump["source"]["root"], task_dump["source"]["test"]
-        elif not spec.split.has_test or spec.split.select is not None or task.source.test is None:
+        elif not spec.split.reads_test or task.source.test is None:
             del task_dump["source"]["test"]  # not read
         if isinstance(task.source, FilesSource) and task.source.quoting == "auto":
             del task_dump["source"]["quoting"]
-    if not spec.split.has_test:
-        del dump["split"]
     if dump["augment"] is None:
         del dump["augment"]
     for part, keys in ADDED_KEYS.items():
@@ -61,4 +69,6 @@ def determinants(spec: RunSpec) -> dict[str, Any]:
         for key in keys:
             if dump[part][key] == fields[key].default:
                 del dump[part][key]
+    if not spec.split.has_test:
+        del dump["split"]
     return former_spec(dump)

@@ -13,9 +13,11 @@ from peftbench.methods.options import MethodOptions
 from peftbench.methods.registry import method_info
 from peftbench.renames import current_spec
 from peftbench.spec.augment import AugmentSpec
-from peftbench.spec.hashing import canonical_json, determinants, hash_of
+from peftbench.spec.hashing import canonical_json, determinants, hash_of, of_group
 from peftbench.tasks import KNOWN_TASKS, Part, TaskSpec
 from peftbench.text import clean
+
+FEWEST_FOLDS = 3  # one is tested, one chooses the epoch, one trains
 
 
 class EncoderSpec(Part):
@@ -132,11 +134,21 @@ class SplitSpec(Part):
         description="with dev_is = 'select': the fraction of dev that chooses, the same examples in every run; the "
         "rest of dev is the test split. None: all of dev chooses, and the source has a test split",
     )
+    folds: int | None = Field(
+        None,
+        ge=FEWEST_FOLDS,
+        le=100,
+        description="k-fold cross-validation: train and dev together are divided in k parts, the same in every run; "
+        "one is the test split, the next one chooses the epoch, the others train. None: no division",
+    )
+    fold: int | None = Field(
+        None, ge=0, description="with `folds`: the part that is the test split, from 0; None: a run for each part"
+    )
 
     @model_validator(mode="before")
     @classmethod
-    def _part_of_dev_selects(cls, value: Any) -> Any:
-        if isinstance(value, Mapping) and value.get("select") is not None:
+    def _a_part_selects(cls, value: Any) -> Any:
+        if isinstance(value, Mapping) and (value.get("select") is not None or value.get("folds") is not None):
             return {"dev_is": "select", **value}
         return value
 
@@ -146,10 +158,31 @@ class SplitSpec(Part):
             raise ValueError("`select` takes a part of dev to choose the epoch: it needs dev_is = 'select'")
         return self
 
+    @model_validator(mode="after")
+    def _folds_are_the_only_division(self) -> SplitSpec:
+        if self.folds is None:
+            if self.fold is not None:
+                raise ValueError(f"`fold` = {self.fold} needs `folds`, the number of parts: such as split.folds=5")
+            return self
+        if self.select is not None:
+            raise ValueError("`folds` and `select` both make a test split: choose one")
+        if self.dev_is == "both":
+            raise ValueError(
+                "with `folds` one part chooses the epoch and another is tested: it needs dev_is = 'select'"
+            )
+        if self.fold is not None and self.fold >= self.folds:
+            raise ValueError(f"`fold` = {self.fold} is not one of {self.folds} folds: 0 to {self.folds - 1}")
+        return self
+
     @property
     def has_test(self) -> bool:
         """Whether there is a test split, scored once after training."""
         return self.dev_is == "select"
+
+    @property
+    def reads_test(self) -> bool:
+        """Whether the test split is the source's own, not a part of dev or of train and dev."""
+        return self.has_test and self.select is None and self.folds is None
 
 
 class RunSpec(Part):
@@ -243,12 +276,13 @@ class RunSpec(Part):
 
     @model_validator(mode="after")
     def _test_splits_exist(self) -> RunSpec:
-        if self.split.has_test and self.split.select is None:
+        if self.split.reads_test:
             for task in self.tasks:
                 if task.source.test is None:
                     raise ValueError(
                         f"`split.dev_is` = 'select' needs a test split, and the source of task {task.name} names none: "
-                        f"set tasks.{task.name}.source.test, or split.select=0.5 to test on a half of dev"
+                        f"set tasks.{task.name}.source.test, or split.select=0.5 to test on a half of dev, or "
+                        "split.folds=5 for a cross-validation"
                     )
         return self
 
@@ -273,14 +307,14 @@ class RunSpec(Part):
         """Return the SHA-256 (hex) of everything that determines the run: a repeated run has the same hash.
 
         The names of preset and workload and the data folders are labels, not determinants: the data's content
-        is fingerprinted separately, when it is read. Also excluded: the test file used for predictions, and the
-        group column, which only affects how scores are analysed.
+        is fingerprinted separately, when it is read. Also excluded: the test file used for predictions, and,
+        without folds, the group column, which then only affects how scores are analysed.
         """
         return hash_of(determinants(self))
 
     def group_hash(self) -> str:
-        """Return the hash without the seed: the same for all runs of a group."""
-        return hash_of({key: value for key, value in determinants(self).items() if key != "seed"})
+        """Return the hash without the seed and the fold: the same for all runs of a group."""
+        return hash_of(of_group(determinants(self)))
 
     def determinants(self) -> dict[str, Any]:
         """Return everything that determines the run: the input of `hash`."""

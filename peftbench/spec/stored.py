@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from peftbench.spec.hashing import hash_of
+from peftbench.spec.hashing import hash_of, of_group
 from peftbench.spec.model import RunSpec
 
 # Behaviour of specs that predate a setting, where it differs from today's default.
@@ -48,6 +48,5 @@ def hashes(spec: RunSpec) -> list[tuple[str, str]]:
                 table = table[part]
             if table.pop(leaf, before) != before:
                 return pairs  # a version without this setting cannot have produced the spec
-        of_group = {key: value for key, value in tree.items() if key != "seed"}
-        pairs.append((hash_of(tree), hash_of(of_group)))
+        pairs.append((hash_of(tree), hash_of(of_group(tree))))
     return pairs

@@ -160,6 +160,7 @@ class Conditions(TypedDict, total=False):
     tokenised: TokenisedConditions
     data_read: dict[str, SplitReading]  # by "task/split"
     data_notes: list[DataNote]
+    fold_examples: dict[str, dict[str, int]]  # by task: examples that train, choose the epoch (dev) and are tested
     label_names: dict[str, list[str]]  # by task
     label_scale: dict[str, tuple[float, float]]  # by regression task: mean and standard deviation of train
     augment: AugmentConditions

@@ -13,12 +13,13 @@ from peftbench.data.content import check_content, content_of
 from peftbench.data.doubts import Doubt, doubts, overlap
 from peftbench.data.encode import EncodedSplit, encode_split
 from peftbench.data.examples import fingerprint
+from peftbench.data.folds import fold_parts
 from peftbench.data.labels import Names
 from peftbench.data.load import Split, SplitName, load_split
 from peftbench.data.select_part import divide
 from peftbench.data.standardise import scale_of
 from peftbench.encoder import EncoderFiles
-from peftbench.errors import DataError
+from peftbench.errors import DataError, UsageError
 from peftbench.spec.augment import advice
 from peftbench.spec.model import RunSpec
 from peftbench.store.conditions import Conditions, DataNote, SplitReading
@@ -37,6 +38,7 @@ class LoadedData:
     """Every task's splits, with fingerprints: of original rows by "task/split", with augmented ones by task.
 
     tests: by task, the test split, for scoring after training only; empty without `split.dev_is = "select"`.
+    folded: whether the splits are folds of train and dev together; fingerprints are those of the source's splits.
     facts: how the data were read and augmented, for the run's record.
     tokenised: the splits ("task/split") missing from the token cache, whose tokenisation took `tokenise_s` seconds.
     """
@@ -48,11 +50,13 @@ class LoadedData:
     tokenised: tuple[str, ...] = ()
     tokenise_s: float = 0.0
     tests: dict[str, EncodedSplit] = field(default_factory=dict)
+    folded: bool = False
 
     @property
     def sha256(self) -> str:
-        """Hash of all data used for training and scoring."""
-        return hashlib.sha256("".join((*self.own_rows.values(), *self.new_rows.values())).encode()).hexdigest()
+        """Hash of all data used for training and scoring; with folds of the original rows, which all folds share."""
+        new_rows = () if self.folded else self.new_rows.values()
+        return hashlib.sha256("".join((*self.own_rows.values(), *new_rows)).encode()).hexdigest()
 
 
 def load_data(spec: RunSpec, tokenizer: Any, files: EncoderFiles, recorder: Recorder) -> LoadedData:
@@ -87,22 +91,19 @@ def load_data(spec: RunSpec, tokenizer: Any, files: EncoderFiles, recorder: Reco
     label_names: dict[str, list[str]] = {}
     data_notes: list[DataNote] = []
     for task in spec.tasks:
-        train = _loaded(task, "train", recorder)
-        dev = _loaded(task, "dev", recorder, train.label_names)
-        _check_groups(task, dev)
-        splits = [train, dev]
-        if spec.split.has_test and spec.split.select is None:
-            tests[task.name] = _loaded(task, "test", recorder, train.label_names)
-            _check_groups(task, tests[task.name])
-            splits.append(tests[task.name])
-        readings |= {f"{task.name}/{split.name}": split.reading for split in splits if split.reading}
+        sources = _sources(task, spec, recorder)
+        readings |= {f"{task.name}/{split.name}": split.reading for split in sources if split.reading}
+        own_rows |= {f"{task.name}/{split.name}": split.fingerprint for split in sources}
+        splits = sources if spec.split.folds is None else _folded(task, spec, sources, recorder)
+        train, dev, *test = splits
+        if test:
+            tests[task.name] = test[0]
         if train.label_names is not None:
             label_names[task.name] = list(train.label_names)
             recorder.note("data", f"{task.name}: {_named(train.label_names)}")
         for doubt in _doubts(task, splits):
             recorder.note("data", f"{task.name}: {doubt.message}")
             data_notes.append(doubt.as_dict())
-        own_rows |= {f"{task.name}/{split.name}": split.fingerprint for split in splits}
         if augmenter is not None and spec.augments(task.name):
             part = _limited(train, spec, recorder)
             train = _augmented(augmenter, task, part, splits[1:], recorder)
@@ -134,7 +135,43 @@ def load_data(spec: RunSpec, tokenizer: Any, files: EncoderFiles, recorder: Reco
     if augmenter is not None:
         augmenter.close()
         facts["augment"] = {**augmenter.facts, "rows_sha256": new_rows}
-    return LoadedData(task_data, own_rows, new_rows, facts, tuple(tokenised), sum(tokenised.values()), encoded_tests)
+    if spec.split.folds is not None:
+        facts["fold_examples"] = {
+            name: {"train": data.originals, "dev": len(data.dev), "test": len(encoded_tests[name])}
+            for name, data in task_data.items()
+        }
+    spent = sum(tokenised.values())
+    return LoadedData(
+        task_data, own_rows, new_rows, facts, tuple(tokenised), spent, encoded_tests, spec.split.folds is not None
+    )
+
+
+def _sources(task: TaskSpec, spec: RunSpec, recorder: Recorder) -> list[Split]:
+    """Return the source's splits: train, dev and, where the spec reads one, test."""
+    train = _loaded(task, "train", recorder)
+    scored: list[SplitName] = ["dev", "test"] if spec.split.reads_test else ["dev"]
+    splits = [train, *(_loaded(task, name, recorder, train.label_names) for name in scored)]
+    if spec.split.folds is None:  # a fold is not resampled
+        for split in splits[1:]:
+            _check_groups(task, split)
+    return splits
+
+
+def _folded(task: TaskSpec, spec: RunSpec, sources: Sequence[Split], recorder: Recorder) -> list[Split]:
+    """Return the parts of train and dev that train, choose the epoch and are tested in this run."""
+    folds, fold = spec.split.folds, spec.split.fold
+    if folds is None or fold is None:
+        raise UsageError(
+            f"split.folds={folds} without split.fold: a run tests one fold", f"set split.fold, 0 to {(folds or 1) - 1}"
+        )
+    parts = fold_parts(task, sources[0], sources[1], folds, fold)
+    train, dev, test = (len(part.examples) for part in parts)
+    recorder.note(
+        "data",
+        f"{task.name}: fold {fold + 1} of {folds} is the test split ({test} examples), fold {(fold + 1) % folds + 1} "
+        f"chooses the epoch ({dev}), the others train ({train}); of train and dev together ({train + dev + test})",
+    )
+    return list(parts)
 
 
 def _loaded(task: TaskSpec, name: SplitName, recorder: Recorder, label_names: Names | None = None) -> Split:

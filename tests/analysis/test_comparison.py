@@ -37,7 +37,7 @@ def test_a_spec_without_a_later_key_has_its_default() -> None:
     from peftbench.spec.hashing import ADDED_KEYS
     from peftbench.spec.model import HeadSpec, SplitSpec
 
-    parts = {"train": TrainSpec, "head": HeadSpec}
+    parts = {"train": TrainSpec, "head": HeadSpec, "split": SplitSpec}
     younger = [(part, key) for part, keys in ADDED_KEYS.items() for key in keys]
     defaults = {f"{part}.{key}": parts[part].model_fields[key].default for part, key in younger}
     defaults["split.dev_is"] = SplitSpec().dev_is

@@ -541,6 +541,7 @@ class TestIdentity:
             "workload",
             "augment",
             *("split.dev_is", "split.select", "tasks.sst.source.test"),  # hashed together: tests/training/test_held_out
+            *("split.folds", "split.fold"),  # tests/training/test_folds
             *("tasks.sst.loss", "tasks.sst.metric"),  # tests/training/test_objective and test_metrics
             *("head.kind", "head.layers", "head.width", "head.tasks"),
             "method.name",

@@ -56,6 +56,19 @@ def test_different_augmented_rows_change_the_data_hash(tiny: Callable[..., Resol
     assert one.sha256 != other.sha256
 
 
+def test_rows_are_made_of_the_folds_that_train_and_all_folds_are_of_the_same_data(
+    tiny: Callable[..., Resolved],
+) -> None:
+    folds = [loaded(tiny("lora-r12", [*EDA, "split.folds=3", f"split.fold={fold}"]).spec)[0] for fold in (0, 1)]
+    for data in folds:
+        ids, originals = data.tasks["sst"].train.example_ids, data.tasks["sst"].originals
+        made_of = {name.rsplit("-", 2)[0] for name in ids[originals:]}  # 12-swap-1
+        assert made_of and made_of <= set(ids[:originals])
+        assert not set(ids) & set(data.tests["sst"].example_ids)
+    assert folds[0].new_rows != folds[1].new_rows
+    assert folds[0].sha256 == folds[1].sha256
+
+
 def test_no_dev_sentence_is_added(tiny: Callable[..., Resolved], monkeypatch: pytest.MonkeyPatch) -> None:
     spec = tiny("lora-r12", EDA).spec
     seen: list[frozenset[str]] = []
