@@ -95,26 +95,28 @@ def run(
     from peftbench.meters.nvml_library import check_card
     from peftbench.report.formats import json
     from peftbench.spec import resolve
+    from peftbench.spec.folds import of_each_fold
     from peftbench.store.reader import Reader
     from peftbench.store.rows import MeterSettings, RunSettings
 
-    if name is not None and len(preset) * (seeds or 1) > 1:
-        raise UsageError(
-            "--name applies to one run, but several would be started", "leave --name away, or start one run"
-        )
     numbers: list[int | None] = [seed] if seeds is None else [(seed or 0) + number for number in range(seeds)]
-    resolved = [
-        resolve(preset_name, workload, data=data or (), overrides=overrides or (), seed=number)
+    planned = [
+        of_each_fold(resolve(preset_name, workload, data=data or (), overrides=overrides or (), seed=number))
         for number in numbers
         for preset_name in preset
     ]
+    resolved = [one for folds in planned for one in folds]
+    if name is not None and len(resolved) > 1:
+        raise UsageError(
+            "--name applies to one run, but several would be started", "leave --name away, or start one run"
+        )
     where = database(db)
     follow_with = follower(as_json)
     check_card(meter_gpu, needed_for=None if lock_clocks is None else f"--lock-clocks {lock_clocks}")
     ids = enqueue(
         where,
         resolved,
-        sweep=None if seeds is None else fresh_label("+".join(preset)),
+        sweep=None if seeds is None and len(resolved) == len(preset) else fresh_label("+".join(preset)),
         name=name,
         meter_settings=MeterSettings(sample_ms, idle, lock_clocks, meter_gpu),
         settings=RunSettings(checkpoint_minutes, resumes),

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from peftbench.errors import MissingError
+from peftbench.errors import MissingError, UsageError
 from peftbench.jobs.environment import keep
 from peftbench.jobs.lock import RunnerLock
 from peftbench.paths import new_run_folder, runs_folder
@@ -53,9 +53,10 @@ def enqueue(
 
     Raises:
         MissingError: a file of a workload does not exist, or the database cannot be written.
-        UsageError: the name is taken.
+        UsageError: the name is taken, or a run of a cross-validation names no fold.
     """
     for resolved in runs:
+        _check_fold(resolved.spec)
         check_files(resolved.spec)
     new = [
         NewRun(
@@ -130,6 +131,14 @@ def fresh_label(name: str) -> str:
 def runner_log(database: Path) -> Path:
     """Return the runner's log file, for its own errors."""
     return runs_folder(database) / "runner.log"
+
+
+def _check_fold(spec: RunSpec) -> None:
+    if spec.split.folds is not None and spec.split.fold is None:
+        raise UsageError(
+            f"split.folds={spec.split.folds} is a run for each fold, and one is asked for here",
+            f"name the fold that is tested: split.fold=0 to {spec.split.folds - 1}",
+        )
 
 
 def check_files(spec: RunSpec) -> None:

@@ -23,7 +23,7 @@ def plan_page(plan: SweepPlan, predicted: Sequence[RunForecast]) -> list[str | T
     labels = {run.label for run in plan.runs}
     title = f"sweep {plan.sweep.name} on workload {plan.workload}: {_count(len(plan.runs), 'run')}"
     return [
-        clean(f"{title} ({_count(len(labels), 'row')}, {_seeds_in_words(plan.seeds)})"),
+        clean(f"{title} ({_count(len(labels), 'row')}, {_seeds_in_words(plan.seeds)}{_folds_in_words(plan)})"),
         *([plan.sweep.description] if plan.sweep.description else []),
         "",
         _rows(plan, predicted),
@@ -75,6 +75,7 @@ def plan_json(plan: SweepPlan, predicted: Sequence[RunForecast]) -> dict[str, An
                 "label": run.label,
                 "preset": run.resolved.spec.preset,
                 "seed": run.seed,
+                **_fold(run.resolved.spec),
                 "values": run.values,
                 "spec_hash": run.resolved.spec.hash(),
                 "group_hash": run.resolved.spec.group_hash(),
@@ -88,6 +89,11 @@ def plan_json(plan: SweepPlan, predicted: Sequence[RunForecast]) -> dict[str, An
         "predicted_s": _rounded(overall.wall_s if overall.known else None),
         "predicted_unknown": overall.unknown,
     }
+
+
+def _fold(spec: RunSpec) -> dict[str, Any]:
+    split = spec.split
+    return {} if split.fold is None else {"fold": split.fold, "folds": split.folds}
 
 
 def _rows(plan: SweepPlan, predicted: Sequence[RunForecast]) -> Table:
@@ -119,10 +125,15 @@ def _seeds_in_words(seeds: Sequence[int]) -> str:
     return f"seed{'s' * (len(seeds) > 1)} {_ranges(seeds)}"
 
 
+def _folds_in_words(plan: SweepPlan) -> str:
+    numbers = sorted({run.resolved.spec.split.folds or 0 for run in plan.runs} - {0})
+    return f", {' and '.join(map(str, numbers))} folds each" if numbers else ""
+
+
 def _ranges(seeds: Iterable[int]) -> str:
     """Return numbers with consecutive ones as ranges: 0-2, 7."""
     ranges: list[list[int]] = []
-    for seed in sorted(seeds):
+    for seed in sorted(set(seeds)):
         if ranges and seed == ranges[-1][1] + 1:
             ranges[-1][1] = seed
         else:

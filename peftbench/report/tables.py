@@ -64,11 +64,12 @@ def listed_title(run: Listed) -> Text:
 
 
 def run_title(run: Run) -> Text:
-    """Return the title of a run in every view: name, id, preset, workload, encoder, seed."""
+    """Return the title of a run in every view: name, id, preset, workload, encoder, seed, fold."""
+    fold = "" if run.fold is None else f", fold {run.fold + 1} of {run.folds}"
     return Text.assemble(
         (clean(run.name), "bold"),
         f" ({run.id}): preset {clean(run.preset)} on workload {clean(run.workload)}"
-        f" ({clean(run.encoder)}), seed {run.seed}",
+        f" ({clean(run.encoder)}), seed {run.seed}{fold}",
     )
 
 

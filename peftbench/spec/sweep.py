@@ -11,10 +11,11 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from peftbench.errors import UsageError
+from peftbench.spec.folds import of_each_fold
 from peftbench.spec.resolve import DEFAULT_WORKLOAD, Resolved, Settings, resolve
 from peftbench.spec.sweep_file import SweepFile, checked_seeds, overlapping, read_sweep
 from peftbench.spec.sweep_rows import SweepRow, rows, skip_of, without
@@ -119,7 +120,12 @@ def plan(
         raise UsageError(f"sweep file {sweep.path}: the [[skip]] conditions exclude every run")
     resolver = _Resolver(sweep, workload, data, overrides, f"sweep {sweep.name}" if seeds is None else "--seeds")
     blocks = [
-        [run for row, skip in zip(every, skips[seed], strict=True) if skip is None and (run := resolver.run(row, seed))]
+        [
+            run
+            for row, skip in zip(every, skips[seed], strict=True)
+            if skip is None and (planned := resolver.run(row, seed))
+            for run in _folds(planned)
+        ]
         for seed in chosen
     ]
     if resolver.mistakes:
@@ -136,6 +142,11 @@ def interleaved(blocks: Sequence[Sequence[_Item]]) -> Iterator[_Item]:
     for index, block in enumerate(blocks):
         start = index % len(block) if block else 0
         yield from itertools.chain(block[start:], block[:start])
+
+
+def _folds(run: PlannedRun) -> list[PlannedRun]:
+    """Return the runs that a row with one seed stands for: one, or one for each fold of a cross-validation."""
+    return [replace(run, resolved=resolved) for resolved in of_each_fold(run.resolved)]
 
 
 def _check_overrides(sweep: SweepFile, overrides: Sequence[str]) -> None:

@@ -149,6 +149,16 @@ class Run:
         """The spec as a tree with current names, parsed once; do not modify it."""
         return _parsed(self.spec_json)
 
+    @property
+    def folds(self) -> int | None:
+        """The number of folds of the cross-validation that the run is part of; None: of none."""
+        return (self.spec.get("split") or {}).get("folds")
+
+    @property
+    def fold(self) -> int | None:
+        """The fold that the run tests, from 0; None without a cross-validation."""
+        return (self.spec.get("split") or {}).get("fold")
+
 
 @dataclass(frozen=True, slots=True)
 class UnreadableRun:

@@ -32,7 +32,10 @@ _ID_LETTERS = "abcdefghjkmnpqrstvwxyz23456789"
 
 @dataclass(frozen=True, slots=True)
 class NewRun:
-    """A run to be queued. Without a name it gets the preset's with the next free number: `dora-r12-1`."""
+    """A run to be queued. Without a name it gets the preset's with the next free number: `dora-r12-1`.
+
+    One of a cross-validation has its fold in it, counted from 1: `dora-r12-fold2of5-1`.
+    """
 
     spec_json: str
     spec_hash: str
@@ -199,10 +202,13 @@ def _insert(connection: sqlite3.Connection, run: NewRun, name: str, position: in
 
 def _free_name(run: NewRun, taken: Collection[str]) -> str:
     if run.name is None:
-        preset, number = json.loads(run.spec_json)["preset"][: LONGEST_NAME - 20], 1
-        while f"{preset}-{number}" in taken:
+        spec, number = json.loads(run.spec_json), 1
+        stem, split = spec["preset"][: LONGEST_NAME - 20], spec.get("split") or {}
+        if split.get("fold") is not None:
+            stem += f"-fold{split['fold'] + 1}of{split['folds']}"
+        while f"{stem}-{number}" in taken:
             number += 1
-        return f"{preset}-{number}"
+        return f"{stem}-{number}"
     if run.name == "latest":
         raise UsageError("--name latest: that always means the newest run", "choose another")
     if not run.name or clean(run.name) != run.name:

@@ -16,6 +16,7 @@ from peftbench.analysis.forecast import RunForecast, forecast, total
 from peftbench.errors import UsageError
 from peftbench.report.sweep import total_in_words, wanted
 from peftbench.spec.files import FileKind, shipped
+from peftbench.spec.folds import of_each_fold
 from peftbench.spec.resolve import Resolved, resolve
 from peftbench.store.rows import Run
 from peftbench.text import clean
@@ -43,7 +44,7 @@ def choices(kind: FileKind, folder: Path) -> list[str]:
 
 
 def plan(form: Form) -> list[Resolved]:
-    """Return the runs that a form describes, one per seed.
+    """Return the runs that a form describes, one per seed, and per fold of a cross-validation.
 
     Raises:
         UsageError: a field is invalid; the message names the field or key, the value and what is allowed.
@@ -57,14 +58,19 @@ def plan(form: Form) -> list[Resolved]:
         raise UsageError(f"seeds {count}: at most {_MOST_SEEDS:,} in one group")
     resolved = resolve(form.preset, form.workload, data=data, overrides=overrides, seed=first)
     seeds = range(first, first + count)
-    return [Resolved(resolved.spec.model_copy(update={"seed": seed}), resolved.origins) for seed in seeds]
+    of_seeds = [Resolved(resolved.spec.model_copy(update={"seed": seed}), resolved.origins) for seed in seeds]
+    return [run for of_seed in of_seeds for run in of_each_fold(of_seed)]
 
 
 def summary(runs: list[Resolved]) -> str:
     """Return a one-line summary of the runs."""
     spec = runs[0].spec
     tasks = ", ".join(task.name for task in spec.tasks)
-    many = f"{len(runs)} runs, seeds {spec.seed} to {runs[-1].spec.seed}" if len(runs) > 1 else f"seed {spec.seed}"
+    seeds = sorted({run.spec.seed for run in runs})
+    many = f"seeds {seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"seed {spec.seed}"
+    many = f"{len(runs)} runs, {many}" if len(runs) > 1 else many
+    if len(runs) > len(seeds):
+        many += f", each of {spec.split.folds} folds"
     epochs = f"{spec.train.epochs} epoch{'s' * (spec.train.epochs != 1)}"
     return clean(
         f"{spec.method.name} on {spec.workload} ({spec.encoder.name}): {tasks}; {epochs} of batches of"
