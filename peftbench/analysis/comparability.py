@@ -36,8 +36,10 @@ _CONFOUNDING_IN_SPEC = (
 )
 _REGULARISES = ("encoder.dropout",)  # a hyperparameter of the method, like the learning rate
 # Data are compared by their content's hash, so paths and revisions are ignored, and so is what training does not read:
-# the test file and the group column (runs that group dev examples differently are told apart where they are scored).
-_PLACES = ("source.root", "source.revision", "source.test", ".group")
+# the test file and, without folds, the group column (runs that group dev examples differently are told apart where they
+# are scored). Folds that one group lacks are left out where scores are compared.
+_PLACES = ("source.root", "source.revision", "source.test", "split.fold")
+_GROUPING = ".group"
 _NEW_ROWS = "new rows"
 _METHOD = "augment.method"
 _IRRELEVANT_IN_SPEC = ("seed",)
@@ -128,7 +130,8 @@ def _of_group(facts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _spec(record: RunRecord) -> dict[str, Any]:
-    return {key: value for key, value in flat_spec(record.run).items() if not key.endswith(_PLACES)}
+    ignored = _PLACES if record.run.folds is not None else (*_PLACES, _GROUPING)
+    return {key: value for key, value in flat_spec(record.run).items() if not key.endswith(ignored)}
 
 
 def _same_tasks(groups: Sequence[Group]) -> bool:
@@ -149,7 +152,7 @@ def _circumstances(record: RunRecord) -> dict[str, Any]:
         "energy, by": spent.energy_source,
         **{flag: flag in doubts for flag in _CONFOUNDING_FLAGS},
         "data": _own_data(run),
-        _NEW_ROWS: (conditions.get("augment") or {}).get("rows_sha256"),
+        _NEW_ROWS: _new_rows(run),
     }
 
 
@@ -163,6 +166,12 @@ def _own_data(run: Run) -> str | None:
     own = run.conditions.get("data_sha256")
     digest = hashlib.sha256("".join(own.values()).encode()).hexdigest() if own else run.data_hash
     return digest and digest[:12]
+
+
+def _new_rows(run: Run) -> Any:
+    """Return the hashes of the training rows with augmented ones; with folds, which differ in them, the tasks alone."""
+    hashes = (run.conditions.get("augment") or {}).get("rows_sha256")
+    return sorted(hashes) if hashes and run.folds is not None else hashes
 
 
 def _cut_short(record: RunRecord) -> bool:

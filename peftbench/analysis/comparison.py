@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from peftbench.analysis.comparability import SettingDifference, settings
 from peftbench.analysis.cost_comparison import FIGURES, CostDifference, GroupCost, cost_difference, group_cost
 from peftbench.analysis.dynamics import Dynamics, dynamics
-from peftbench.analysis.groups import Group, Spread, group_of, records_of, same_seeds, spread
+from peftbench.analysis.groups import Group, Spread, group_of, records_of, same_seeds, spread_of
 from peftbench.analysis.marks import best_scores, cheapest
 from peftbench.analysis.scores import AVERAGES, has_leaderboard, scored_split, summary
 from peftbench.analysis.settings import labels
 from peftbench.analysis.stats.bootstrap import ScoreSample, average, score_sample
 from peftbench.analysis.stats.difference import MetricDifference, corrected, difference
+from peftbench.analysis.stats.folds import FoldSample, average_of_tasks, fold_difference, fold_sample, of_folds
 from peftbench.analysis.stats.power import power_analysis
 from peftbench.errors import RefusedError, UsageError, did_you_mean
 from peftbench.store.rows import RunRecord, ScoredSplit
 from peftbench.text import clean
 
 LEADERBOARD = "leaderboard"
+Samples = dict[str, ScoreSample] | dict[str, FoldSample]
+_Sample = TypeVar("_Sample", ScoreSample, FoldSample)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,33 +162,48 @@ def _chosen(baseline: Group, metrics: Sequence[str], split: ScoredSplit) -> tupl
     return tuple(name for name in known if name in metrics) if metrics else known
 
 
-def _samples(groups: Sequence[Group], metrics: Sequence[str], split: ScoredSplit) -> dict[str, ScoreSample]:
-    records, overall = records_of(groups), AVERAGES[split]
+def _samples(groups: Sequence[Group], metrics: Sequence[str], split: ScoredSplit) -> Samples:
+    """Return the values of all runs by metric; where the baseline is a cross-validation, by fold."""
+    if groups[0].first.folds is not None:
+        return _of_tasks(groups, metrics, split, fold_sample, average_of_tasks)
+    return _of_tasks(groups, metrics, split, score_sample, average)
+
+
+def _of_tasks(
+    groups: Sequence[Group],
+    metrics: Sequence[str],
+    split: ScoredSplit,
+    of_task: Callable[[str, Sequence[RunRecord], ScoredSplit], _Sample | None],
+    of_all: Callable[[Sequence[_Sample], str], _Sample | None],
+) -> dict[str, _Sample]:
+    # A cross-validation and runs of one division, or folds of another number, are not compared.
+    records = [record for record in records_of(groups) if record.run.folds == groups[0].first.folds]
+    overall = AVERAGES[split]
     tasks = groups[0].records[0].tasks
     wanted = tasks if overall in metrics else [task for task in tasks if task in metrics]
-    samples = {task: made for task in wanted if (made := score_sample(task, records, split)) is not None}
+    samples = {task: made for task in wanted if (made := of_task(task, records, split)) is not None}
     if overall in metrics and len(samples) == len(tasks):
-        mean = average(list(samples.values()), overall)
+        mean = of_all(list(samples.values()), overall)
         samples |= {overall: mean} if mean is not None else {}
     return {name: made for name, made in samples.items() if name in metrics}
 
 
 def _scores(group: Group, split: ScoredSplit) -> dict[str, Spread | None]:
     scores = {
-        task: spread(score.value if (score := record.score(task, split)) else None for record in group.records)
+        task: spread_of(group, [score.value if (score := r.score(task, split)) else None for r in group.records])
         for task in group.records[0].tasks
     }
     means, boards = zip(*(summary(record, split) for record in group.records), strict=True)
-    scores[AVERAGES[split]] = spread(means)
+    scores[AVERAGES[split]] = spread_of(group, means)
     if has_leaderboard(group.records[0].tasks):  # an early version stored one for any set of tasks
-        scores[LEADERBOARD] = spread(boards)
+        scores[LEADERBOARD] = spread_of(group, boards)
     return scores
 
 
 def _against(
     baseline: Group,
     other: Group,
-    samples: dict[str, ScoreSample],
+    samples: Samples,
     metrics: Sequence[str],
     spent_before: GroupCost,
     spent: GroupCost,
@@ -195,19 +214,30 @@ def _against(
         made = samples.get(name)
         row = difference(made, baseline.ids, other.ids, paired) if made else None
         if row is None:
-            left_out.append((name, _reason(made, (*baseline.ids, *other.ids))))
+            left_out.append((name, _reason(made, baseline, other)))
         else:
             differences.append(row)
     differences = [
-        replace(row, outlook=power_analysis(row.difference, row.noise, row.runs, row.paired, len(differences)))
+        replace(
+            row,
+            outlook=power_analysis(
+                row.difference, row.noise, row.runs, row.paired, len(differences), folds=row.folds is not None
+            ),
+        )
         for row in differences
     ]
     costs = (cost_difference(figure, spent_before, spent) for figure in FIGURES)
     return Against(other, corrected(differences), tuple(each for each in costs if each), tuple(left_out))
 
 
-def _reason(made: ScoreSample | None, ids: Sequence[str]) -> str:
+def _reason(made: ScoreSample | FoldSample | None, baseline: Group, other: Group) -> str:
+    folds = baseline.first.folds, other.first.folds
+    if folds[0] != folds[1]:
+        return f"{of_folds(folds[1])} against {of_folds(folds[0])}: not trained and tested alike"
     if made is None:
         return "the baseline has no such metric, or no predictions"
-    reasons = dict.fromkeys(reason for run in ids if (reason := made.left_out.get(run)))
+    if isinstance(made, FoldSample):
+        no_difference = fold_difference(made, baseline.ids, other.ids)
+        return no_difference if isinstance(no_difference, str) else ""
+    reasons = dict.fromkeys(reason for run in (*baseline.ids, *other.ids) if (reason := made.left_out.get(run)))
     return ", ".join(reasons) or "one of its tasks cannot be compared"

@@ -1,4 +1,4 @@
-"""Groups: runs of one spec on the same data that differ in seed only."""
+"""Groups: runs of one spec on the same data that differ in seed, or in the fold that they test, only."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Runs that are compared as one, ordered by seed, with a label. A single run is a group of one."""
+    """Runs that are compared as one, ordered by seed and fold, with a label. A single run is a group of one."""
 
     label: str
     records: tuple[RunRecord, ...]
@@ -43,8 +43,8 @@ class Group:
 
 
 def group_of(label: str, records: Iterable[RunRecord]) -> Group:
-    """Return a group, its runs ordered by seed."""
-    return Group(label, tuple(sorted(records, key=lambda record: record.run.seed)))
+    """Return a group, its runs ordered by seed and fold."""
+    return Group(label, tuple(sorted(records, key=lambda record: _seed_and_fold(record.run))))
 
 
 def grouped(records: Sequence[RunRecord]) -> list[Group]:
@@ -85,15 +85,34 @@ def spread(values: Iterable[float | None]) -> Spread | None:
     )
 
 
+def spread_of(group: Group, values: Sequence[float | None]) -> Spread | None:
+    """Return mean and standard deviation of a figure over a group's runs; of folds, over folds of the mean over seeds.
+
+    Args:
+        group: the runs.
+        values: one for each run, in their order.
+    """
+    by_fold: dict[int, list[float | None]] = {}
+    for at, (record, value) in enumerate(zip(group.records, values, strict=True)):
+        by_fold.setdefault(at if record.run.fold is None else record.run.fold, []).append(value)
+    means = [spread(of) for of in by_fold.values()]
+    return spread(None if of is None else of.mean for of in means)
+
+
 def newest_by_seed(runs: Iterable[Run]) -> tuple[list[Run], list[Run]]:
-    """Return the newest run of each seed, by seed, and the older repeats, which would count a seed twice."""
-    kept: dict[int, Run] = {}
+    """Return the newest run of each seed and fold, in order, and the older repeats, which would count one twice."""
+    kept: dict[tuple[int, int], Run] = {}
     older: list[Run] = []
     for run in sorted(runs, key=lambda run: run.created_at):
-        if run.seed in kept:
-            older.append(kept[run.seed])
-        kept[run.seed] = run
-    return [kept[seed] for seed in sorted(kept)], older
+        key = _seed_and_fold(run)
+        if key in kept:
+            older.append(kept[key])
+        kept[key] = run
+    return [kept[key] for key in sorted(kept)], older
+
+
+def _seed_and_fold(run: Run) -> tuple[int, int]:
+    return run.seed, -1 if run.fold is None else run.fold
 
 
 def of_one_spec(runs: Sequence[Run]) -> dict[tuple[str, str | None], list[Run]]:

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from peftbench.analysis.cost_comparison import p_of_means
 from peftbench.analysis.groups import Group, Spread, same_seeds
 from peftbench.analysis.stats.bootstrap import ScoreSample
-from peftbench.analysis.stats.difference import MetricDifference, corrected, difference
+from peftbench.analysis.stats.difference import MetricDifference, corrected, difference, mean_value
+from peftbench.analysis.stats.folds import FoldSample
 from peftbench.analysis.stats.interval import ALPHA
 from peftbench.analysis.stats.pvalues import holm
 
@@ -19,7 +20,9 @@ TOLD_APART = ("better", "worse")
 
 
 def best_scores(
-    samples: Mapping[str, ScoreSample], groups: Sequence[Group], printed: Sequence[Sequence[MetricDifference]]
+    samples: Mapping[str, ScoreSample | FoldSample],
+    groups: Sequence[Group],
+    printed: Sequence[Sequence[MetricDifference]],
 ) -> dict[str, frozenset[int]]:
     """Return the indices of the groups in each metric's first rank; a metric of fewer than two groups is omitted.
 
@@ -31,11 +34,7 @@ def best_scores(
     marked: dict[str, set[int]] = {}
     others: list[tuple[str, int, MetricDifference]] = []
     for name, sample in samples.items():
-        means = {
-            at: float(sample.values[indices].mean())
-            for at, group in enumerate(groups)
-            if (indices := sample.indices_of(group.ids)) is not None
-        }
+        means = {at: value for at, group in enumerate(groups) if (value := mean_value(sample, group.ids)) is not None}
         if len(means) < 2:
             continue
         best = max(means, key=lambda at: means[at])
@@ -50,8 +49,10 @@ def best_scores(
             else:
                 pair = groups[best], groups[at]
                 row = difference(sample, pair[0].ids, pair[1].ids, same_seeds(*pair))
-                assert row is not None
-                others.append((name, at, row))
+                if row is None:  # too few folds in common
+                    marked[name].add(at)
+                else:
+                    others.append((name, at, row))
     for (name, at, _), row in zip(others, corrected([row for _, _, row in others]), strict=True):
         if row.verdict not in TOLD_APART:
             marked[name].add(at)

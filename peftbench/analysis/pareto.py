@@ -73,6 +73,9 @@ def pareto(groups: Sequence[Group], x: str, y: str = DEV_AVG) -> Front:
     left_out: list[tuple[str, str]] = []
     costs = {}
     for group in groups:
+        if group.first.folds is not None:
+            left_out.append((group.label, "a cross-validation: its runs have no examples in common to resample"))
+            continue
         measured = spread(AXES[x][2](record, cost(record)) for record in group.records)
         if measured is None:
             left_out.append((group.label, f"{AXES[x][0]}: not measured"))

@@ -21,6 +21,7 @@ MEANT_BEFORE = {
     "head.layers": 1,
 }
 MEANT_BEFORE_OF_TASKS = {"missing": "skip", "group": ""}
+_OF_RUNS = ("seed", "split.fold")  # what the runs of one group differ in
 _OF_FILES = {"quoting": "auto"}
 
 
@@ -64,7 +65,7 @@ def labels(runs: Sequence[Run]) -> list[str]:
         same = [index for index, run in enumerate(runs) if run.preset == preset]
         if count == 1:
             continue
-        specs = [{key: value for key, value in flat_spec(runs[index]).items() if key != "seed"} for index in same]
+        specs = [{key: value for key, value in flat_spec(runs[index]).items() if key not in _OF_RUNS} for index in same]
         apart = differing(specs)
         names = short_keys([key for key, _ in apart])
         for number, index in enumerate(same):

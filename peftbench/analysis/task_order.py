@@ -38,8 +38,9 @@ def largest_difference(first: Group, second: Group) -> tuple[float | None, str |
     Returns:
         The difference, 0.0 where all bits are equal; or None and why the runs cannot be expected to be bit-identical.
     """
-    by_seed = {record.run.seed: record for record in second.records}
-    pairs = [(record, by_seed[record.run.seed]) for record in first.records if record.run.seed in by_seed]
+    by_seed = {(record.run.seed, record.run.fold): record for record in second.records}
+    keys = [(record.run.seed, record.run.fold) for record in first.records]
+    pairs = [(record, by_seed[key]) for record, key in zip(first.records, keys, strict=True) if key in by_seed]
     if not pairs:
         return None, "no seed in common"
     for this, other in pairs:

@@ -13,6 +13,7 @@ from peftbench.analysis.flags import flags
 from peftbench.analysis.groups import Group, Spread
 from peftbench.analysis.scores import AVERAGES
 from peftbench.analysis.stats.difference import MetricDifference
+from peftbench.analysis.stats.folds import SOURCE
 from peftbench.report.formats.terminal import Screen
 from peftbench.report.page import Cell, Line, Page, Sheet, name
 from peftbench.report.resources import VRAM_BY
@@ -62,6 +63,9 @@ def _title(result: Comparison) -> str:
 
 def _split(result: Comparison) -> str:
     """Say which split the scores are of, with its number of examples, and what it chose."""
+    folds = result.groups[0].first.folds
+    if folds is not None:
+        return f"{result.split}, {folds}-fold cross-validation, {SOURCE}"
     if result.split == "dev":
         return "dev, best epoch"
     records = result.groups[0].records
@@ -268,15 +272,18 @@ def _notes(result: Comparison) -> list[str]:
     notes = [f"measured under: {'; '.join(measured)}"] if measured else []
     notes += _data_notes(result)
     if any(len(group.records) > 1 for group in result.groups):
-        notes.append("±: standard deviation over the runs of a group (seeds)")
+        over = "over its folds" if result.groups[0].first.folds is not None else "over the runs of a group (seeds)"
+        notes.append(f"±: standard deviation {over}")
     notes += _marks_note(result)
     notes.append(_how(rows, len(result.metrics), len(result.groups), result.split))
     return [*notes, *_chosen_on(result), *_cautions(result)]
 
 
 def _cautions(result: Comparison) -> list[str]:
-    """Return what single runs leave unknown, said once for the whole comparison."""
+    """Return what single runs and lacking folds leave unknown, said once for the whole comparison."""
     rows = [row for each in result.against for row in each.metrics]
+    if result.groups[0].first.folds is not None:
+        return _lacking_folds(result)
     if rows and all(row.one_each for row in rows):
         return [
             "One run each: the spread between seeds is not in these intervals; they are about these runs, "
@@ -289,6 +296,20 @@ def _cautions(result: Comparison) -> list[str]:
             "with it are about these runs, not about the methods; two seeds or more on each side would tell."
         ]
     return []
+
+
+def _lacking_folds(result: Comparison) -> list[str]:
+    """Say which folds were left out of a verdict because a side lacks them."""
+    lines = []
+    for each in result.against:
+        left_out = {row.folds.lacking: row.folds.k for row in each.metrics if row.folds is not None}
+        lines += [
+            f"{clean(each.group.label)}: {k - len(lacking)} of {k} folds are compared; not run on both sides: fold "
+            f"{', '.join(str(fold + 1) for fold in lacking)} (split.fold={', '.join(map(str, lacking))})."
+            for lacking, k in left_out.items()
+            if lacking
+        ]
+    return lines
 
 
 def _chosen_on(result: Comparison) -> list[str]:
@@ -322,19 +343,29 @@ def _marks_note(result: Comparison) -> list[str]:
 
 
 def _data_notes(result: Comparison) -> list[str]:
-    """Return a line for each doubt about the data that runs have recorded, and the runs where not all have it."""
+    """Return a line for each doubt about the data that runs have recorded, and the runs where not all have it.
+
+    Of folds, which are not of the same examples, that of the run with most examples in doubt.
+    """
     notes: dict[str, list[str]] = {}
+    of_folds: dict[tuple[str, str], list[tuple[int, str]]] = {}
     for record in result.records:
         recorded = record.run.conditions.get("data_notes")
         for note in recorded if isinstance(recorded, list) else ():
             if isinstance(note, dict) and note.get("task") in result.metrics:
                 line = f"data: {clean(note['task'])}: {clean(note.get('message'), 200)}"
-                notes.setdefault(line, []).append(clean(record.run.name))
+                if record.run.folds is None:
+                    notes.setdefault(line, []).append(clean(record.run.name))
+                else:
+                    of_folds.setdefault((note["task"], note.get("name", "")), []).append((note["examples"], line))
     everywhere = len(result.records)
-    return [line if len(of) == everywhere else f"{line} ({', '.join(of)})" for line, of in notes.items()]
+    lines = [line if len(of) == everywhere else f"{line} ({', '.join(of)})" for line, of in notes.items()]
+    return [*lines, *(f"{max(of)[1]} (the most; in {len(of)} of {everywhere} runs)" for of in of_folds.values())]
 
 
 def _how(rows: Sequence[MetricDifference], metrics: int, groups: int, split: ScoredSplit) -> str:
+    if any(row.folds is not None for row in rows):
+        return _how_of_folds(metrics, groups)
     paired = any(row.paired for row in rows)
     by = f"paired bootstrap over the {split} examples"
     if not (rows and all(row.of_these_runs for row in rows)):
@@ -342,6 +373,16 @@ def _how(rows: Sequence[MetricDifference], metrics: int, groups: int, split: Sco
     clusters = {row.name: row.clusters for row in rows if row.clusters and row.name not in AVERAGES.values()}
     if clusters:
         by += f", whole clusters of them ({', '.join(f'{metric_name(name)} {n}' for name, n in clusters.items())})"
+    return f"Intervals: 95 %, {by}{_corrected(metrics, groups)}."
+
+
+def _how_of_folds(metrics: int, groups: int) -> str:
+    by = "Student's t over the folds' differences, each the mean of its seeds, with variance (1/k + test/train) S2"
+    return f"Intervals: 95 %, {by}, {SOURCE}{_corrected(metrics, groups)}."
+
+
+def _corrected(metrics: int, groups: int) -> str:
+    """Say what the number of metrics and groups corrects."""
     corrected = f"; verdicts, and what could have been shown, are corrected (Holm) for {metrics} metrics"
     others = ". No verdict is corrected for the number of groups" if groups > 2 else ""
-    return f"Intervals: 95 %, {by}{corrected if metrics > 1 else ''}{others}."
+    return f"{corrected if metrics > 1 else ''}{others}"

@@ -43,6 +43,8 @@ def could_have(row: MetricDifference) -> str:
     shown = _shown(row, row.outlook.detectable)
     if row.of_these_runs:
         return f"{_doubt(row)}{_single(row)}: {examples(row)} {shown}"
+    if row.folds is not None:
+        return f"{_doubt(row)}{len(row.folds.common)} folds {shown}"
     a, b = row.runs
     could = f"{_doubt(row)}{a if a == b else f'{a} and {b}'} seeds {shown}"
     if row.outlook.unsettled == "too few examples":

@@ -3,7 +3,7 @@
 With two runs or more on each side the interval is about the methods: other seeds and other examples (`interval`).
 With one run on a side the variance between that side's seeds is unknown, and the interval is about these runs: that of
 the paired bootstrap over examples. For one run each, accuracy is tested by McNemar's exact test where examples are
-independent (not in `clusters`). The verdict must say so.
+independent (not in `clusters`). The verdict must say so. Runs of a cross-validation are paired by fold (`folds`).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from peftbench.analysis.stats.bootstrap import ScoreSample, deviations
+from peftbench.analysis.stats.folds import Folds, FoldSample, fold_difference
 from peftbench.analysis.stats.interval import ALPHA, VarianceComponents, p_value
 from peftbench.analysis.stats.power import PowerAnalysis
 from peftbench.analysis.stats.pvalues import holm, mcnemar_exact
@@ -48,6 +49,7 @@ class MetricDifference:
     mcnemar_p: tuple[float, ...] = ()  # of accuracy, for each pair of runs
     outlook: PowerAnalysis | None = None
     clusters: int | None = None  # their number, where the runs name clusters of examples
+    folds: Folds | None = None  # of a cross-validation; `paired` is then fold by fold
 
     @property
     def one_each(self) -> bool:
@@ -68,16 +70,20 @@ class MetricDifference:
 
 
 def difference(
-    sample: ScoreSample, baseline: Sequence[str], other: Sequence[str], paired: bool
+    sample: ScoreSample | FoldSample, baseline: Sequence[str], other: Sequence[str], paired: bool
 ) -> MetricDifference | None:
     """Compare two groups, given by the ids of their runs; None where one of these is not in the sample.
+
+    Of folds, None also where the two have too few in common (`fold_difference` says why).
 
     Args:
         sample: contains the runs of both.
         baseline: run ids of the first group, ordered by seed where `paired`.
         other: run ids of the second, likewise.
-        paired: whether the two have the same seeds.
+        paired: whether the two have the same seeds; folds are paired anyway.
     """
+    if isinstance(sample, FoldSample):
+        return _of_folds(sample, baseline, other)
     first, second = sample.indices_of(baseline), sample.indices_of(other)
     if first is None or second is None:
         return None
@@ -102,6 +108,37 @@ def difference(
         noise=noise,
         mcnemar_p=exact,
         clusters=sample.units if sample.clustered else None,
+    )
+
+
+def mean_value(sample: ScoreSample | FoldSample, ids: Sequence[str]) -> float | None:
+    """Return a group's value: the mean over its runs, of folds over folds; None where a run is not in the sample."""
+    if isinstance(sample, FoldSample):
+        return sample.mean(ids)
+    indices = sample.indices_of(ids)
+    return None if indices is None else float(sample.values[indices].mean())
+
+
+def _of_folds(sample: FoldSample, baseline: Sequence[str], other: Sequence[str]) -> MetricDifference | None:
+    made = fold_difference(sample, baseline, other)
+    if isinstance(made, str):
+        return None
+    half, most = made.noise.half_width(), range_of(sample.metric)
+    p = p_value(made.difference, made.noise)
+    return MetricDifference(
+        name=sample.name,
+        metric=sample.metric,
+        examples=made.examples,
+        runs=(len(baseline), len(other)),
+        paired=True,
+        values=made.values,
+        difference=made.difference,
+        low=_without_rounding(max(made.difference - half, -most)),
+        high=_without_rounding(min(made.difference + half, most)),
+        p=p,
+        p_holm=p,
+        noise=made.noise,
+        folds=made.folds,
     )
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 from peftbench.analysis.stats.interval import ALPHA, VarianceComponents, of_two_sides
 
-Unsettled = Literal["one seed each", "one seed on a side", "no difference", "too few examples"]
+Unsettled = Literal["one seed each", "one seed on a side", "no difference", "too few examples", "folds"]
 POWER = 0.8
 MOST_SEEDS = 1000
 _GRID = 100  # points of the chi-squared density in `power`
@@ -23,7 +23,8 @@ class PowerAnalysis:
     `detectable` is the smallest such true difference with these seeds and examples; None where the runs' answers are
     identical, so that there is no noise to estimate. `seeds_needed` is the number of seeds on each side with which one
     as large as the observed would be detected. `unsettled` is the reason where there is no such number: a single run
-    gives no variance between seeds; or the dev examples are too few for any number of seeds.
+    gives no variance between seeds; the dev examples are too few for any number of seeds; or it is the variance between
+    folds that counts, most of which is of their examples and stays with any number of seeds.
     """
 
     detectable: float | None
@@ -33,7 +34,12 @@ class PowerAnalysis:
 
 
 def power_analysis(
-    observed: float, noise: VarianceComponents, runs: tuple[int, int], paired: bool, tests: int = 1
+    observed: float,
+    noise: VarianceComponents,
+    runs: tuple[int, int],
+    paired: bool,
+    tests: int = 1,
+    folds: bool = False,
 ) -> PowerAnalysis:
     """Return the power analysis of an observed difference.
 
@@ -44,8 +50,11 @@ def power_analysis(
         paired: whether they are paired by seed.
         tests: the number of differences in Holm's correction. The power holds at its first step (alpha over `tests`),
             whatever the other differences are; where these are real too, it is slightly higher.
+        folds: whether S is the variance of the mean over folds.
     """
     alpha = ALPHA / tests
+    if folds:
+        return PowerAnalysis(detectable(noise, alpha), None, "folds", tests)
     seeds_needed, unsettled = _seeds_needed(observed, noise, runs, paired, alpha)
     return PowerAnalysis(detectable(noise, alpha), seeds_needed, unsettled, tests)
 

@@ -64,7 +64,7 @@ def ranks(groups: Sequence[Group], metric: str = DEV_AVG) -> Picture:
     of_method: dict[str, list[tuple[int, Group]]] = {}
     for group in groups:
         method = group.first.spec["method"]
-        if isinstance(rank := method.get("rank"), int) and rank > 0:
+        if isinstance(rank := method.get("rank"), int) and rank > 0 and group.first.folds is None:
             of_method.setdefault(group.first.method, []).append((rank, group))
     records = records_of(group for rows in of_method.values() for _, group in rows)
     split = scored_split(records)
