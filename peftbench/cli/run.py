@@ -132,7 +132,7 @@ def run(
             print_json(records if len(records) > 1 else records[0])
         elif len(runs) > 1:
             _show_comparison(reader, runs)
-            show("", f"again: {command('compare', *(run.name for run in runs), db=db)}")
+            show("", _next(runs, db))
         else:
             show(f"next: {command('show', runs[0].name, db=db)}")
 
@@ -205,10 +205,29 @@ def unfinished(run: Run, db: Path | None) -> PeftbenchError:
 
 
 def _show_comparison(reader: Reader, runs: list[Run]) -> None:
+    from peftbench import formatting
     from peftbench.analysis.comparison import compare
-    from peftbench.analysis.groups import grouped
+    from peftbench.analysis.groups import grouped, spread_of
+    from peftbench.analysis.scores import summary
     from peftbench.report.comparison import shown
 
     groups = grouped([reader.record(run, predictions=True) for run in runs])
     if len(groups) > 1:
         show("", shown(compare(groups)))
+    elif groups[0].first.folds is not None:
+        tested = spread_of(groups[0], [summary(record, "test")[0] for record in groups[0].records])
+        if tested is not None and tested.n > 1:
+            over = f"{formatting.score(tested.mean)} ±{formatting.score(tested.sd)} over {tested.n} folds"
+            show("", f"{groups[0].label}: test avg {over}")
+
+
+def _next(runs: list[Run], db: Path | None) -> str:
+    """Return what to do with the runs: to compare them again, or their groups where they are folds."""
+    if all(run.folds is None for run in runs):
+        return f"again: {command('compare', *(run.name for run in runs), db=db)}"
+    presets = list(dict.fromkeys(run.preset for run in runs))
+    if len(presets) > 1:
+        return f"again: {command('compare', *presets, db=db)}"
+    return f"next: {command('show', runs[0].name, db=db)}; compare its folds with those of another: " + command(
+        "compare", presets[0], "OTHER", db=db
+    )

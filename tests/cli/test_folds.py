@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from peftbench.analysis.forecast import forecast
+from peftbench.cli import run as run_command
 from peftbench.errors import UsageError
 from peftbench.jobs.queue import enqueue
 from peftbench.report.sweep import plan_page, wanted
@@ -18,10 +21,12 @@ from peftbench.spec import Resolved, resolve
 from peftbench.spec.folds import of_each_fold
 from peftbench.spec.sweep import plan, read_sweep
 from peftbench.store.reader import Reader
+from peftbench.store.rows import RunRecord
 from peftbench.store.writer import NewRun, Writer
 from peftbench.tui.form import Form, summary
 from peftbench.tui.form import plan as plan_of_form
 from tests.cli.inside import failed, invoke
+from tests.factories import comparable_record
 
 
 @pytest.fixture
@@ -100,3 +105,31 @@ def test_names_and_titles_have_the_fold_counted_from_one(tmp_path: Path) -> None
     assert set(stored) == {*(f"lora-r12-fold{fold}of3-1" for fold in (1, 2, 3)), "lora-r12-fold2of3-2"}
     assert run_title(stored["lora-r12-fold2of3-1"]).plain.endswith("seed 0, fold 2 of 3")
     assert json.loads(stored["lora-r12-fold2of3-1"].spec_json)["split"]["fold"] == 1
+
+
+class TestAfterwards:
+    """What `run` prints when all folds have finished."""
+
+    @staticmethod
+    def shown(records: list[RunRecord], capsys: pytest.CaptureFixture[str]) -> str:
+        by_id = {record.run.id: record for record in records}
+        reader: Any = SimpleNamespace(record=lambda run, predictions: by_id[run.id])
+        run_command._show_comparison(reader, [record.run for record in records])
+        return capsys.readouterr().out
+
+    def test_the_mean_of_one_group_is_over_its_folds(self, capsys: pytest.CaptureFixture[str]) -> None:
+        records = [of_fold(fold, value) for fold, value in enumerate((0.5, 0.6, 0.7))]
+        assert "lora-r12: test avg 0.600 ±0.100 over 3 folds" in self.shown(records, capsys)
+        assert "compare lora-r12 OTHER" in run_command._next([record.run for record in records], None)
+
+    def test_two_groups_are_compared_by_their_presets(self, capsys: pytest.CaptureFixture[str]) -> None:
+        records = [of_fold(fold, 0.5 + fold * 0.05 + gain, preset) for preset, gain in (("lora-r12", 0), ("full", 0.1))
+                   for fold in range(3)]  # fmt: skip
+        assert "3-fold cross-validation" in self.shown(records, capsys)
+        assert run_command._next([record.run for record in records], None) == "again: peftbench compare lora-r12 full"
+
+
+def of_fold(fold: int, value: float, preset: str = "lora-r12") -> RunRecord:
+    made = comparable_record(preset, ("split.folds=3", f"split.fold={fold}"), name=f"{preset}-{fold}")
+    scores = tuple(replace(score, split=split, value=value) for score in made.scores for split in ("dev", "test"))
+    return replace(made, scores=scores)
