@@ -65,9 +65,11 @@ def pareto(
     frontier = front_of(groups, x or memory_axis(groups), y)
     if not frontier.points:
         lacking = "; ".join(f"{clean(label)}: {clean(reason)}" for label, reason in frontier.left_out)
+        other_axes = f"choose another cost: --x {', '.join(axis for axis in AXES if axis != frontier.x)}"
+        folded = all(group.first.folds is not None for group in groups)
         raise MissingError(
             f"no group has both values: {lacking}",
-            f"choose another cost: --x {', '.join(axis for axis in AXES if axis != frontier.x)}",
+            "compare them two by two: peftbench compare A B" if folded else other_axes,
         )
     if written == "json":
         print_json(pareto.as_json(frontier))

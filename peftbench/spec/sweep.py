@@ -1,7 +1,7 @@
 """Expand a sweep file into runs, resolving every combination before any is queued, in a balanced order.
 
-The order is seed by seed, and each seed starts one row later than the one before: a machine that warms up or slows
-down over the hours then affects all rows alike, not only the last ones.
+The order is seed by seed (and fold by fold of a cross-validation), and each starts one row later than the one before: a
+machine that warms up or slows down over the hours then affects all rows alike, not only the last ones.
 """
 
 from __future__ import annotations
@@ -119,19 +119,17 @@ def plan(
     if len(left_out) == count:
         raise UsageError(f"sweep file {sweep.path}: the [[skip]] conditions exclude every run")
     resolver = _Resolver(sweep, workload, data, overrides, f"sweep {sweep.name}" if seeds is None else "--seeds")
-    blocks = [
-        [
-            run
-            for row, skip in zip(every, skips[seed], strict=True)
-            if skip is None and (planned := resolver.run(row, seed))
-            for run in _folds(planned)
-        ]
+    of_seeds = [
+        [run for row, skip in zip(every, skips[seed], strict=True) if skip is None and (run := resolver.run(row, seed))]
         for seed in chosen
     ]
     if resolver.mistakes:
         raise _mistakes_error(
             sweep, resolver.mistakes, {row.label for row in every} - _fully_excluded(left_out, len(chosen))
         )
+    blocks = [block for of_seed in of_seeds for block in _fold_by_fold(of_seed)]
+    if (count := sum(map(len, blocks))) > MOST_RUNS:
+        raise UsageError(f"sweep file {sweep.path}: {count:,} runs with all folds; a sweep may have {MOST_RUNS:,}")
     kept, repeated = _without_repeats(blocks)
     name = next(itertools.chain(*kept)).resolved.spec.workload
     return SweepPlan(sweep, name, chosen, tuple(interleaved(kept)), tuple(left_out), tuple(repeated))
@@ -144,9 +142,10 @@ def interleaved(blocks: Sequence[Sequence[_Item]]) -> Iterator[_Item]:
         yield from itertools.chain(block[start:], block[:start])
 
 
-def _folds(run: PlannedRun) -> list[PlannedRun]:
-    """Return the runs that a row with one seed stands for: one, or one for each fold of a cross-validation."""
-    return [replace(run, resolved=resolved) for resolved in of_each_fold(run.resolved)]
+def _fold_by_fold(rows: Sequence[PlannedRun]) -> list[list[PlannedRun]]:
+    """Return the runs of one seed's rows in blocks: all rows with their first fold, then with the second; else one."""
+    folds = [[replace(run, resolved=resolved) for resolved in of_each_fold(run.resolved)] for run in rows]
+    return [[of[fold] for of in folds if fold < len(of)] for fold in range(max(map(len, folds), default=1))]
 
 
 def _check_overrides(sweep: SweepFile, overrides: Sequence[str]) -> None:

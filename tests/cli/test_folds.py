@@ -77,8 +77,16 @@ def test_a_sweep_has_every_row_with_every_fold(tmp_path: Path) -> None:
     assert {(run.label, *pair) for run, pair in zip(planned.runs, pairs, strict=True)} == {
         (label, seed, fold) for label in ("full", "lora-r12") for seed in (0, 1) for fold in range(3)
     }
+    order = [(run.label, *pair) for run, pair in zip(planned.runs, pairs, strict=True)]
+    assert order[:4] == [("full", 0, 0), ("lora-r12", 0, 0), ("lora-r12", 0, 1), ("full", 0, 1)]
     predicted = forecast([wanted(run.resolved.spec) for run in planned.runs], [], "here")
     assert "12 runs (2 rows, seeds 0-1, 3 folds each)" in str(plan_page(planned, predicted)[0])
+
+
+def test_a_sweep_of_too_many_folds_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text('presets = ["full"]\nseeds = 101\n[set]\n"split.folds" = 100\n')
+    with pytest.raises(UsageError, match="10,100 runs with all folds"):
+        plan(read_sweep(str(tmp_path / "mine.toml")))
 
 
 def test_the_form_of_a_new_run_has_every_fold() -> None:
