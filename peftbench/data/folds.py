@@ -9,9 +9,11 @@ from dataclasses import replace
 import numpy as np
 
 from peftbench.data.examples import Example, fingerprint
-from peftbench.data.load import Split
+from peftbench.data.labels import Names
+from peftbench.data.load import Split, SplitName
 from peftbench.data.rows import RowCount
 from peftbench.data.select_part import FEWEST
+from peftbench.data.words import OUTSIDE
 from peftbench.errors import DataError
 from peftbench.tasks import TaskSpec
 from peftbench.text import clean
@@ -36,25 +38,33 @@ def fold_parts(task: TaskSpec, train: Split, dev: Split, folds: int, fold: int) 
         DataError: there are too few examples, or groups, for so many folds.
     """
     pool = [replace(example, id=f"{split.name}:{example.id}") for split in (train, dev) for example in split.examples]
-    of_rows = folds_of(task, pool, folds)
+    of_rows = folds_of(task, pool, folds, train.label_names)
     chosen = (of_rows == (fold + 1) % folds, of_rows == fold)
     trains, selects, tests = (
         tuple(pool[row] for row in np.flatnonzero(rows)) for rows in (~(chosen[0] | chosen[1]), *chosen)
     )
-    return (
-        Split(task.name, "train", trains, RowCount(len(trains)), fingerprint(trains), train.label_names),
-        Split(task.name, "dev", selects, RowCount(len(selects)), fingerprint(selects), train.label_names),
-        Split(task.name, "test", tests, RowCount(len(tests)), fingerprint(tests), train.label_names),
-    )
+    return _part(train, "train", trains), _part(train, "dev", selects), _part(train, "test", tests)
 
 
-def folds_of(task: TaskSpec, pool: Sequence[Example], folds: int) -> np.ndarray:
+def _part(source: Split, name: SplitName, examples: tuple[Example, ...]) -> Split:
+    count = RowCount(len(examples))
+    return replace(source, name=name, examples=examples, count=count, fingerprint=fingerprint(examples), reading={})
+
+
+def folds_of(task: TaskSpec, pool: Sequence[Example], folds: int, names: Names | None = None) -> np.ndarray:
     """Return the fold of each example, `[examples]`, 0 to k - 1.
 
     The division depends on the examples only (ids, labels, groups; not on their order): every run on the same data has
-    the same one, whatever its seed. It is stratified: a class has at most one example more in one fold than in another;
-    of k consecutive scores each fold has one. Where rows belong to groups (`task.group`), whole groups are divided, so
-    that classes, or fifths of the sorted scores, are nearly balanced.
+    the same one, whatever its seed. It is stratified: a class, or combination of labels, has at most one example more
+    in one fold than in another; of k consecutive scores, or numbers of tagged words, each fold has one. Where rows
+    belong to groups (`task.group`), whole groups are divided, so that classes, labels, or fifths of the sorted scores
+    are nearly balanced.
+
+    Args:
+        task: of the examples.
+        pool: all of them.
+        folds: their number k.
+        names: of the labels; of kind 'tokens' the tags.
 
     Raises:
         DataError: there are fewer than two examples, or fewer than one group, a fold.
@@ -65,16 +75,32 @@ def folds_of(task: TaskSpec, pool: Sequence[Example], folds: int) -> np.ndarray:
             f"{FEWEST} at least",
             f"set split.folds to at most {len(pool) // FEWEST}, or add examples",
         )
-    order = sorted(range(len(pool)), key=lambda row: (pool[row].label, _hash(pool[row].id), pool[row].id))
+    keys = [_sort_key(task, example, names) for example in pool]
+    order = sorted(range(len(pool)), key=lambda row: (keys[row], _hash(pool[row].id), pool[row].id))
     if task.group:
         return _whole_groups(task, pool, order, folds)
     of_rows = np.empty(len(pool), dtype=np.int64)
     for start in range(0, len(order), folds):
         block = order[start : start + folds]
-        if task.is_score:  # else the first fold would have the lowest score of each block
+        if _is_sorted(task):  # else the first fold would have the lowest score of each block
             block.sort(key=lambda row: _hash(f"score {pool[row].id}"))
         of_rows[block] = np.arange(len(block))
     return of_rows
+
+
+def _sort_key(task: TaskSpec, example: Example, names: Names | None) -> tuple[float, ...]:
+    """Return what examples are sorted by: label, combination of labels, or number of words with a tag."""
+    if not isinstance(example.label, tuple):
+        return (float(example.label),)
+    if task.kind == "tokens":
+        outside = names.index(OUTSIDE) if names and OUTSIDE in names else -1
+        return (float(sum(tag != outside for tag in example.label)),)
+    return tuple(map(float, example.label))
+
+
+def _is_sorted(task: TaskSpec) -> bool:
+    """Whether the order of the keys is of more and less, not of classes."""
+    return task.is_score or task.kind == "tokens"
 
 
 def _whole_groups(task: TaskSpec, pool: Sequence[Example], order: Sequence[int], folds: int) -> np.ndarray:
@@ -84,11 +110,13 @@ def _whole_groups(task: TaskSpec, pool: Sequence[Example], order: Sequence[int],
     all folds and strata of (n_fc / N_c)^2 grows least; all examples together count as a stratum, too. (As
     StratifiedGroupKFold of scikit-learn, which compares variances.)
     """
-    strata = np.empty(len(pool), dtype=np.int64)
-    if task.is_score:
-        strata[list(order)] = np.arange(len(pool)) * _BINS // len(pool)
+    strata: list[tuple[int, ...]]
+    if _is_sorted(task):
+        bins = {row: at * _BINS // len(pool) for at, row in enumerate(order)}
+        strata = [(bins[row],) for row in range(len(pool))]
     else:
-        strata[:] = [int(example.label) for example in pool]
+        labels = [example.label for example in pool]
+        strata = [label if isinstance(label, tuple) else (int(label),) for label in labels]
     names = sorted({str(example.cluster) for example in pool})
     if len(names) < folds:
         raise DataError(
@@ -98,9 +126,10 @@ def _whole_groups(task: TaskSpec, pool: Sequence[Example], order: Sequence[int],
         )
     index = {name: at for at, name in enumerate(names)}
     of_groups = np.array([index[str(example.cluster)] for example in pool])
-    counts = np.zeros((len(names), int(strata.max()) + 2))
-    np.add.at(counts, (of_groups, strata), 1)
-    counts[:, -1] = counts.sum(axis=1)
+    counts = np.zeros((len(names), max((stratum for own in strata for stratum in own), default=0) + 2))
+    for group, own in zip(of_groups, strata, strict=True):
+        counts[group, list(own)] += 1
+        counts[group, -1] += 1
     weights = 1 / np.maximum(counts.sum(axis=0), 1) ** 2
     filled, chosen = np.zeros((folds, counts.shape[1])), np.empty(len(names), dtype=np.int64)
     for group in sorted(range(len(names)), key=lambda at: (-counts[at, -1], _hash(names[at]))):

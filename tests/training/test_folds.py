@@ -24,8 +24,11 @@ from peftbench.spec import Resolved, RunSpec, resolve
 from peftbench.spec.folds import of_each_fold
 from peftbench.tasks import QuickstartSource, TaskSpec
 from tests.recorders import Kept, Memory, train
+from tests.several_labels import workload
 
 CLASSES = TaskSpec(name="own", kind="classes", classes=5, text=("t",), label="y", source=QuickstartSource())
+MULTILABEL = TaskSpec.model_construct(name="own", kind="multilabel", group="")
+TOKENS = TaskSpec.model_construct(name="own", kind="tokens", group="")
 SCORES = TaskSpec(name="own", kind="similarity", text=("a", "b"), label="y", source=QuickstartSource())
 
 
@@ -88,6 +91,26 @@ class TestDivision:
             for stratum in range(5):
                 counts = np.bincount(of_rows[np.floor(values).astype(int) == stratum], minlength=5)
                 assert counts.min() >= 0.6 * counts.mean()
+
+    def test_combinations_of_labels_are_in_proportion_and_of_whole_groups_each_label(self) -> None:
+        kinds = [(0,), (0, 2), (1,), ()]
+        pool = [Example(f"row-{n}", ("t",), kinds[n % 4], f"doc-{n // 3}") for n in range(120)]
+        of_rows = folds_of(MULTILABEL, pool, 5)
+        for kind in kinds:
+            counts = np.bincount([f for f, row in zip(of_rows, pool, strict=True) if row.label == kind], minlength=5)
+            assert list(counts) == [6] * 5
+        of_rows = folds_of(MULTILABEL.model_copy(update={"group": "d"}), pool, 5)
+        for label in range(3):
+            has = [f for f, row in zip(of_rows, pool, strict=True) if label in row.label]
+            assert np.ptp(np.bincount(has, minlength=5)) <= 3
+
+    def test_of_texts_with_like_numbers_of_tagged_words_each_fold_has_one(self) -> None:
+        names = ("O", "B-a", "I-a")
+        pool = [Example(f"row-{n}", ("t",), (1,) + (2,) * (n % 10) + (0,) * (40 - n % 10)) for n in range(100)]
+        of_rows = folds_of(TOKENS, pool, 5, names)
+        for tagged in range(10):
+            counts = np.bincount([of_rows[n] for n in range(100) if n % 10 == tagged], minlength=5)
+            assert list(counts) == [2] * 5
 
     def test_too_few_examples_or_groups_are_told_with_what_would_do(self) -> None:
         with pytest.raises(DataError, match=r"own: split\.folds=5 of 9 examples") as caught:
@@ -226,7 +249,7 @@ def test_an_altered_label_of_the_test_fold_changes_no_bit_of_training(tiny_encod
     made = {split: generate("sts", split, count) for split, count in (("train", 40), ("dev", 20))}
     rows = {split: [(str(n), *e.texts, e.label) for n, e in enumerate(of)] for split, of in made.items()}
 
-    def workload(folder: str, rows: dict[str, list[tuple[str, str, str, float]]]) -> RunSpec:
+    def scores(folder: str, rows: dict[str, list[tuple[str, str, str, float]]]) -> RunSpec:
         (tmp_path / folder).mkdir()
         for split, of in rows.items():
             with (tmp_path / folder / f"{split}.csv").open("w", newline="") as file:
@@ -245,9 +268,9 @@ def test_an_altered_label_of_the_test_fold_changes_no_bit_of_training(tiny_encod
         split, _, key = name.partition(":")
         return {**rows, split: [(*r[:3], r[3] + 0.01) if r[0] == key else r for r in rows[split]]}
 
-    before = train(workload("data", rows), tmp_path / "before")
+    before = train(scores("data", rows), tmp_path / "before")
     name = next(name for name in ids_tested(before) if folds(altered(name)) == folds(rows))
-    after = train(workload("altered", altered(name)), tmp_path / "after")
+    after = train(scores("altered", altered(name)), tmp_path / "after")
     assert same_training(before, after)
     assert weights(tmp_path / "after") == weights(tmp_path / "before") != {}
     assert before.test is not None and after.test is not None
@@ -262,7 +285,7 @@ def test_with_the_division_held_no_label_of_the_test_fold_is_read_by_training(
     before = train(spec_of(own), tmp_path / "before")
     divided = {}
 
-    def held(task: TaskSpec, pool: list[Example], folds: int) -> np.ndarray:
+    def held(task: TaskSpec, pool: list[Example], folds: int, names: object) -> np.ndarray:
         return np.array([divided[example.id] for example in pool])
 
     rows = {split: read(tmp_path / f"{split}.csv") for split in ("train", "dev")}
@@ -300,6 +323,19 @@ def test_a_limit_is_of_the_folds_that_train(tiny: Callable[..., Resolved], tmp_p
     memory = train(tiny("last-layer", ["split.folds=3", "split.fold=0", "train.limit_examples=10"]).spec, tmp_path)
     assert memory.facts["conditions"]["fold_examples"]["sst"]["train"] == 10
     assert "sst train: 10 of" in " ".join(memory.notes)
+
+
+def test_tasks_of_several_labels_an_example_have_folds_too(tiny_encoder: Path, tmp_path: Path) -> None:
+    path = workload(tmp_path, tiny_encoder)
+    overrides = ["split.dev_is=select", "split.folds=3", "train.epochs=1"]
+    memories = [
+        train(resolve("last-layer", str(path), overrides=[*overrides, f"split.fold={f}"]).spec, tmp_path / f"{f}")
+        for f in range(3)
+    ]
+    sizes = memories[0].facts["conditions"]["fold_examples"]
+    for task in ("ner", "aspects"):
+        ids = [[row.example_id for row in m.test.predictions if row.task == task] for m in memories if m.test]
+        assert sum(map(len, ids)) == len({name for of in ids for name in of}) == sum(sizes[task].values())
 
 
 def test_a_run_of_no_fold_is_refused(own: Path, tmp_path: Path) -> None:
