@@ -11,17 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from peftbench.data.examples import Example
-from peftbench.data.quickstart.grammar import Draw, digest
+from peftbench.data.quickstart.grammar import Draw
 from peftbench.data.quickstart.pairs import PARAPHRASE_LEVELS, STS_LEVELS, write_paraphrase, write_sts
 from peftbench.data.quickstart.sentiment import SENTIMENT_LEVELS, write_sentiment
+from peftbench.data.quickstart.splits import LABEL_NOISE, MAX_COUNT, SPLITS, check, split_of
 
-SPLITS = ("train", "dev", "test")
-
-LABEL_NOISE = 0.05
-"""The default fraction of corrupted labels."""
-
-MAX_COUNT = 20_000
-"""The maximum number of examples per split. Beyond it the search for unused sentences becomes slow."""
+__all__ = ["LABEL_NOISE", "MAX_COUNT", "SPLITS", "TASKS", "generate"]
 
 
 def _neighbour(label: float, shift: float) -> float:
@@ -85,12 +80,7 @@ def generate(task: str, split: str, count: int, *, seed: int = 0, label_noise: f
     """
     if task not in _TASKS:
         raise ValueError(f"unknown quickstart task {task!r}; allowed: {', '.join(TASKS)}")
-    if split not in SPLITS:
-        raise ValueError(f"unknown split {split!r}; allowed: {', '.join(SPLITS)}")
-    if not 1 <= count <= MAX_COUNT:
-        raise ValueError(f"count must be 1 to {MAX_COUNT}, not {count}")
-    if not 0 <= label_noise <= 1:
-        raise ValueError(f"label_noise must be 0 to 1, not {label_noise}")
+    check(split, count, label_noise)
 
     kind = _TASKS[task]
     draw = Draw("text", task, split, seed)
@@ -102,7 +92,7 @@ def generate(task: str, split: str, count: int, *, seed: int = 0, label_noise: f
         levels = levels or draw.shuffled(kind.levels)
         texts, label = kind.write(draw, levels[-1])
         key = tuple(sorted(texts))
-        if key in used or len(set(key)) < len(key) or _split_of(task, key) != split:
+        if key in used or len(set(key)) < len(key) or split_of(task, *key) != split:
             continue
         used.add(key)
         levels.pop()
@@ -110,8 +100,3 @@ def generate(task: str, split: str, count: int, *, seed: int = 0, label_noise: f
         label = kind.falsify(label, shift) if falsified else label
         examples.append(Example(f"{task}-{split}-{len(examples):06d}", texts, float(label)))
     return examples
-
-
-def _split_of(task: str, texts: tuple[str, ...]) -> str:
-    """Return the only split these texts may occur in, decided by their hash, so that splits are disjoint."""
-    return SPLITS[digest("split", task, *texts) % len(SPLITS)]
