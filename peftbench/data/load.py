@@ -9,9 +9,9 @@ from typing import Literal
 from peftbench.data.examples import Example, fingerprint
 from peftbench.data.labels import Names
 from peftbench.data.rows import RowCount, SourceRow, to_examples, to_predict
-from peftbench.errors import MissingError
+from peftbench.errors import DataError, MissingError
 from peftbench.store.conditions import SplitReading
-from peftbench.tasks import FilesSource, HubSource, TaskKind, TaskSpec
+from peftbench.tasks import SEVERAL_LABELS, FilesSource, HubSource, TaskKind, TaskSpec
 from peftbench.text import clean
 
 SplitName = Literal["train", "dev", "test"]
@@ -52,7 +52,7 @@ def load_split(task: TaskSpec, split: SplitName, label_names: Names | None = Non
     source = task.source
     if not isinstance(source, FilesSource | HubSource):
         examples = _generated(task, split)
-        names = task.labels if task.kind in ("multilabel", "tokens") else None
+        names = task.labels if task.kind in SEVERAL_LABELS else None
         count = RowCount(read=len(examples))
         return Split(task.name, split, tuple(examples), count, fingerprint(examples), names, kind=task.kind)
     task, rows, where, reading = _rows(task, source, split, (*task.text, task.label))
@@ -125,5 +125,11 @@ def _generated(task: TaskSpec, split: SplitName) -> list[Example]:
     assert isinstance(source, QuickstartSource)
     size = {"train": source.train, "dev": source.dev, "test": source.test}[split]
     assert size is not None, "the spec was validated with a test split"
+    kind, labels = quickstart.SEVERAL.get(task.name, (task.kind, task.labels))
+    if (task.kind, task.labels) != (kind, labels) or (task.kind in SEVERAL_LABELS) != (task.name in quickstart.SEVERAL):
+        raise DataError(
+            f"task {task.name}: the generated data are not of kind '{task.kind}' with the labels of the workload",
+            "use the workload quickstart-tasks, whose tasks of several labels are entities and topics",
+        )
     noise = {} if source.label_noise is None else {"label_noise": source.label_noise}
     return quickstart.generate(task.name, split, size, seed=source.seed, **noise)

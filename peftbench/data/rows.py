@@ -14,7 +14,7 @@ from peftbench.data.labels import LabelCell, Names, is_missing, labels_of
 from peftbench.data.token_rows import read_tokens
 from peftbench.errors import DataError, did_you_mean
 from peftbench.store.rows import Label
-from peftbench.tasks import TaskSpec
+from peftbench.tasks import SEVERAL_LABELS, TaskSpec
 from peftbench.text import clean
 
 _LINES_SHOWN = 5
@@ -174,13 +174,13 @@ def _words(task: TaskSpec, words: object, tags: object, location: str) -> tuple[
 
 def _is_unlabelled(task: TaskSpec, label: object) -> bool:
     """Return whether a row has no label; an empty text of kind 'multilabel' means that no label applies."""
-    return label is None if task.kind in ("multilabel", "tokens") else is_missing(label)
+    return label is None if task.kind in SEVERAL_LABELS else is_missing(label)
 
 
 def _labels_of(
     task: TaskSpec, cells: Sequence[LabelCell], where: str, names_of: Callable[[], Names] | None
 ) -> tuple[Sequence[Label], Names | None]:
-    several = task.kind in ("multilabel", "tokens")
+    several = task.kind in SEVERAL_LABELS
     return label_lists_of(task, cells, where, names_of) if several else labels_of(task, cells, where, names_of)
 
 

@@ -55,7 +55,8 @@ def refusal(kind: str, name: str) -> UsageError:
 
 
 def test_the_workloads_are_shipped() -> None:
-    assert {"quickstart", *STUDY, "glue", *(f"glue-{task}" for task in GLUE), "banking77"} == set(WORKLOADS)
+    hub = {"glue", *(f"glue-{task}" for task in GLUE), "banking77"}
+    assert {"quickstart", "quickstart-tasks", *STUDY, *hub} == set(WORKLOADS)
 
 
 @pytest.mark.parametrize("workload", WORKLOADS)

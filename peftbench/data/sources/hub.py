@@ -12,7 +12,7 @@ from peftbench.data.labels import Names
 from peftbench.data.rows import SourceRow
 from peftbench.errors import DataError, MissingError
 from peftbench.store.conditions import SplitReading
-from peftbench.tasks import HubSource, TaskSpec, check_tags
+from peftbench.tasks import SEVERAL_LABELS, HubSource, TaskSpec, check_tags
 from peftbench.text import clean
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -174,7 +174,7 @@ def _class_label(task: TaskSpec, rows: Any) -> Any | None:
     import datasets
 
     feature = rows.features.get(task.label)
-    if task.kind in ("multilabel", "tokens"):
+    if task.kind in SEVERAL_LABELS:
         feature = feature.feature if isinstance(feature, datasets.List | datasets.LargeList) else None
     return feature if isinstance(feature, datasets.ClassLabel) and not task.is_score else None
 
