@@ -32,6 +32,7 @@ HEADLINES: dict[TaskKind, tuple[MetricName, ...]] = {
 }  # fmt: skip
 FROM_PROBABILITIES: tuple[MetricName, ...] = ("auroc", "average_precision")
 
+SEVERAL_LABELS: tuple[TaskKind, ...] = ("multilabel", "tokens")  # kinds with several labels an example
 _COUNTED: dict[TaskKind, str] = {"classes": "classes", "multilabel": "labels", "tokens": "tags"}  # kinds with `classes`
 
 

@@ -8,6 +8,7 @@ another: where a group has no augmentation, `augment.method` alone shows the dif
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -35,6 +36,7 @@ _CONFOUNDING_IN_SPEC = (
     *("train.max_steps", "train.limit_examples", "train.patience"),
 )
 _REGULARISES = ("encoder.dropout",)  # a hyperparameter of the method, like the learning rate
+_LOSS = re.compile(r"tasks\.[^.]+\.loss(\..+)?")  # likewise: what is scored stays the same
 # Data are compared by their content's hash, so paths and revisions are ignored, and so is what training does not read:
 # the test file and, without folds, the group column (runs that group dev examples differently are told apart where they
 # are scored). Folds that one group lacks are left out where scores are compared.
@@ -115,7 +117,9 @@ def _of_circumstance(key: str, values: Sequence[Any]) -> Standing:
 def _of_spec(key: str) -> Standing:
     if key in _IRRELEVANT_IN_SPEC:
         return "irrelevant"
-    return "confounding" if key.startswith(_CONFOUNDING_IN_SPEC) and key not in _REGULARISES else "intended"
+    if key in _REGULARISES or _LOSS.fullmatch(key):
+        return "intended"
+    return "confounding" if key.startswith(_CONFOUNDING_IN_SPEC) else "intended"
 
 
 def _sides(groups: Sequence[Group], facts: Any) -> list[tuple[str, tuple[Any, ...]]]:

@@ -17,7 +17,7 @@ from peftbench.analysis.groups import Group, Spread, records_of, spread
 from peftbench.analysis.scores import AVERAGES, DEV_AVG, scored_split
 from peftbench.analysis.stats.bootstrap import ScoreSample, resampled, score_sample_of
 from peftbench.analysis.stats.variance_components import between
-from peftbench.store.rows import RunRecord
+from peftbench.store.rows import RunRecord, ScoredSplit
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,6 +54,7 @@ class Front:
     points: tuple[Point, ...]
     left_out: tuple[tuple[str, str], ...]
     resamples: int
+    split: ScoredSplit = "dev"
 
     @property
     def without_seeds(self) -> tuple[str, ...]:
@@ -90,9 +91,9 @@ def pareto(groups: Sequence[Group], x: str, y: str = DEV_AVG) -> Front:
     left_out += [(group.label, "no such metric") for group in placed if made is None]
     inside = [(group, indices) for group, indices in scored if indices is not None]
     if made is None or not inside:
-        return Front(x, y, (), tuple(left_out), 0)
+        return Front(x, y, (), tuple(left_out), 0, split)
     points, resamples = _points(made, inside, costs)
-    return Front(x, y, tuple(sorted(points, key=lambda point: point.x.mean)), tuple(left_out), resamples)
+    return Front(x, y, tuple(sorted(points, key=lambda point: point.x.mean)), tuple(left_out), resamples, split)
 
 
 def _reason(made: ScoreSample | None, group: Group) -> str:

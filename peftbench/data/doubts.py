@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from peftbench.data.examples import Example
 from peftbench.store.conditions import DataNote
 from peftbench.store.rows import Label
-from peftbench.tasks import TaskSpec
+from peftbench.tasks import SEVERAL_LABELS, TaskSpec
 from peftbench.text import clean
 
 _CLASSES_SHOWN = 8
+_LABELS = {"pearson": "Pearson's r", "spearman": "Spearman's rho", "r2": "R2"}
 _FEW_CLUSTERS = 20
 
 
@@ -65,10 +66,10 @@ def _labels(
         issues.append((f"one_{split}_example", f"{split} has a single example: its score is not informative", 1))
     if task.is_score:
         if len(scored_labels) == 1:
-            message = f"all {split} labels are {_number(scored_labels.pop()):g}: Pearson's r is undefined"
+            message = f"all {split} labels are {_number(scored_labels.pop()):g}: {_LABELS[task.headline]} is undefined"
             issues.append((f"{split}_constant", message, len(scored)))
         return issues
-    if task.kind in ("multilabel", "tokens"):
+    if task.kind in SEVERAL_LABELS:
         return issues + _absent_labels(task, train, scored, split)
     if len(scored_labels) == 1 < len(scored):
         label = int(_number(scored_labels.pop()))

@@ -32,6 +32,7 @@ class EncodedSplit:
     tokens_cut: total number of tokens removed by truncation.
     clusters: the cluster of each example; None if the task has no `group` column.
     words: of kind 'tokens', the words of each text and their tags.
+    unscaled: of standardised labels, those of the data.
     """
 
     parts: tuple[Ragged, ...]
@@ -42,6 +43,7 @@ class EncodedSplit:
     tokens_cut: int = 0
     clusters: tuple[str | None, ...] | None = None
     words: Words | None = None
+    unscaled: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.example_ids)
@@ -58,6 +60,7 @@ class EncodedSplit:
             example_ids=ids,
             clusters=clusters,
             words=None if self.words is None else self.words.take(rows),
+            unscaled=None if self.unscaled is None else self.unscaled[rows],
         )
 
     def stratum(self, row: int) -> tuple[float, ...]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -37,10 +38,16 @@ def divide(task: TaskSpec, dev: EncodedSplit, fraction: float) -> tuple[np.ndarr
     clusters = dev.clusters
     if clusters is None:
         order = sorted(range(len(dev)), key=lambda row: (dev.stratum(row), _hash(dev.example_ids[row])))
-        selected = _evenly(order, fraction)
+        selected = _evenly(order, fraction, lambda row: dev.example_ids[row])
     else:
         names = sorted({str(cluster) for cluster in clusters}, key=_hash)
         chosen = set(_evenly(names, fraction))
+        if min(len(chosen), len(names) - len(chosen)) < FEWEST:
+            raise DataError(
+                f"{task.name} dev: split.select={fraction:g} of {len(names)} groups leaves {len(chosen)} to choose the "
+                f"epoch and {len(names) - len(chosen)} to test on; each needs {FEWEST} at least, to be resampled",
+                f'choose a fraction nearer to one half, or set tasks.{task.name}.group=""',
+            )
         selected = [row for row, cluster in enumerate(clusters) if str(cluster) in chosen]
     rows = np.sort(np.asarray(selected, dtype=np.int64))
     rest = np.setdiff1d(np.arange(len(dev)), rows)
@@ -53,11 +60,20 @@ def divide(task: TaskSpec, dev: EncodedSplit, fraction: float) -> tuple[np.ndarr
     return rows, rest
 
 
-def _evenly(items: Sequence[_Item], fraction: float) -> list[_Item]:
-    """Return a fraction of ordered items, evenly spread over them."""
-    return [
-        item for at, item in enumerate(items) if int((at + 1) * fraction + _ROUNDING) > int(at * fraction + _ROUNDING)
-    ]
+def _evenly(items: Sequence[_Item], fraction: float, name: Callable[[_Item], str] = str) -> list[_Item]:
+    """Return a fraction of ordered items: of as many blocks of neighbours, the one whose hash is the lowest.
+
+    Of more than half it is all but such a choice. (The last of each block would be the highest: a part with higher
+    scores than the other one.)
+    """
+    count = int(len(items) * fraction + _ROUNDING)
+    fewer = min(count, len(items) - count)
+    bounds = [len(items) * block // fewer for block in range(fewer + 1)] if fewer else []
+    picked = {
+        min(range(start, end), key=lambda at: _hash(f"{at} {name(items[at])}"))
+        for start, end in itertools.pairwise(bounds)
+    }
+    return [item for at, item in enumerate(items) if (at in picked) == (count <= len(items) - count)]
 
 
 def _hash(name: str) -> str:

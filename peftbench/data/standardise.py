@@ -26,10 +26,10 @@ class LabelScale:
 
     def standardised(self, split: EncodedSplit) -> EncodedSplit:
         """Return a split whose labels are in standard deviations from the mean."""
-        return replace(split, labels=(split.labels - self.mean) / self.sd)
+        return replace(split, labels=(split.labels - self.mean) / self.sd, unscaled=split.labels)
 
     def restored(self, values: np.ndarray) -> np.ndarray:
-        """Return labels or predictions in the data's units."""
+        """Return predictions in the data's units."""
         return values if self == AS_IT_IS else np.asarray(values * self.sd + self.mean)
 
 

@@ -11,6 +11,7 @@ from datetime import datetime
 from pydantic import TypeAdapter, ValidationError
 
 from peftbench.errors import DataError, PeftbenchError
+from peftbench.metrics import METRICS
 from peftbench.spec.stored import hashes, stored_spec
 from peftbench.store.rows import ACTIVE_STATES, LONGEST_STORED_NAME, Run, RunRecord
 from peftbench.text import clean
@@ -82,6 +83,8 @@ def _inconsistencies(record: RunRecord) -> Iterator[str]:
     for at in (*times, *(row.finished_at for row in record.epochs), *(row.at for row in record.events)):
         if at is not None and not _is_time(at):
             yield f"it has an invalid time: {clean(at, 60)}"
+    for metric in sorted({row.metric for row in record.scores} - METRICS.keys()):
+        yield f"its metric '{clean(metric, 40)}' is unknown"
 
 
 def _identifiers(record: RunRecord) -> Iterator[str]:

@@ -104,9 +104,9 @@ def _spread(mean: float, sd: float | None, axis: str | None) -> Cell:
 def _notes(front: Front) -> list[str]:
     notes = [f"left out: {clean(label)} ({clean(reason)})" for label, reason in front.left_out]
     notes.append(
-        f"In brackets and under 'stability': share of {front.resamples:,} bootstrap resamples (of dev examples, with "
-        "means shifted by the additional variance between seeds) in which no other group costs no more and scores no "
-        "less."
+        f"In brackets and under 'stability': share of {front.resamples:,} bootstrap resamples (of {front.split} "
+        "examples, with means shifted by the additional variance between seeds) in which no other group costs no more "
+        "and scores no less."
     )
     if front.without_seeds:
         single = ", ".join(map(clean, front.without_seeds))

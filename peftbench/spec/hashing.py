@@ -57,8 +57,8 @@ def determinants(spec: RunSpec) -> dict[str, Any]:
             if task_dump[key] == TaskSpec.model_fields[key].default:
                 del task_dump[key]
         if isinstance(task.source, FilesSource):
-            del task_dump["source"]["root"], task_dump["source"]["test"]
-        elif not spec.split.reads_test or task.source.test is None:
+            del task_dump["source"]["root"]
+        if not spec.split.reads_test or task.source.test is None:
             del task_dump["source"]["test"]  # not read
         if isinstance(task.source, FilesSource) and task.source.quoting == "auto":
             del task_dump["source"]["quoting"]

@@ -26,7 +26,7 @@ from peftbench.spec.model import RunSpec
 from peftbench.tasks import TaskKind, TaskSpec
 from peftbench.text import clean
 from peftbench.training.inputs import RecordedInputs
-from peftbench.training.metrics import score
+from peftbench.training.metrics import DECIMALS, score
 from peftbench.training.predictor import TextPrediction, predict
 
 SPLITS: tuple[Literal["dev"], Literal["test"]] = ("dev", "test")
@@ -137,12 +137,20 @@ def predicted(
     all_finite(wanted, predictions)
     labels = np.array([example.label for example in examples])
     labelled = ~np.isnan(labels)
-    known = score(task, np.array(values)[labelled], labels[labelled]) if labelled.any() else None
+    of_one = np.array([_of_label_one(row) for row in predictions])
+    known = score(task, np.array(values)[labelled], labels[labelled], of_one[labelled]) if labelled.any() else None
     return SubmissionFile(
         *(wanted.name, task.name, wanted.split, len(values), int(labelled.sum())),
         content(task.name, {example.id: value for example, value in zip(examples, values, strict=True)}),
         known,
     )
+
+
+def _of_label_one(row: TextPrediction) -> float:
+    """Return the probability of label 1 of a binary prediction, as a run stores it; NaN of other kinds."""
+    if not isinstance(row.probability, float):
+        return math.nan
+    return round(row.probability if row.number else 1 - row.probability, DECIMALS)
 
 
 def all_finite(wanted: ExpectedFile, predictions: Sequence[TextPrediction]) -> None:

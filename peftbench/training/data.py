@@ -90,6 +90,7 @@ def load_data(spec: RunSpec, tokenizer: Any, files: EncoderFiles, recorder: Reco
     readings: dict[str, SplitReading] = {}
     label_names: dict[str, list[str]] = {}
     data_notes: list[DataNote] = []
+    whole: dict[str, Sequence[Split]] = {}
     for task in spec.tasks:
         sources = _sources(task, spec, recorder)
         readings |= {f"{task.name}/{split.name}": split.reading for split in sources if split.reading}
@@ -101,7 +102,8 @@ def load_data(spec: RunSpec, tokenizer: Any, files: EncoderFiles, recorder: Reco
         if train.label_names is not None:
             label_names[task.name] = list(train.label_names)
             recorder.note("data", f"{task.name}: {_named(train.label_names)}")
-        for doubt in _doubts(task, splits):
+        whole[task.name] = splits[:2]
+        for doubt in _doubts(task, splits[:1] if spec.split.select is not None else splits):
             recorder.note("data", f"{task.name}: {doubt.message}")
             data_notes.append(doubt.as_dict())
         if augmenter is not None and spec.augments(task.name):
@@ -118,7 +120,8 @@ def load_data(spec: RunSpec, tokenizer: Any, files: EncoderFiles, recorder: Reco
         task_data[task.name] = TaskData(encoded_train, encoded(dev), len(encoded_train))
     encoded_tests = {name: encoded(split) for name, split in tests.items()}
     if spec.split.select is not None:
-        task_data, encoded_tests = _divided(spec, spec.split.select, task_data, recorder)
+        task_data, encoded_tests, issues = _divided(spec, spec.split.select, task_data, whole, recorder)
+        data_notes += issues
     scales = {
         task.name: scale_of(task, task_data[task.name].train.labels[: task_data[task.name].originals])
         for task in spec.tasks
@@ -189,17 +192,29 @@ def _loaded(task: TaskSpec, name: SplitName, recorder: Recorder, label_names: Na
 
 
 def _divided(
-    spec: RunSpec, fraction: float, data: Mapping[str, TaskData], recorder: Recorder
-) -> tuple[dict[str, TaskData], dict[str, EncodedSplit]]:
-    """Return the data with the part of dev that chooses the epoch, and the rest of dev as test splits."""
-    selecting, tests = {}, {}
+    spec: RunSpec,
+    fraction: float,
+    data: Mapping[str, TaskData],
+    whole: Mapping[str, Sequence[Split]],
+    recorder: Recorder,
+) -> tuple[dict[str, TaskData], dict[str, EncodedSplit], list[DataNote]]:
+    """Return the data with the part of dev that chooses the epoch, the rest of dev as test splits, and their issues.
+
+    `whole` has each task's train and dev.
+    """
+    selecting, tests, issues = {}, {}, list[DataNote]()
     for task in spec.tasks:
         dev = data[task.name].dev
         rows, rest = divide(task, dev, fraction)
         selecting[task.name] = replace(data[task.name], dev=dev.take(rows))
         tests[task.name] = dev.take(rest)
         recorder.note("data", f"{task.name} dev: {len(rows)} examples choose the epoch, {len(rest)} are the test split")
-    return selecting, tests
+        train, own = whole[task.name]
+        chosen, rest_of_dev = (replace(own, examples=tuple(own.examples[row] for row in part)) for part in (rows, rest))
+        for doubt in _doubts(task, (train, chosen, replace(rest_of_dev, name="test"))):
+            recorder.note("data", f"{task.name}: {doubt.message}")
+            issues.append(doubt.as_dict())
+    return selecting, tests, issues
 
 
 def _doubts(task: TaskSpec, splits: Sequence[Split]) -> list[Doubt]:

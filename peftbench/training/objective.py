@@ -21,6 +21,7 @@ from peftbench.tasks import LossSpec, TaskSpec
 from peftbench.text import clean
 
 _SHOWN = 10
+_LEAST = 1e-7  # of 1 - p: at 0 the power's gradient would be infinite for a gamma below 1
 
 
 class Objective:
@@ -50,7 +51,7 @@ class Objective:
         classes = labels.long()
         losses = F.cross_entropy(logits, classes, reduction="none", label_smoothing=self.loss.label_smoothing)
         if self.loss.focal_gamma is not None:  # without smoothing the loss is -log p of the label
-            losses = (1 - torch.exp(-losses)) ** self.loss.focal_gamma * losses
+            losses = (1 - torch.exp(-losses)).clamp_min(_LEAST) ** self.loss.focal_gamma * losses
         return losses if self._weights is None else losses * self._weights.to(losses.device)[classes]
 
     def _binary(self, scores: Tensor, labels: Tensor) -> Tensor:
@@ -61,7 +62,7 @@ class Objective:
         if self.loss.focal_gamma is None:
             return losses
         of_label = torch.sigmoid(torch.where(labels > 0.5, scores, -scores))  # the label's probability
-        return (1 - of_label) ** self.loss.focal_gamma * losses
+        return (1 - of_label).clamp_min(_LEAST) ** self.loss.focal_gamma * losses
 
     def described(self) -> str:
         """Return the loss in words, for the run's log."""

@@ -188,4 +188,5 @@ def _stored(
     if labels.ndim == 2:
         chosen = [[tuple(map(int, np.flatnonzero(row))) for row in matrix] for matrix in (labels, outputs)]
         return chosen[0], chosen[1]
-    return scale.restored(labels).tolist(), scale.restored(outputs).tolist()
+    given = labels if encoded.unscaled is None else encoded.unscaled[rows]
+    return given.tolist(), scale.restored(outputs).tolist()

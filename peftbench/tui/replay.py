@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from peftbench.analysis.trajectory import best_gap
-from peftbench.store.rows import Progress, Run, RunRecord, SampleRow, State
+from peftbench.store.rows import Epoch, Progress, Run, RunRecord, SampleRow, State
 from peftbench.tui.state import DashboardState, Detail, Figures, RunLine, StateRequest
 
 
@@ -68,8 +68,8 @@ class ReplaySource:
             for phase in self.record.phases
             if (phase.epoch in done if phase.epoch is not None else _ended(phase.usage, now_s))
         )
-        scores = tuple(score for score in self.record.scores if score.epoch in done)
-        best = max(epochs, key=lambda epoch: (epoch.dev_avg or float("-inf"), -epoch.epoch), default=None)
+        scores = tuple(score for score in self.record.scores if score.epoch in done and score.split != "test")
+        best = max(epochs, key=_goodness, default=None)
         state: State = "running"
         run = replace(
             self.record.run,
@@ -114,3 +114,8 @@ def _unix(moment: str) -> float:
 def _ended(usage: object, now_s: float) -> bool:
     started_s, window_s = getattr(usage, "started_s", None), getattr(usage, "window_s", None)
     return started_s is not None and window_s is not None and started_s + window_s <= now_s
+
+
+def _goodness(epoch: Epoch) -> tuple[float, int]:
+    """Return what the best epoch has most of: its dev average, and among equal ones it is the first."""
+    return float("-inf") if epoch.dev_avg is None else epoch.dev_avg, -epoch.epoch

@@ -96,6 +96,17 @@ def test_runs_without_the_metric_are_left_out_with_the_reason() -> None:
     assert "constant predictions" in sample.left_out["none"]
 
 
+def test_a_run_that_is_often_undefined_does_not_move_the_others() -> None:
+    """Resamples without its one positive prediction would be dropped for all runs."""
+    nearly_constant = np.zeros((1, 200))
+    nearly_constant[0, 17] = 1
+    sample = scored("sst", "mcc", ("a", "b", "rare"), LABELS, np.concatenate([PREDICTIONS[:2], nearly_constant]))
+    alone = scored("sst", "mcc", ("a", "b"), LABELS, PREDICTIONS[:2])
+    assert sample is not None and alone is not None
+    assert sample.left_out["rare"].startswith("undefined in ")
+    np.testing.assert_array_equal(sample.covariance, alone.covariance)
+
+
 def with_metric(metric: str, shift: float = 0.0) -> RunRecord:
     record = comparable_record(shift=shift)
     return replace(record, scores=tuple(replace(s, metric=metric) if s.task == "sst" else s for s in record.scores))

@@ -227,6 +227,29 @@ class TestDivision:
         with pytest.raises(DataError, match=r"split\.select=0\.1 of 12 examples leaves 1 to choose the epoch"):
             divide(self.task, encoded([0.0, 1.0] * 6), 0.1)
 
+    @pytest.mark.parametrize("fraction", [0.1, 0.5, 0.9])
+    def test_neither_part_has_the_higher_scores(self, fraction: float) -> None:
+        differences = []
+        for seed in range(60):
+            whole = encoded(sorted(np.random.default_rng(seed).uniform(0, 5, 40)))
+            whole = replace(whole, example_ids=tuple(f"{seed}-{name}" for name in whole.example_ids))
+            select, test = divide(self.task, whole, fraction)
+            differences.append(float(whole.labels[select].mean() - whole.labels[test].mean()))
+        assert abs(np.mean(differences)) < 4 * np.std(differences) / np.sqrt(60)
+
+    def test_each_part_needs_two_groups(self) -> None:
+        clusters = [str(number % 3) for number in range(24)]
+        with pytest.raises(DataError, match="of 3 groups leaves 1 to choose the epoch and 2 to test on"):
+            divide(self.task, encoded([0.0, 1.0] * 12, clusters), 0.5)
+
+
+def test_examples_of_both_parts_of_dev_are_noted(own: Path, tmp_path: Path) -> None:
+    examples = generate("sst", "dev", 20)
+    write(tmp_path / "dev.csv", [(f"{e.id}-{n}", e.texts[0], int(e.label)) for n in range(2) for e in examples])
+    memory = train(spec_of(own, "split.select=0.5"), tmp_path / "run")
+    names = {note["name"] for note in memory.facts["conditions"]["data_notes"]}
+    assert names & {"test_in_dev", "test_is_dev"}
+
 
 def test_every_run_has_the_same_parts_whatever_its_seed(tiny: Callable[..., Resolved], tmp_path: Path) -> None:
     tested = [

@@ -135,3 +135,19 @@ def test_a_run_trains_on_it_and_reports_the_plain_loss(tiny: Callable[..., Resol
     assert sts[0] == sts[1], "another task's loss is none of its business"
     first, other = (next(s for s in memory.scores if s.task == "sst" and s.split == "dev") for memory in (plain, own))
     assert 0 < other.loss != first.loss < 3, "the mean cross entropy, without weights"
+
+
+@pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize(("kind", "logits"), [("classes", [[40.0, 0.0, 0.0]]), ("binary", [[40.0]])])
+def test_a_certain_example_has_a_finite_gradient(kind: str, logits: list[list[float]], gamma: float) -> None:
+    """At p = 1 the derivative of (1 - p)^gamma is infinite for a gamma below 1."""
+    task = TaskSpec.model_validate(
+        {
+            "name": "own", "kind": kind, "text": ("a",), "label": "b", "source": {"type": "quickstart"},
+            "loss": {"focal_gamma": gamma}, **({"classes": 3} if kind == "classes" else {}),
+        }
+    )  # fmt: skip
+    label = 0.0 if kind == "classes" else 1.0
+    given = torch.tensor(logits, requires_grad=True)
+    Objective(task, np.array([label]))(given, torch.tensor([label])).backward()
+    assert given.grad is not None and torch.isfinite(given.grad).all()

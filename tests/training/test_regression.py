@@ -58,9 +58,9 @@ def trained(own: Path, tmp_path: Path) -> tuple[RunSpec, Memory]:
 def test_labels_and_predictions_are_stored_in_the_datas_units(trained: tuple[RunSpec, Memory], tmp_path: Path) -> None:
     _, memory = trained
     dev = [row for row in memory.predictions if row.epoch == memory.best_epoch]
-    assert [row.label for row in dev] == pytest.approx(labels_of(tmp_path / "dev.csv"))
+    assert [row.label for row in dev] == labels_of(tmp_path / "dev.csv"), "to the last bit: runs are paired by them"
     assert memory.test is not None
-    assert [row.label for row in memory.test.predictions] == pytest.approx(labels_of(tmp_path / "test.csv"))
+    assert [row.label for row in memory.test.predictions] == labels_of(tmp_path / "test.csv")
     assert all(MEAN - 3 * SD < row.prediction < MEAN + 3 * SD for row in dev), "near the mean from the first epoch on"
     score = next(s for s in memory.scores if s.split == "dev" and s.epoch == memory.best_epoch)
     labels, predictions = np.asarray([r.label for r in dev]), np.asarray([r.prediction for r in dev])

@@ -85,8 +85,8 @@ def ranks(groups: Sequence[Group], metric: str = DEV_AVG) -> Picture:
     ticks = tuple((math.log2(rank), str(rank)) for rank in sorted(seen))
     single = any(len(group.records) == 1 for rows in of_method.values() for _, group in rows)
     notes = (
-        "mean at the best epoch, 95 % interval over seeds and dev examples; intervals are clipped to the chart",
-        *(("groups of one run: over dev examples only",) if single else ()),
+        f"mean at the best epoch, 95 % interval over seeds and {split} examples; intervals are clipped to the chart",
+        *((f"groups of one run: over {split} examples only",) if single else ()),
     )
     return Picture("ranks", title, "rank", metric_name(metric), tuple(lines), ticks=ticks, notes=notes)
 
