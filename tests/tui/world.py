@@ -142,10 +142,11 @@ async def until(pilot: Pilot[Any], true: Callable[[], bool], timeout_s: float = 
         AssertionError: it is not true before the timeout.
     """
     loop = asyncio.get_running_loop()
-    end = loop.time() + timeout_s
+    end, wait_s = loop.time() + timeout_s, 0.02
     while not true():
         assert loop.time() < end, f"not within {timeout_s} s: {true}"
-        await pilot.pause(0.02)
+        await pilot.pause(wait_s)  # asks every widget for an answer: what takes long is looked at less often
+        wait_s = min(2 * wait_s, 0.2)
 
 
 def screen_lines(app: PeftbenchApp) -> list[str]:
