@@ -37,17 +37,19 @@ def upper_quantile(tail: float, df: float) -> float:
     """Return the positive t that is exceeded with probability `tail`, 0 < tail < 0.5; accurate far out, too."""
     if df >= _AS_NORMAL:
         return -_NORMAL.inv_cdf(tail)
-    low, high = 0.0, 2.0
-    while two_sided_p(high, df) > 2 * tail:
-        low, high = high, high * 4
-    guess = (low + high) / 2
+    z = _NORMAL.inv_cdf(tail)
+    squares = (z * (8 * df + 3) / (8 * df + 1)) ** 2 / df  # Wallace 1959: near the quantile
+    guess, low, high = math.sqrt(df * math.expm1(min(squares, 600.0))), 0.0, math.inf
     for _ in range(200):
-        off = two_sided_p(guess, df) - 2 * tail
-        low, high = (guess, high) if off > 0 else (low, guess)
-        slope = -2 * _density(guess, df)
-        step = guess - off / slope if slope else math.nan  # Newton, kept inside the bracket
-        following = step if low < step < high else (low + high) / 2
-        if abs(following - guess) <= 1e-13 * guess:
+        found = two_sided_p(guess, df)
+        low, high = (guess, high) if found > 2 * tail else (low, guess)
+        # Newton's step for the logarithms of both, of which one is nearly linear in the other far out
+        slope = 2 * _density(guess, df) * guess / found if found else 0.0
+        power = math.log(found / (2 * tail)) / slope if slope else math.inf
+        following = guess * math.exp(power) if abs(power) < 10 else math.nan
+        if not low <= following <= high:
+            following = (low + high) / 2 if high < math.inf else 4 * guess
+        if abs(following - guess) <= 1e-8 * guess:  # the next step would be about the square of this one
             return following
         guess = following
     return guess
