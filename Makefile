@@ -2,7 +2,8 @@
 # make test   set up a fresh clone and run every test but those of the soak
 # make test-fast   the tests that take less than a second: two minutes on two cores
 # make docs   write the generated reference pages anew and build the documentation into site/; no network
-# make soak   the tests and faults that take minutes (every preset learns, more simulated cards), and 200 workers killed at random moments
+# make soak   the tests and faults that take minutes (every preset learns, more simulated cards, properties with more
+#             examples), and 200 workers killed at random moments
 # make gpu-check   on an NVIDIA GPU: its tests, then one epoch of each method and the study's Table 2 of them
 PYTHON ?= python3
 VENV := .venv
@@ -53,6 +54,7 @@ bench: $(READY)
 
 soak: $(READY)
 	$(PYTEST) -m soak
+	$(PYTEST) -m hypothesis --hypothesis-profile=thorough
 	$(BIN)/python -m tests.faults.soak
 
 gpu-check: $(READY)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import sysconfig
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
+HEAVY = ("torch", "transformers", "peft", "datasets", "matplotlib")
 LIGHT = ("typer", "rich", "pydantic", "platformdirs", "sqlite-utils", "psutil", "numpy")
 
 
@@ -35,17 +38,37 @@ def test_the_wheel_holds_the_presets_and_no_tests(wheel: Path) -> None:
     assert not [name for name in names if name.startswith(("tests/", "presets/", "benchmarks/"))]
 
 
+def borrowed(venv: Path) -> None:
+    """Let an environment use the packages that are installed here, but for the heavy ones."""
+    (site,) = venv.glob("lib/python*/site-packages")
+    (site / "here.pth").write_text(
+        sysconfig.get_path("purelib")
+    )  # its own .pth files, as of what is editable, are not read
+    for name in HEAVY:
+        (site / f"{name}.py").write_text(f"raise ImportError('{name} is not installed')\n")
+
+
+def installed(venv: Path) -> None:
+    """Install the light packages, from the network."""
+    subprocess.run([*pip_of(venv), "-c", str(ROOT / "constraints.txt"), *LIGHT], check=True)
+
+
+def pip_of(venv: Path) -> list[str]:
+    options = ["install", "--quiet", "--disable-pip-version-check"]
+    return [sys.executable, "-m", "pip", "--python", str(venv / "bin/python"), *options]
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize("dependencies", [borrowed, pytest.param(installed, marks=pytest.mark.soak)])
 def test_an_installed_wheel_lists_its_presets_from_another_folder(
-    wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    dependencies: Callable[[Path], None], wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     venv, elsewhere = tmp_path / "venv", tmp_path / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.delenv("PYTHONPATH", raising=False)  # what is installed is looked at, not what lies here
-    subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
-    pip = [str(venv / "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "-c", str(ROOT / "constraints.txt"), *LIGHT], check=True)
-    subprocess.run([*pip, "--no-deps", str(wheel)], check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True)
+    dependencies(venv)
+    subprocess.run([*pip_of(venv), "--no-deps", str(wheel)], check=True)
     done = subprocess.run(
         [str(venv / "bin/peftbench"), "presets", "--json"], cwd=elsewhere, capture_output=True, text=True
     )

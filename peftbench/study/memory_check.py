@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MethodType
 
 import torch.nn.functional as F
@@ -15,17 +15,17 @@ from peftbench.memory.shapes import largest_batch, lengths_of_study
 from peftbench.methods.lora import LoraAdapter
 from peftbench.model import MultitaskModel
 from peftbench.spec import resolve
-from peftbench.study.memory import ROWS, TASK, WORKLOAD, MemoryComparison, padded_batch
+from peftbench.study.memory import ROWS, TASK, WORKLOAD, MemoryComparison, StudyRow, padded_batch
 
 
-def compare_with_study() -> list[MemoryComparison]:
-    """Predict every row of the study's Table 2 as the study ran it, and on the native path.
+def compare_with_study(rows: Sequence[StudyRow] = ROWS) -> list[MemoryComparison]:
+    """Predict rows of the study's Table 2 as the study ran them, and on the native path.
 
     Raises:
         MissingError: the encoder's configuration is not available.
     """
     return [
-        MemoryComparison(row, as_the_study(row.preset, {TASK: padded_batch()}), _native(row.preset)) for row in ROWS
+        MemoryComparison(row, as_the_study(row.preset, {TASK: padded_batch()}), _native(row.preset)) for row in rows
     ]
 
 

@@ -71,7 +71,7 @@ def test_theirs_and_ours_compute_the_same_loss(method: str) -> None:
     torch.testing.assert_close(*losses)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_peak_memory_is_that_of_another_process() -> None:
     assert peak_rss("ours lora", Setting("tiny", 0.0), np.array([5, 9, 3])) > 50
 

@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 from peftbench.cli import app
 from peftbench.errors import ChangedError, PeftbenchError
 from tests.tiny import another_checkpoint, sets
+from tests.worked import worked_here
 
 
 @pytest.mark.slow
@@ -24,7 +25,8 @@ def test_every_door_refuses_another_encoder_until_the_run_is_begun_again(tiny_en
     def predicted(*words: object) -> Result:
         return peftbench("predict", "latest", "--task", "sst", "A plain sentence.", *words)
 
-    done = peftbench("run", "-p", "last-layer", "--headless", *sets(encoder, "train.epochs=1"))
+    with worked_here():
+        done = peftbench("run", "-p", "last-layer", "--headless", *sets(encoder, "train.epochs=1"))
     assert done.exit_code == 0, done.output
     assert predicted().exit_code == 0
     assert peftbench("export", "latest", tmp_path / "run.zip", "--format", "bundle").exit_code == 0
@@ -44,6 +46,7 @@ def test_every_door_refuses_another_encoder_until_the_run_is_begun_again(tiny_en
     resumed = peftbench("resume", "latest")
     assert isinstance(resumed.exception, PeftbenchError) and resumed.exception.exit_code == 4
     assert "changed since" in resumed.exception.message
-    again = peftbench("resume", "latest", "--anyway")
+    with worked_here():
+        again = peftbench("resume", "latest", "--anyway")
     assert again.exit_code == 0, again.output
     assert predicted().exit_code == 0

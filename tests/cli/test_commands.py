@@ -18,6 +18,7 @@ from tests.cli.inside import inside
 from tests.patience import PATIENCE_S
 from tests.processes import run_peftbench as cli
 from tests.tiny import sets
+from tests.worked import worked_here
 
 PEFTBENCH = [sys.executable, "-m", "peftbench"]
 
@@ -27,7 +28,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> tup
     """A database with four finished runs, and the output of `run`."""
     db = tmp_path_factory.mktemp("trained") / "runs.db"
     presets = [word for preset in ("last-layer", "full", "lora-r12", "dora-r12") for word in ("--preset", preset)]
-    done = cli("run", *presets, "--headless", "--db", db, *sets(tiny_encoder), PEFTBENCH_DB="")
+    with worked_here():
+        done = inside("run", *presets, "--headless", "--db", db, *sets(tiny_encoder))
     assert done.returncode == 0, done.stderr
     return db, done.stdout
 
@@ -47,7 +49,8 @@ def test_a_piped_run_prints_a_title_a_line_an_epoch_and_the_comparison(trained: 
 
 @pytest.mark.slow
 def test_a_single_run_as_json_is_one_object(tiny_encoder: Path, tmp_path: Path) -> None:
-    done = cli("run", "-p", "last-layer", "--json", "--db", tmp_path / "x.db", "--seed", 7, *sets(tiny_encoder))
+    with worked_here():
+        done = inside("run", "-p", "last-layer", "--json", "--db", tmp_path / "x.db", "--seed", 7, *sets(tiny_encoder))
     assert done.returncode == 0, done.stderr
     run = json.loads(done.stdout)
     assert (run["state"], run["seed"], run["preset"]) == ("finished", 7, "last-layer")
@@ -133,9 +136,10 @@ def test_compare_prints_scores_cost_and_intervals(trained: tuple[Path, str]) -> 
     ],
 )
 def test_a_users_mistake_ends_in_a_message_and_the_right_code(
-    arguments: list[str], code: int, said: str, trained: tuple[Path, str]
+    arguments: list[str], code: int, said: str, trained: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done = cli(*arguments, PEFTBENCH_DB=str(trained[0]))
+    monkeypatch.setenv("PEFTBENCH_DB", str(trained[0]))
+    done = inside(*arguments)
     assert done.returncode == code, done.stdout + done.stderr
     assert said in done.stderr
     assert "Traceback" not in done.stderr
@@ -170,7 +174,8 @@ def test_predict_takes_arguments_standard_input_and_files(trained: tuple[Path, s
 @pytest.mark.slow
 def test_delete_takes_rows_and_files_and_asks_first(tiny_encoder: Path, tmp_path: Path) -> None:
     db = tmp_path / "x.db"
-    assert cli("run", "-p", "last-layer", "--db", db, *sets(tiny_encoder)).returncode == 0
+    with worked_here():
+        assert inside("run", "-p", "last-layer", "--db", db, *sets(tiny_encoder)).returncode == 0
     (folder,) = (path for path in (tmp_path / "x.db-runs").iterdir() if path.is_dir())
     assert cli("delete", "latest", "--db", db, stdin="n\n").returncode == 1
     assert folder.is_dir()
@@ -236,18 +241,21 @@ def on_a_terminal(*arguments: str, **environment: str) -> str:
 
 
 @pytest.mark.slow
-def test_a_terminal_gets_bars_and_plain_lines_where_it_asks_for_them(tiny_encoder: Path, tmp_path: Path) -> None:
-    arguments = ("run", "-p", "last-layer", "--db", str(tmp_path / "x.db"), *sets(tiny_encoder))
-    coloured = on_a_terminal(*arguments)
+def test_a_terminal_gets_bars(tiny_encoder: Path, tmp_path: Path) -> None:
+    coloured = on_a_terminal("run", "-p", "last-layer", "--db", str(tmp_path / "x.db"), *sets(tiny_encoder))
     assert "epoch 1/2  dev avg" in coloured
     assert "━" in coloured
     assert "last-layer-1 finished" in coloured
-    plain = on_a_terminal(*arguments, NO_COLOR="1")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("asked", [{"NO_COLOR": "1"}, pytest.param({"TERM": "dumb"}, marks=pytest.mark.soak)])
+def test_a_terminal_gets_plain_lines_where_it_asks_for_them(
+    asked: dict[str, str], tiny_encoder: Path, tmp_path: Path
+) -> None:
+    plain = on_a_terminal("run", "-p", "last-layer", "--db", str(tmp_path / "x.db"), *sets(tiny_encoder), **asked)
     assert "\x1b" not in plain
-    assert "last-layer-2 finished" in plain
-    dumb = on_a_terminal(*arguments, TERM="dumb")
-    assert "\x1b" not in dumb
-    assert "last-layer-3 finished" in dumb
+    assert "last-layer-1 finished" in plain
 
 
 def test_a_store_without_runs_says_how_to_start(tmp_path: Path) -> None:
@@ -258,16 +266,16 @@ def test_a_store_without_runs_says_how_to_start(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_catalogues_list_and_show(trained: tuple[Path, str]) -> None:
-    methods = {method["name"]: method for method in json.loads(cli("methods", "--json").stdout)}
+    methods = {method["name"]: method for method in json.loads(inside("methods", "--json").stdout)}
     assert methods["dora"]["runtimes"] == ["native", "transformers", "peft"]
     assert all(method["installed"] for method in methods.values())
-    assert "peft      " in cli("methods").stdout
-    names = [preset["name"] for preset in json.loads(cli("presets", "--json").stdout)]
+    assert "peft      " in inside("methods").stdout
+    names = [preset["name"] for preset in json.loads(inside("presets", "--json").stdout)]
     ranks = ["dora-r1", "dora-r4", "dora-r12", "dora-r24", "dora-r128"]
     assert [name for name in names if name in ranks] == ranks
-    assert json.loads(cli("presets", "dora-r24", "--json").stdout)["method"] == {"name": "dora", "rank": 24}
-    assert 'name = "google-bert/bert-base-uncased"' in cli("workloads", "paper").stdout
-    assert "quickstart" in cli("workloads").stdout
+    assert json.loads(inside("presets", "dora-r24", "--json").stdout)["method"] == {"name": "dora", "rank": 24}
+    assert 'name = "google-bert/bert-base-uncased"' in inside("workloads", "paper").stdout
+    assert "quickstart" in inside("workloads").stdout
 
 
 @pytest.mark.slow
@@ -282,7 +290,7 @@ def test_help_says_what_each_command_does() -> None:
     text = cli("--help").stdout
     for command in ("run", "runs", "show", "compare", "predict", "delete", "presets", "workloads", "methods"):
         assert f"\n  {command}" in text
-        assert cli(command, "--help").returncode == 0
+        assert inside(command, "--help").returncode == 0
 
 
 @pytest.mark.slow
@@ -298,7 +306,7 @@ def test_help_says_what_each_command_does() -> None:
 )
 def test_show_refuses_what_it_cannot_mean(trained: tuple[Path, str], words: tuple[str, ...], said: str) -> None:
     db, _ = trained
-    done = cli("show", "lora-r12-1", *words, "--db", db)
+    done = inside("show", "lora-r12-1", *words, "--db", db)
     assert done.returncode == 2
     assert said in done.stderr
 

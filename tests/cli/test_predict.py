@@ -14,7 +14,9 @@ from typer.testing import CliRunner, Result
 
 from peftbench.cli import app
 from peftbench.errors import DataError, MissingError, UsageError
+from tests.cli.inside import inside
 from tests.processes import run_peftbench as cli
+from tests.worked import worked_here
 
 WORKLOAD = """
 [encoder]
@@ -44,10 +46,11 @@ def home(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Path:
         writer.writerow(("sentence", "mood"))
         writer.writerows(ROWS)
     (home / "own.toml").write_text(WORKLOAD.format(encoder=tiny_encoder))
-    done = cli(
-        *("run", "-p", "last-layer", "-w", home / "own.toml", "--data", home, "--db", home / "runs.db", "--headless"),
-        *("--set", "train.epochs=1", "--set", "eval.train_examples=4"),
-    )
+    with worked_here():
+        done = inside(
+            *("run", "-p", "last-layer", "-w", home / "own.toml", "--data", home, "--db", home / "runs.db"),
+            *("--headless", "--set", "train.epochs=1", "--set", "eval.train_examples=4"),
+        )
     assert done.returncode == 0, done.stderr
     return home
 

@@ -14,7 +14,9 @@ from typer.testing import CliRunner, Result
 from peftbench.cli import app
 from peftbench.errors import MissingError, UsageError
 from peftbench.study.submission import content
+from tests.cli.inside import inside
 from tests.processes import run_peftbench as cli
+from tests.worked import worked_here
 
 NAMES = [f"{task}-{split}-output.csv" for task in ("sst", "para", "sts") for split in ("dev", "test")]
 HEADERS = {
@@ -59,10 +61,11 @@ def home(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Path:
     """A folder with a small version of the course's data and a finished run on it."""
     home = tmp_path_factory.mktemp("course")
     data = course_data(home)
-    done = cli(
-        *("run", "-p", "lora-r12", "-w", "paper-mini", "--data", data, "--db", home / "runs.db", "--headless"),
-        *("--set", f"encoder.name={tiny_encoder}", "--set", "train.epochs=2", "--set", "eval.train_examples=4"),
-    )
+    with worked_here():
+        done = inside(
+            *("run", "-p", "lora-r12", "-w", "paper-mini", "--data", data, "--db", home / "runs.db", "--headless"),
+            *("--set", f"encoder.name={tiny_encoder}", "--set", "train.epochs=2", "--set", "eval.train_examples=4"),
+        )
     assert done.returncode == 0, done.stderr
     return home
 

@@ -39,6 +39,7 @@ def test_every_kind_has_its_section_and_the_table_its_metrics() -> None:
         assert shown[0] == metrics[0] or kind == "binary"
 
 
+@pytest.mark.usefixtures("no_prediction")
 @pytest.mark.parametrize("section", SECTIONS)
 def test_the_example_is_run_as_it_stands(section: str, tmp_path: Path, tiny_encoder: Path) -> None:
     write_rows(section, tmp_path)

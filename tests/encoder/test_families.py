@@ -104,7 +104,8 @@ def test_a_text_has_the_same_states_alone_and_padded_beside_a_longer_one(
 def test_an_epoch_is_trained_in_transformers_runtime_and_its_memory_predicted(
     name: str, preset: str, family: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    overrides = [*tiny_overrides(family(name)), "train.epochs=1", "encoder.max_length=64", "runtime=transformers"]
+    small = tiny_overrides(family(name), train=8, dev=8)
+    overrides = [*small, "train.epochs=1", "encoder.max_length=64", "runtime=transformers"]
     if name == "xlnet" and preset != "full":
         overrides.append('method.targets=["layer_1"]')  # its attention has no linear layers
     told = train(resolve(preset, overrides=overrides).spec, tmp_path)

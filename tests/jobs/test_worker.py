@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from peftbench.errors import MissingError, UsageError
-from peftbench.jobs import control
+from peftbench.jobs import control, worker
 from peftbench.jobs.follow import Update
 from peftbench.jobs.launch import Launched, launch
 from peftbench.jobs.liveness import identity, liveness, state_shown, this_process
@@ -26,6 +26,7 @@ from peftbench.store.rows import Run, RunSettings
 from peftbench.store.writer import Writer
 from tests.marks import soaked_but
 from tests.store.life import Life
+from tests.worked import worked_here
 
 LONG = ["train.epochs=500"]
 
@@ -139,7 +140,8 @@ def test_a_stop_requested_in_the_store_takes_effect(db: Path, tiny: Callable[...
 
 @pytest.mark.slow
 def test_a_missing_encoder_fails_the_run_with_its_exit_code(db: Path, tiny: Callable[..., Resolved]) -> None:
-    last = follow(launch(tiny("lora-r12", ["encoder.name=/no/such"]), db))
+    with worked_here():
+        last = follow(launch(tiny("lora-r12", ["encoder.name=/no/such"]), db))
     assert (last.run.state, last.run.exit_code) == ("failed", 3)
     assert "/no/such" in last.run.reason
     assert last.run.failure == "missing"
@@ -147,13 +149,14 @@ def test_a_missing_encoder_fails_the_run_with_its_exit_code(db: Path, tiny: Call
 
 @pytest.mark.slow
 def test_a_defect_keeps_its_traceback_in_the_log(
-    db: Path, tiny: Callable[..., Resolved], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    db: Path, tiny: Callable[..., Resolved], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    defect = "def of_worker(*_):\n    raise KeyError('weight_map')\n"
-    code = f"from peftbench.training import inputs\n\n\n{defect}\n\ninputs.of_worker = of_worker\n"
-    (tmp_path / "sitecustomize.py").write_text(code)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
-    launched = launch(tiny("lora-r12"), db)
+    def defect(*_: object) -> None:
+        raise KeyError("weight_map")
+
+    monkeypatch.setattr(worker, "of_worker", defect)
+    with worked_here():
+        launched = launch(tiny("lora-r12"), db)
     last = follow(launched)
     assert (last.run.state, last.run.exit_code) == ("failed", 1)
     assert "KeyError" in last.run.reason
@@ -164,7 +167,8 @@ def test_a_defect_keeps_its_traceback_in_the_log(
 @pytest.mark.slow
 def test_a_diverged_run_reports_it_and_keeps_no_checkpoint(db: Path, tiny: Callable[..., Resolved]) -> None:
     """It would fail in the same way from each of its checkpoints."""
-    launched = launch(tiny("full", [*LONG, "train.lr=10.0", "train.weight_decay=1e9"]), db)
+    with worked_here():
+        launched = launch(tiny("full", [*LONG, "train.lr=10.0", "train.weight_decay=1e9"]), db)
     last = follow(launched)
     assert (last.run.state, last.run.failure, last.run.exit_code) == ("failed", "nan", 1), log_of(launched)
     assert "learning rate" in last.run.reason
@@ -183,7 +187,8 @@ def test_missing_files_start_no_run(db: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_run_is_executed_once(db: Path, tiny: Callable[..., Resolved]) -> None:
-    last = follow(launch(tiny("last-layer"), db))
+    with worked_here():
+        last = follow(launch(tiny("last-layer"), db))
     again = subprocess.run(
         [sys.executable, "-m", "peftbench.jobs.worker", last.run.id, "--db", str(db)], capture_output=True, text=True
     )
@@ -195,7 +200,8 @@ def test_a_run_is_executed_once(db: Path, tiny: Callable[..., Resolved]) -> None
 
 @pytest.mark.slow
 def test_a_name_is_taken_once(db: Path, tiny: Callable[..., Resolved]) -> None:
-    follow(launch(tiny("last-layer"), db, name="mine"))
+    with worked_here():
+        launch(tiny("last-layer"), db, name="mine")
     with pytest.raises(UsageError, match="another run has that name"):
         launch(tiny("last-layer"), db, name="mine")
 

@@ -45,7 +45,10 @@ def agree(predicted: Anatomy, live: Anatomy) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("preset", "runtime", "dropout"),
-    [(*column, 0.1) for column in COLUMNS]
+    soaked_but(
+        [(*column, 0.1) for column in COLUMNS if column != ("lora-r12", "transformers")],
+        [(*column, 0.1) for column in COLUMNS],
+    )
     + soaked_but([("lora-r12", "native", 0.0), ("full", "transformers", 0.0)], [(*column, 0.0) for column in COLUMNS]),
 )
 def test_the_prediction_is_what_a_real_run_on_the_cpu_keeps(preset: str, runtime: str, dropout: float) -> None:
@@ -54,15 +57,22 @@ def test_the_prediction_is_what_a_real_run_on_the_cpu_keeps(preset: str, runtime
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("preset", ["delta-lora-r12", "ia3", "oft-b32", "loha-r8", "ln-tuning"])
+@pytest.mark.parametrize(
+    "preset", soaked_but(["delta-lora-r12", "oft-b32"], ["delta-lora-r12", "ia3", "oft-b32", "loha-r8", "ln-tuning"])
+)
 def test_other_methods_too(preset: str) -> None:
     config, spec = small_config(hidden_size=64, num_attention_heads=4, intermediate_size=128), spec_of(preset)
     agree(predict_for(config, spec, BATCHES, "cpu"), live_anatomy(config, spec))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", ["bf16", "autocast"])
-@pytest.mark.parametrize("runtime", ["native", "transformers"])
+@pytest.mark.parametrize(
+    ("runtime", "precision"),
+    soaked_but(
+        [("native", "bf16"), ("transformers", "autocast")],
+        [(runtime, precision) for runtime in ("native", "transformers") for precision in ("bf16", "autocast")],
+    ),
+)
 def test_half_precision_too(runtime: str, precision: str) -> None:
     config, spec = small_config(0.1), spec_of("lora-r12", f"runtime={runtime}", f"precision={precision}")
     agree(predict_for(config, spec, BATCHES, "cpu"), live_anatomy(config, spec))
@@ -72,7 +82,7 @@ def test_half_precision_too(runtime: str, precision: str) -> None:
 @pytest.mark.parametrize(
     ("preset", "runtime"),
     soaked_but(
-        [("full", "native"), ("dora-r12", "transformers")],
+        [("full", "native")],
         [("full", "native"), ("full", "transformers"), ("lora-r12", "native"), ("dora-r12", "transformers")],
     ),
 )
@@ -168,7 +178,7 @@ def test_bert_base_by_arithmetic() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rank", [1, 12])
+@pytest.mark.parametrize("rank", soaked_but([12], [1, 12]))
 def test_adapters_by_arithmetic(rank: int) -> None:
     """Adapters of all three tasks are in memory; a step has gradients for one, the optimiser state for all."""
     config = BertConfig()

@@ -21,7 +21,7 @@ from tests.recorders import Memory
 @pytest.mark.parametrize(
     ("preset", "overrides"),
     [
-        ("lora-r12", []),
+        pytest.param("lora-r12", [], marks=pytest.mark.soak),
         ("dora-r12", ["encoder.dropout=0.1"]),
         ("full", []),
         ("last-layer", []),

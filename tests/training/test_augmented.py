@@ -18,6 +18,8 @@ from peftbench.training.data import LoadedData, load_data
 from tests.data.augment.dictionary import write_dictionary
 from tests.recorders import Memory, train
 
+pytestmark = pytest.mark.usefixtures("no_prediction")
+
 EDA = ("augment.method=eda", "augment.eda.n_aug=3")
 
 

@@ -24,6 +24,8 @@ from peftbench.training.predictor import predict
 from tests.marks import soaked_but
 from tests.recorders import Kept, Memory, train
 
+pytestmark = pytest.mark.usefixtures("no_prediction")
+
 METHODS = ("full", "last-layer", "dora-r12", "delta-lora-r12", "adalora-r12", "loraplus-r12")
 HELD_OUT = ("split.dev_is=select", *(f"tasks.{task}.source.test=20" for task in ("sst", "paraphrase", "sts")))
 

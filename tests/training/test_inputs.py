@@ -31,6 +31,7 @@ from peftbench.training import inputs
 from peftbench.training.inputs import RecordedInputs, file_sha256
 from peftbench.training.predictor import predict
 from peftbench.training.weights import weights_path
+from tests.marks import soaked_but
 from tests.recorders import Memory
 from tests.tiny import another_checkpoint, tiny_overrides
 
@@ -105,6 +106,7 @@ def test_what_a_run_records_is_as_declared(spec: RunSpec, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_prediction")
 @pytest.mark.parametrize(("what", "change"), EACH)
 def test_another_encoder_is_refused_by_every_use_of_the_run(
     what: str, change: Callable[[Path], None], spec: RunSpec, encoder: Path, tmp_path: Path
@@ -130,6 +132,7 @@ def test_another_encoder_is_refused_by_every_use_of_the_run(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_prediction")
 def test_anyway_continues_with_a_warning(
     spec: RunSpec, encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -141,6 +144,7 @@ def test_anyway_continues_with_a_warning(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_prediction")
 def test_inputs_not_recorded_by_an_earlier_version_are_not_checked(spec: RunSpec, tmp_path: Path) -> None:
     memory, recorded = trained(spec, tmp_path / "run")
     early = {key: value for key, value in recorded.conditions.items() if key in ("encoder_sha256", "data_sha256")}
@@ -151,6 +155,7 @@ def test_inputs_not_recorded_by_an_earlier_version_are_not_checked(spec: RunSpec
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_prediction")
 def test_trained_weights_of_another_run_of_the_same_spec_are_refused(spec: RunSpec, tmp_path: Path) -> None:
     memory, recorded = trained(spec, tmp_path / "run")
     path = weights_path(tmp_path / "run", memory.best_epoch or 0)
@@ -181,6 +186,14 @@ train_examples = 8
 """
 
 
+CHANGES_OF_DATA: dict[str, Callable[[str], str]] = {
+    "a label": lambda text: text.replace("number 3,1", "number 3,0"),
+    "a text": lambda text: text.replace("bad film number 4", "fine film number 4"),
+    "a row": lambda text: text + "one more,1\n",
+    "the order": lambda text: "\n".join([*text.splitlines()[:1], *reversed(text.splitlines()[1:])]) + "\n",
+}
+
+
 def films(home: Path, encoder: Path | str, root: Path | str) -> Resolved:
     (home / "data").mkdir(exist_ok=True)
     for split in ("train", "dev"):
@@ -190,24 +203,19 @@ def films(home: Path, encoder: Path | str, root: Path | str) -> Resolved:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("split", ["train", "dev"])
+@pytest.mark.usefixtures("no_prediction")
 @pytest.mark.parametrize(
-    "change",
-    [
-        lambda text: text.replace("number 3,1", "number 3,0"),
-        lambda text: text.replace("bad film number 4", "fine film number 4"),
-        lambda text: text + "one more,1\n",
-        lambda text: "\n".join([*text.splitlines()[:1], *reversed(text.splitlines()[1:])]) + "\n",
-    ],
-    ids=["a label", "a text", "a row", "the order"],
+    ("what", "split"),
+    soaked_but(
+        [("a label", "train"), ("the order", "train"), ("a text", "dev"), ("a row", "dev")],
+        [(what, split) for what in CHANGES_OF_DATA for split in ("train", "dev")],
+    ),
 )
-def test_a_run_does_not_resume_with_changed_data(
-    change: Callable[[str], str], split: str, encoder: Path, tmp_path: Path
-) -> None:
+def test_a_run_does_not_resume_with_changed_data(what: str, split: str, encoder: Path, tmp_path: Path) -> None:
     spec = films(tmp_path, encoder, tmp_path / "data").spec
     _, recorded = trained(spec, tmp_path / "run")
     path = tmp_path / "data" / f"{split}.csv"
-    path.write_text(change(CSV))
+    path.write_text(CHANGES_OF_DATA[what](CSV))
     later = Memory()
     with pytest.raises(ChangedError, match=rf"the examples of films/{split} changed since: SHA-256 \w{{16}}"):
         execute(spec, later, tmp_path / "again", recorded=recorded)
@@ -217,6 +225,7 @@ def test_a_run_does_not_resume_with_changed_data(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_prediction")
 def test_names_of_folders_are_absolute_and_a_run_works_from_anywhere(
     encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -241,6 +250,7 @@ def grouped(home: Path, encoder: Path, group_of: Callable[[int], object]) -> Run
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_prediction")
 def test_dev_predictions_are_kept_with_their_groups(encoder: Path, tmp_path: Path) -> None:
     spec = grouped(tmp_path, encoder, lambda n: n // 3)
     memory, recorded = trained(spec, tmp_path / "run")

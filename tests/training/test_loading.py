@@ -22,6 +22,8 @@ from peftbench.training.data import load_data
 from tests.encoder.families import save_family, wordpiece
 from tests.recorders import Memory, train
 
+pytestmark = pytest.mark.usefixtures("no_prediction")
+
 
 class Told(Memory):
     """Records progress, and stops at a given report."""

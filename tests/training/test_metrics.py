@@ -21,6 +21,8 @@ from tests.factories import SIMILARITY as SIMILAR
 from tests.factories import YES_OR_NO as PAIR
 from tests.recorders import train
 
+pytestmark = pytest.mark.usefixtures("no_prediction")
+
 numbers = st.floats(-1e3, 1e3, allow_subnormal=False)
 
 

@@ -18,6 +18,8 @@ from peftbench.training.metrics import loss_of
 from peftbench.training.objective import Objective
 from tests.recorders import train
 
+pytestmark = pytest.mark.usefixtures("no_prediction")
+
 SOURCE = {"type": "quickstart"}
 LABELS = np.asarray([0.0] * 6 + [1.0] * 3 + [2.0])
 RNG = torch.Generator().manual_seed(0)

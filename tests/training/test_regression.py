@@ -18,6 +18,8 @@ from peftbench.training.inputs import RecordedInputs
 from peftbench.training.predictor import predict
 from tests.recorders import Memory, train
 
+pytestmark = pytest.mark.usefixtures("no_prediction")
+
 MEAN, SD = 5000.0, 300.0
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import io
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +38,8 @@ EVERYTHING = (
     *("train.accumulation_steps=2", "train.clip_norm=0.5", "train.patience=2", "train.max_steps=8"),
     *("train.batching=bucketed", "encoder.dropout=0.1"),
 )
+pytestmark = pytest.mark.usefixtures("no_prediction")
+
 METHODS = {
     "last-layer": ("encoder.dropout=0",),  # with its prefix cached
     "full": (),
@@ -70,6 +75,38 @@ def ends(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
     monkeypatch.setattr(jobs_execute, "_measured_memory", seen)
     return found
+
+
+@dataclass(frozen=True)
+class Whole:
+    """What a run comes to that nothing interrupts."""
+
+    reason: str | None
+    rows: dict[tuple[Any, ...], Any]
+    end: dict[str, Any]
+    left: dict[str, bytes]
+
+
+Uninterrupted = Callable[[RunSpec], Whole]
+
+
+@pytest.fixture(scope="module")
+def _whole_runs() -> dict[str, Whole]:
+    return {}
+
+
+@pytest.fixture
+def uninterrupted(_whole_runs: dict[str, Whole], ends: list[dict[str, Any]], tmp_path: Path) -> Uninterrupted:
+    """Return a function that runs a spec without interruption, each spec once."""
+
+    def run(spec: RunSpec) -> Whole:
+        if spec.hash() not in _whole_runs:
+            kept = Kept()
+            reason = execute(spec, kept, tmp_path / "whole")
+            _whole_runs[spec.hash()] = Whole(reason, kept.rows, ends.pop(), left_by(tmp_path / "whole"))
+        return _whole_runs[spec.hash()]
+
+    return run
 
 
 def same(one: Any, other: Any) -> bool:
@@ -110,31 +147,31 @@ def run_in_parts(
 
 
 def assert_same_run(
-    spec: RunSpec, tmp_path: Path, ends: list[dict[str, Any]], next_end: Callable[[Kept], None], **more: Any
+    whole: Whole, spec: RunSpec, folder: Path, ends: list[dict[str, Any]], next_end: Callable[[Kept], None], **more: Any
 ) -> tuple[Kept, int]:
-    whole, parts = Kept(), Kept()
-    reason = execute(spec, whole, tmp_path / "whole")
-    found, count = run_in_parts(spec, tmp_path / "parts", parts, next_end, **more)
-    assert found == reason
+    parts = Kept()
+    reason, count = run_in_parts(spec, folder, parts, next_end, **more)
+    assert reason == whole.reason
     assert whole.rows == parts.rows
-    assert left_by(tmp_path / "whole") == left_by(tmp_path / "parts")
+    assert whole.left == left_by(folder)
+    (end,) = ends
     for key in ("weights", "stepper", "method", "best", "position"):
-        assert same(ends[0][key], ends[1][key]), key
+        assert same(whole.end[key], end[key]), key
     return parts, count
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", soaked_but(("lora-r12", "adalora-r12"), METHODS))
 def test_stopped_at_any_progress(
-    method: str, tiny: Callable[..., Resolved], tmp_path: Path, ends: list[dict[str, Any]]
+    method: str, tiny: Callable[..., Resolved], tmp_path: Path, ends: list[dict[str, Any]], uninterrupted: Uninterrupted
 ) -> None:
     spec = tiny(method, [*EVERYTHING, *METHODS[method]]).spec
     places = random.Random(f"stop {method}")
 
     def stop(kept: Kept) -> None:
-        kept.stop_at = places.choice((1, 2, 5, 9, 15))
+        kept.stop_at = places.choice((1, 5, 9, 15))
 
-    kept, count = assert_same_run(spec, tmp_path, ends, stop)
+    kept, count = assert_same_run(uninterrupted(spec), spec, tmp_path / "parts", ends, stop)
     assert count > 3
     assert sum(note.startswith("resume: from epoch") for note in kept.notes) >= count - 2
     assert all("bits may differ" not in note for note in kept.notes)
@@ -143,7 +180,7 @@ def test_stopped_at_any_progress(
 @pytest.mark.slow
 @pytest.mark.parametrize("method", soaked_but(("full",), ("full", "lora-r12", "delta-lora-r12", "adalora-r12")))
 def test_dead_at_any_point_or_stopped(
-    method: str, tiny: Callable[..., Resolved], tmp_path: Path, ends: list[dict[str, Any]]
+    method: str, tiny: Callable[..., Resolved], tmp_path: Path, ends: list[dict[str, Any]], uninterrupted: Uninterrupted
 ) -> None:
     """A crash leaves the last checkpoint; taken at about every step, it is not always at the end of an epoch."""
     spec = tiny(method, [*EVERYTHING, *METHODS[method]]).spec
@@ -153,15 +190,21 @@ def test_dead_at_any_point_or_stopped(
         kept.die_at = places.randint(3, 25)
         kept.stop_at = places.choice((4, 8, float("inf")))
 
-    _, count = assert_same_run(spec, tmp_path, ends, die, settings=RunSettings(checkpoint_minutes=2e-4))
+    often = RunSettings(checkpoint_minutes=2e-4)
+    _, count = assert_same_run(uninterrupted(spec), spec, tmp_path / "parts", ends, die, settings=often)
     assert count > 2
 
 
 @pytest.mark.slow
 def test_dead_in_the_middle_of_a_step(
-    tiny: Callable[..., Resolved], tmp_path: Path, ends: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+    tiny: Callable[..., Resolved],
+    tmp_path: Path,
+    ends: list[dict[str, Any]],
+    uninterrupted: Uninterrupted,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     spec = tiny("full", EVERYTHING).spec
+    whole = uninterrupted(spec)
     plain, left = stepper.Stepper._update, [float("inf")]
 
     def torn(self: stepper.Stepper) -> bool:
@@ -173,30 +216,66 @@ def test_dead_in_the_middle_of_a_step(
 
     monkeypatch.setattr(stepper.Stepper, "_update", torn)
     ends_at = iter((5, 8, 11, float("inf")))
-    whole = Kept()
-    execute(spec, whole, tmp_path / "whole")
     kept = Kept()
     _, count = run_in_parts(spec, tmp_path / "parts", kept, lambda kept: left.__setitem__(0, next(ends_at)))
     assert count == 4
     assert whole.rows == kept.rows
-    assert same(ends[0]["weights"], ends[1]["weights"])
+    assert same(whole.end["weights"], ends[-1]["weights"])
 
 
 @pytest.mark.slow
 def test_the_store_s_plain_defaults_too(
-    tiny: Callable[..., Resolved], tmp_path: Path, ends: list[dict[str, Any]]
+    tiny: Callable[..., Resolved],
+    stopped: Stopped,
+    tmp_path: Path,
+    ends: list[dict[str, Any]],
+    uninterrupted: Uninterrupted,
 ) -> None:
     spec = tiny("dora-r12", ["train.epochs=3"]).spec
     places = iter((4, 6, 2, 9, float("inf")))
-    _, count = assert_same_run(spec, tmp_path, ends, lambda kept: setattr(kept, "stop_at", next(places)))
+
+    def stop(kept: Kept) -> None:
+        kept.stop_at = next(places)
+
+    _, count = assert_same_run(uninterrupted(spec), spec, tmp_path / "parts", ends, stop)
     assert count == 5
 
 
-def stopped(spec: RunSpec, folder: Path, after: int) -> Kept:
-    kept = Kept(stop_at=after)
-    with pytest.raises(Interrupted):
-        execute(spec, kept, folder)
-    return kept
+Stopped = Callable[[RunSpec, Path, int], Kept]
+
+
+@pytest.fixture(scope="module")
+def _stops(tmp_path_factory: pytest.TempPathFactory) -> Callable[[RunSpec, int], tuple[Path, Kept]]:
+    """Return a function that stops a new run once for each spec and number of calls of `progress`."""
+    known: dict[tuple[str, int], tuple[Path, Kept]] = {}
+
+    def stop(spec: RunSpec, after: int) -> tuple[Path, Kept]:
+        key = (spec.hash(), after)
+        if key not in known:
+            folder, kept = tmp_path_factory.mktemp("stopped"), Kept(stop_at=after)
+            with pytest.raises(Interrupted):
+                execute(spec, kept, folder)
+            known[key] = (folder, kept)
+        return known[key]
+
+    return stop
+
+
+@pytest.fixture
+def stopped(_stops: Callable[[RunSpec, int], tuple[Path, Kept]]) -> Stopped:
+    """Return a function that stops a run, or one of a folder again: its files and what was told are the test's own."""
+
+    def stop(spec: RunSpec, folder: Path, after: int) -> Kept:
+        if not folder.exists() or not any(folder.iterdir()):
+            known, kept = _stops(spec, after)
+            shutil.copytree(known, folder, dirs_exist_ok=True)
+            return copy.deepcopy(kept)
+        kept = Kept(stop_at=after)
+        with pytest.raises(Interrupted):
+            execute(spec, kept, folder)
+        return kept
+
+    return stop
 
 
 def names(folder: Path) -> list[str]:
@@ -205,20 +284,24 @@ def names(folder: Path) -> list[str]:
 
 class TestSnapshots:
     @pytest.mark.slow
-    def test_two_are_kept_until_the_end_is_written_down(self, tiny: Callable[..., Resolved], tmp_path: Path) -> None:
+    def test_two_are_kept_until_the_end_is_written_down(
+        self, tiny: Callable[..., Resolved], stopped: Stopped, tmp_path: Path
+    ) -> None:
         spec = tiny("lora-r12", ["train.epochs=4"]).spec
-        stopped(spec, tmp_path, after=38)
+        stopped(spec, tmp_path, 38)
         assert len(names(tmp_path)) == 2
         execute(spec, Kept(), tmp_path)
         assert len(names(tmp_path)) == 2, "the store does not say yet that the run is over"
         assert {Path(name).suffix for name in left_by(tmp_path)} == {".safetensors"}
 
-    def test_the_resumed_epoch_is_reported(self, tiny: Callable[..., Resolved], tmp_path: Path) -> None:
+    def test_the_resumed_epoch_is_reported(
+        self, tiny: Callable[..., Resolved], stopped: Stopped, tmp_path: Path
+    ) -> None:
         spec = tiny("lora-r12").spec
-        stopped(spec, tmp_path, after=5)
-        told = stopped(spec, tmp_path, after=6)
+        stopped(spec, tmp_path, 5)
+        told = stopped(spec, tmp_path, 6)
         assert "resume: from epoch 1, paraphrase, step 2 (checkpoint-1)" in told.notes
-        told = stopped(spec, tmp_path, after=1)
+        told = stopped(spec, tmp_path, 1)
         assert "resume: from epoch 1, evaluation (checkpoint-2)" in told.notes
 
     @pytest.mark.slow
@@ -239,14 +322,15 @@ class TestSnapshots:
         harm: Callable[[bytes], bytes],
         told: str,
         tiny: Callable[..., Resolved],
+        stopped: Stopped,
         tmp_path: Path,
         ends: list[dict[str, Any]],
+        uninterrupted: Uninterrupted,
     ) -> None:
         spec = tiny("lora-r12").spec
-        whole = Kept()
-        execute(spec, whole, tmp_path / "whole")
+        whole = uninterrupted(spec)
         folder = tmp_path / "parts"
-        kept = stopped(spec, folder, after=5)
+        kept = stopped(spec, folder, 5)
         kept.stop_at = 2
         with pytest.raises(Interrupted):
             execute(spec, kept, folder)
@@ -257,28 +341,32 @@ class TestSnapshots:
         execute(spec, kept, folder)
         assert any(note.startswith("resume: checkpoint-2.ckpt is not used") and told in note for note in kept.notes)
         assert "resume: from epoch 1, paraphrase, step 2 (checkpoint-1)" in kept.notes
-        assert whole.rows == kept.rows and same(ends[0]["weights"], ends[1]["weights"])
+        assert whole.rows == kept.rows and same(whole.end["weights"], ends[-1]["weights"])
 
     @pytest.mark.slow
     def test_without_a_usable_checkpoint_it_restarts_with_a_note(
-        self, tiny: Callable[..., Resolved], tmp_path: Path, ends: list[dict[str, Any]]
+        self,
+        tiny: Callable[..., Resolved],
+        stopped: Stopped,
+        tmp_path: Path,
+        ends: list[dict[str, Any]],
+        uninterrupted: Uninterrupted,
     ) -> None:
         spec, other = tiny("lora-r12").spec, tiny("lora-r12", seed=7).spec
-        whole = Kept()
-        execute(spec, whole, tmp_path / "whole")
-        stopped(other, tmp_path / "parts", after=20)
+        whole = uninterrupted(spec)
+        stopped(other, tmp_path / "parts", 20)
         kept = Kept()
         execute(spec, kept, tmp_path / "parts")
         assert "resume: from the beginning: no checkpoint can be used" in kept.notes
         assert sum("belongs to another spec" in note for note in kept.notes) == 2
-        assert whole.rows == kept.rows and same(ends[0]["weights"], ends[1]["weights"])
+        assert whole.rows == kept.rows and same(whole.end["weights"], ends[-1]["weights"])
 
     @pytest.mark.slow
     def test_a_checkpoint_of_other_data_or_weights_is_not_used(
-        self, tiny: Callable[..., Resolved], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, tiny: Callable[..., Resolved], stopped: Stopped, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         spec = tiny("lora-r12").spec
-        stopped(spec, tmp_path, after=5)
+        stopped(spec, tmp_path, 5)
         plain = loop.Trainer.__init__
         monkeypatch.setattr(
             loop.Trainer, "__init__", lambda self, *args, **more: plain(self, *args, **{**more, "inputs": "others"})
@@ -311,13 +399,18 @@ class TestSnapshots:
 
     @pytest.mark.slow
     def test_a_checkpoint_of_an_earlier_version_is_used(
-        self, tiny: Callable[..., Resolved], tmp_path: Path, ends: list[dict[str, Any]]
+        self,
+        tiny: Callable[..., Resolved],
+        stopped: Stopped,
+        tmp_path: Path,
+        ends: list[dict[str, Any]],
+        uninterrupted: Uninterrupted,
     ) -> None:
         """Version 1 had another file name, and contained neither its run nor the hashes of the best weights."""
         spec = tiny("lora-r12").spec
-        execute(spec, whole := Kept(), tmp_path / "whole")
+        whole = uninterrupted(spec)
         folder = tmp_path / "parts"
-        kept = stopped(spec, folder, after=25)
+        kept = stopped(spec, folder, 25)
         assert list(folder.glob("epoch-*.safetensors")), "it was stopped too early"
         for path in folder.glob("checkpoint-*.ckpt"):
             state = checkpoint._read(path, spec.hash())
@@ -332,7 +425,7 @@ class TestSnapshots:
         kept.stop_at = float("inf")
         execute(spec, kept, folder, run_id="aaaaaaaa")
         assert any(note.startswith("resume: from epoch 2") for note in kept.notes), kept.notes
-        assert whole.rows == kept.rows and same(ends[0]["weights"], ends[1]["weights"])
+        assert whole.rows == kept.rows and same(whole.end["weights"], ends[-1]["weights"])
         assert not [name for name in left_by(folder) if name.endswith(".ckpt")], "both names are removed"
 
     @pytest.mark.slow
@@ -349,13 +442,15 @@ class TestSnapshots:
         harm: Callable[[Path], object],
         told: str,
         tiny: Callable[..., Resolved],
+        stopped: Stopped,
         tmp_path: Path,
         ends: list[dict[str, Any]],
+        uninterrupted: Uninterrupted,
     ) -> None:
         spec = tiny("lora-r12").spec
-        execute(spec, whole := Kept(), tmp_path / "whole")
+        whole = uninterrupted(spec)
         folder = tmp_path / "parts"
-        kept = stopped(spec, folder, after=25)
+        kept = stopped(spec, folder, 25)
         harmed = sorted(folder.glob("epoch-1*.safetensors"))
         assert harmed, "it was stopped too early"
         for path in harmed:
@@ -363,8 +458,8 @@ class TestSnapshots:
         kept.stop_at = float("inf")
         execute(spec, kept, folder)
         assert any("the best weights epoch-1" in note and told in note for note in kept.notes), kept.notes
-        assert whole.rows == kept.rows and same(ends[0]["weights"], ends[1]["weights"])
-        assert left_by(tmp_path / "whole") == left_by(folder)
+        assert whole.rows == kept.rows and same(whole.end["weights"], ends[-1]["weights"])
+        assert whole.left == left_by(folder)
 
     @pytest.mark.slow
     @pytest.mark.parametrize("content", [None, b"0123456789"])
@@ -388,10 +483,12 @@ class TestSnapshots:
         assert all(path.stat().st_size > 100 for path in tmp_path.glob("epoch-*.safetensors"))
 
     @pytest.mark.slow
-    def test_a_database_behind_its_checkpoint_restarts(self, tiny: Callable[..., Resolved], tmp_path: Path) -> None:
+    def test_a_database_behind_its_checkpoint_restarts(
+        self, tiny: Callable[..., Resolved], stopped: Stopped, tmp_path: Path
+    ) -> None:
         """A backup was restored: epochs that only the checkpoint contains would be missing."""
         spec = tiny("lora-r12").spec
-        stopped(spec, tmp_path, after=25)
+        stopped(spec, tmp_path, 25)
         kept = Kept()
         execute(spec, kept, tmp_path, epochs_stored=0)
         assert any("the database has 0 of the 1 epochs before it" in note for note in kept.notes), kept.notes
@@ -412,10 +509,10 @@ class TestSnapshots:
 
     @pytest.mark.slow
     def test_a_disk_that_fills_while_torch_writes_is_an_os_error_and_leaves_the_old_one(
-        self, tiny: Callable[..., Resolved], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, tiny: Callable[..., Resolved], stopped: Stopped, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         spec = tiny("lora-r12").spec
-        stopped(spec, tmp_path, after=5)
+        stopped(spec, tmp_path, 5)
         before = files(tmp_path)
         assert any(name.endswith(".ckpt") for name in before)
         plain = checkpoint._Payload
@@ -431,7 +528,7 @@ class TestSnapshots:
                 return self.file.write(part)
 
         monkeypatch.setattr(checkpoint, "_Payload", lambda file: plain(Filling(file)))
-        kept = stopped(spec, tmp_path, after=2)
+        kept = stopped(spec, tmp_path, 2)
         assert any("No space left" in note for note in kept.notes)
         assert files(tmp_path) == before
 
@@ -486,18 +583,20 @@ class TestProcesses:
     def test_as_many_threads_as_it_was_begun_with(self, tiny: Callable[..., Resolved], tmp_path: Path) -> None:
         spec = tiny("lora-r12").spec
         torch.set_num_threads(2)
-        stopped(spec, tmp_path, after=5)
+        with pytest.raises(Interrupted):
+            execute(spec, Kept(stop_at=1), tmp_path)
         torch.set_num_threads(1)
-        kept = Kept()
-        execute(spec, kept, tmp_path)
+        kept = Kept(stop_at=1)
+        with pytest.raises(Interrupted):
+            execute(spec, kept, tmp_path)
         assert torch.get_num_threads() == 2
         assert any("with 2 threads, as it was begun, instead of 1" in note for note in kept.notes)
         assert kept.facts["conditions"]["threads"] == 2
 
     @pytest.mark.slow
-    def test_every_process_warms_up(self, tiny: Callable[..., Resolved], tmp_path: Path) -> None:
+    def test_every_process_warms_up(self, tiny: Callable[..., Resolved], stopped: Stopped, tmp_path: Path) -> None:
         spec = tiny("lora-r12", ["tasks.sst.source.train=240"]).spec
-        stopped(spec, tmp_path, after=14)
+        stopped(spec, tmp_path, 14)
         kept = Kept()
         execute(spec, kept, tmp_path)
         first = [
@@ -525,7 +624,8 @@ class TestProcesses:
 
         monkeypatch.setattr(Window, "energy_so_far_j", lambda self: 100.0)
         spec = tiny("lora-r12").spec
-        stopped(spec, tmp_path, after=5)
+        with pytest.raises(Interrupted):
+            execute(spec, Kept(stop_at=5), tmp_path)
         kept = Kept()
         execute(spec, kept, tmp_path)
         epochs = [p.usage.energy_so_far_j for p in kept.seen_phases if p.epoch == 2]
@@ -539,7 +639,8 @@ class TestProcesses:
 
         spec = tiny("lora-r12").spec
         monkeypatch.setattr(Window, "energy_so_far_j", lambda self: "no_driver")
-        stopped(spec, tmp_path, after=5)
+        with pytest.raises(Interrupted):
+            execute(spec, Kept(stop_at=5), tmp_path)
         monkeypatch.setattr(Window, "energy_so_far_j", lambda self: 100.0)
         kept = Kept()
         execute(spec, kept, tmp_path)

@@ -25,8 +25,11 @@ from peftbench.training.evaluation import evaluate, logits_of
 from peftbench.training.inputs import RecordedInputs
 from peftbench.training.predictor import predict
 from peftbench.training.stepper import loss_of
+from tests.marks import soaked_but
 from tests.recorders import Kept, Memory, train
 from tests.several_labels import ASPECTS, TAGS, workload
+
+pytestmark = pytest.mark.usefixtures("no_prediction")
 
 METHODS = ("last-layer", "full", "lora-r12", "dora-r12")
 
@@ -84,13 +87,17 @@ def test_runtimes_agree_on_every_word(own: Path, preset: str) -> None:
             torch.testing.assert_close(gradient, plain[task][1][name], atol=1e-5, rtol=1e-3)
 
 
-@pytest.mark.parametrize("preset", [*METHODS, "dora-r12-peft"])
-@pytest.mark.parametrize("runtime", ["native", "transformers"])
+@pytest.mark.parametrize(
+    ("preset", "runtime"),
+    [
+        *((preset, "native") for preset in METHODS),
+        ("dora-r12-peft", "peft"),
+        *soaked_but([("full", "transformers")], [(preset, "transformers") for preset in METHODS]),
+    ],
+)
 def test_every_method_trains_both_kinds(own: Path, tmp_path: Path, preset: str, runtime: str) -> None:
-    if preset.endswith("-peft") and runtime == "native":
-        pytest.skip("its preset sets the runtime of PEFT")
-    overrides = [] if preset.endswith("-peft") else [f"runtime={runtime}"]
-    memory = train(spec_of(own, "train.epochs=1", *overrides, preset=preset), tmp_path / "run")
+    spec = spec_of(own, "train.epochs=1", f"runtime={runtime}", preset=preset)
+    memory = train(spec, tmp_path / "run")
     assert {(s.task, s.metric) for s in memory.scores} == {("ner", "span_f1"), ("aspects", "micro_f1")}
     assert all(np.isfinite(s.loss) for s in memory.scores)
     assert memory.test is not None

@@ -30,6 +30,8 @@ from tests.marks import soaked_but
 from tests.models import texts
 from tests.recorders import Memory, train
 
+pytestmark = pytest.mark.usefixtures("no_prediction")
+
 CPU = torch.device("cpu")
 THEIRS = {
     "constant": lambda optimizer, warmup, steps: get_constant_schedule_with_warmup(optimizer, warmup),

@@ -21,6 +21,8 @@ from peftbench.training.predictor import predict
 from peftbench.training.weights import weights_path
 from tests.recorders import Memory, train
 
+pytestmark = pytest.mark.usefixtures("no_prediction")
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("preset", ["last-layer", "full", "lora-r12", "dora-r12"])

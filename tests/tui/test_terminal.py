@@ -117,7 +117,7 @@ from peftbench.tui.screens.dashboard import Dashboard
 async def test(pilot, app):
     for key in "n escape c escape enter escape question_mark escape l escape t x w".split():
         await pilot.press(key)
-        await pilot.pause(0.3)
+        await pilot.pause()
 drive(test, Given(snapshot(run_record(), going_on())), database=Path(sys.argv[1]))
 heavy = [name for name in ("torch", "transformers", "peft", "datasets", "matplotlib") if name in sys.modules]
 print("heavy:", heavy)

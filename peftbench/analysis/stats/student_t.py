@@ -41,11 +41,11 @@ def upper_quantile(tail: float, df: float) -> float:
     squares = (z * (8 * df + 3) / (8 * df + 1)) ** 2 / df  # Wallace 1959: near the quantile
     guess, low, high = math.sqrt(df * math.expm1(min(squares, 600.0))), 0.0, math.inf
     for _ in range(200):
-        found = two_sided_p(guess, df)
-        low, high = (guess, high) if found > 2 * tail else (low, guess)
+        probability = two_sided_p(guess, df)
+        low, high = (guess, high) if probability > 2 * tail else (low, guess)
         # Newton's step for the logarithms of both, of which one is nearly linear in the other far out
-        slope = 2 * _density(guess, df) * guess / found if found else 0.0
-        power = math.log(found / (2 * tail)) / slope if slope else math.inf
+        slope = 2 * _density(guess, df) * guess / probability if probability else 0.0
+        power = math.log(probability / (2 * tail)) / slope if slope else math.inf
         following = guess * math.exp(power) if abs(power) < 10 else math.nan
         if not low <= following <= high:
             following = (low + high) / 2 if high < math.inf else 4 * guess
