@@ -22,6 +22,7 @@ from peftbench.report.verdicts import metric_name, verdict
 from peftbench.store.rows import ScoredSplit
 from peftbench.text import clean
 
+_USUAL = ("accuracy", "pearson")  # headline metrics that need not be named
 _YES_NO = {True: "yes", False: "no"}
 MORE = "`peftbench compare --full` adds settings, resources, cost, training dynamics, and how intervals are computed."
 
@@ -79,8 +80,9 @@ def _split(result: Comparison) -> str:
 
 def _metrics(result: Comparison) -> str:
     """Name the headline metrics that are not accuracy or Pearson r."""
-    tasks = {task["name"]: task.get("metric") for task in result.groups[0].first.spec["tasks"]}
-    named = [f"{clean(task)} {formatting.metric(metric)}" for task, metric in tasks.items() if metric is not None]
+    record = result.groups[0].records[0]
+    scores = [score for task in record.tasks if (score := record.score(task, result.split)) is not None]
+    named = [f"{clean(score.task)} {formatting.metric(score.metric)}" for score in scores if score.metric not in _USUAL]
     return f"; {', '.join(named)}" if named else ""
 
 

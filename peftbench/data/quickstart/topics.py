@@ -77,12 +77,12 @@ class _Review:
     def statements(self, topics: tuple[str, ...]) -> list[str]:
         """Statements on all the topics, two of them now and then in one."""
         rest = list(topics)
-        said = []
+        joined = []
         for joint, options in JOINT.items():
             if set(joint) <= set(rest) and self.draw.chance(0.4):
-                said.append(self.filled(pick_for(self.draw, self.split, options, SHARED_STATEMENTS)))
+                joined.append(self.filled(pick_for(self.draw, self.split, options, SHARED_STATEMENTS)))
                 rest = [topic for topic in rest if topic not in joint]
-        return [*said, *(self.statement(topic) for topic in rest)]
+        return [*joined, *(self.statement(topic) for topic in rest)]
 
     def beside(self) -> str:
         """A clause that looks like a statement on a topic and is on none."""

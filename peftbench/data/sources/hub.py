@@ -130,9 +130,9 @@ def _commit(rows: Any) -> str | None:
         if _COMMIT.fullmatch(folder):
             return folder
     for url in rows.info.download_checksums or {}:
-        found = re.match(r"hf://datasets/[^@]+@([0-9a-f]{40})/", url)
-        if found is not None:
-            return found[1]
+        commit = re.match(r"hf://datasets/[^@]+@([0-9a-f]{40})/", url)
+        if commit is not None:
+            return commit[1]
     return None
 
 
