@@ -27,11 +27,13 @@ from pathlib import Path
 from typing import Any
 
 from peftbench.spec import resolve
+from peftbench.store import prediction_sets
 from peftbench.store.reader import Reader
-from peftbench.store.rows import MeterSettings, RunSettings, now
+from peftbench.store.rows import MeterSettings, Prediction, RunSettings, now
 from peftbench.store.writer import Writer
 
 PRESETS = ("last-layer", "full", "lora-r12", "dora-r12", "rslora-r12", "pissa-r12", "ia3", "ln-tuning")
+COMPARED = 20  # runs with predictions
 WAITING = 30
 EPOCHS = 3
 TASKS = ("sst", "paraphrase", "sts")
@@ -120,11 +122,8 @@ def fill(path: Path, runs: int) -> None:
         connection.executemany(
             "INSERT INTO scores VALUES (?, ?, ?, ?, 'accuracy', ?, NULL, 0.6, 300)", _scores(finished)
         )
-        connection.executemany(
-            "INSERT INTO predictions (run_id, task, epoch, position, example_id, label, prediction)"
-            " VALUES (?, ?, 3, ?, ?, ?, ?)",
-            _predictions(finished if at == 0 else ()),
-        )
+        for number, run_id in enumerate(finished[:COMPARED] if at == 0 else ()):
+            prediction_sets.put(connection, run_id, _predictions(number))
         connection.executemany(
             "INSERT INTO phases (run_id, phase, epoch, task, split, wall_s, steps, attempt, sequence)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, 1, ?)",
@@ -192,13 +191,12 @@ def _scores(ids: list[str]) -> list[tuple[Any, ...]]:
     ]
 
 
-def _predictions(ids: list[str] | tuple[()]) -> list[tuple[Any, ...]]:
-    """Return predictions of the first runs only, which are those compared."""
+def _predictions(number: int) -> list[Prediction]:
+    """Return the predictions of one of the first runs, which are those compared."""
     return [
-        (run_id, task, place, f"{task}-{place}", float(place % 2), float((place * 7 + number) % 3 == 0))
-        for number, run_id in enumerate(ids[:20])
+        Prediction(task, EPOCHS, f"{task}-{at}", float(at % 2), float((at * 7 + number) % 3 == 0))
         for task in TASKS
-        for place in range(300)
+        for at in range(300)
     ]
 
 

@@ -148,6 +148,9 @@ class TaskSpec(Part):
         description="headline metric: it chooses the epoch and is compared; None: the first of its kind",
     )
     loss: LossSpec | None = Field(None, description="weights and smoothing of the training loss; None: the plain loss")
+    sample_weight: str = Field(
+        "", description="column of a weight for each training example's loss, at least 0; empty: all count the same"
+    )
     missing: Literal["skip", "refuse"] = Field("skip", description="rows without text or label: skipped, or an error")
     source: Source
 

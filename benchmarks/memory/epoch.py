@@ -92,7 +92,7 @@ def _traces(preset: str, lengths: Sequence[int], *, formed: bool) -> dict[int, l
         model.switch_mode(task.name)
         model.train()
         for place, length in [(0, lengths[0]), *((length, length) for length in lengths)]:
-            batch = fake_batch(BatchShape(((length,) * BATCH_SIZE,)), model.batcher(0), mode)
+            batch = fake_batch(task, BatchShape(((length,) * BATCH_SIZE,)), model.batcher(0), mode)
             loss = loss_of(task, model(batch), batch.labels)
             loss.backward()
             optimizer.step()

@@ -36,7 +36,7 @@ _CONFOUNDING_IN_SPEC = (
     *("train.max_steps", "train.limit_examples", "train.patience"),
 )
 _REGULARISES = ("encoder.dropout",)  # a hyperparameter of the method, like the learning rate
-_LOSS = re.compile(r"tasks\.[^.]+\.loss(\..+)?")  # likewise: what is scored stays the same
+_LOSS = re.compile(r"tasks\.[^.]+\.(loss(\..+)?|sample_weight)")  # likewise: what is scored stays the same
 # Data are compared by their content's hash, so paths and revisions are ignored, and so is what training does not read:
 # the test file and, without folds, the group column (runs that group dev examples differently are told apart where they
 # are scored). Folds that one group lacks are left out where scores are compared.

@@ -66,12 +66,14 @@ class Batch:
 
     `labels`: [batch], of several labels an example [batch, labels], of token tasks [words], the tag of each word that
     the model reads, sentence by sentence; `words` [words] is then the row of each in the matrix of all token states.
+    `weights` [batch] or [words]: of the training loss; None where all are alike.
     """
 
     texts: tuple[TextBatch | PackedText | PrefixText, ...]
     labels: Tensor
     tokens: int
     words: Tensor | None = None
+    weights: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +98,17 @@ class Batcher:
     ) -> Batch:
         """Combine texts with the labels of their rows."""
         tokens = int(split.lengths[rows].sum())
+        weights = None if split.weights is None else self._tensor(split.weights[rows])
         if split.words is None:
-            return Batch(texts, torch.from_numpy(split.labels[rows].astype(np.float32)).to(self.device), tokens)
+            return Batch(texts, self._tensor(split.labels[rows]), tokens, weights=weights)
         sentence, pieces, tags = split.words.read(rows)
         first = _first_rows(texts[0])[torch.from_numpy(sentence).to(self.device)]
         words = first + torch.from_numpy(pieces).to(self.device)
-        return Batch(texts, torch.from_numpy(tags.astype(np.float32)).to(self.device), tokens, words)
+        of_words = None if weights is None else weights[torch.from_numpy(sentence).to(self.device)]
+        return Batch(texts, self._tensor(tags), tokens, words, of_words)
+
+    def _tensor(self, values: np.ndarray) -> Tensor:
+        return torch.from_numpy(values.astype(np.float32)).to(self.device)
 
 
 def _first_rows(text: TextBatch | PackedText | PrefixText) -> Tensor:

@@ -32,6 +32,7 @@ class EncodedSplit:
     tokens_cut: total number of tokens removed by truncation.
     clusters: the cluster of each example; None if the task has no `group` column.
     words: of kind 'tokens', the words of each text and their tags.
+    weights: [n] of the training loss, 1 on average; None where all are alike.
     unscaled: of standardised labels, those of the data.
     """
 
@@ -43,6 +44,7 @@ class EncodedSplit:
     tokens_cut: int = 0
     clusters: tuple[str | None, ...] | None = None
     words: Words | None = None
+    weights: np.ndarray | None = None
     unscaled: np.ndarray | None = None
 
     def __len__(self) -> int:
@@ -60,6 +62,7 @@ class EncodedSplit:
             example_ids=ids,
             clusters=clusters,
             words=None if self.words is None else self.words.take(rows),
+            weights=None if self.weights is None else self.weights[rows],
             unscaled=None if self.unscaled is None else self.unscaled[rows],
         )
 
@@ -119,7 +122,9 @@ def encode_split(
         assert split.label_names is not None, "tags have names"
         tags = [example.label if isinstance(example.label, tuple) else None for example in split.examples]
         words = words_of([example.texts[0] for example in split.examples], tags, split.label_names, pieces)
-    return EncodedSplit(parts, labels, ids, cut.texts, cached is not None, cut.tokens, clusters, words)
+    weights = np.array([example.weight for example in split.examples])
+    alike = None if (weights == weights[0]).all() else weights / weights.mean()
+    return EncodedSplit(parts, labels, ids, cut.texts, cached is not None, cut.tokens, clusters, words, alike)
 
 
 def encode_texts(

@@ -77,7 +77,7 @@ def labels_of(
 
 
 def _is_word(value: object) -> bool:
-    return isinstance(value, str) and _number(value) is None
+    return isinstance(value, str) and number_of(value) is None
 
 
 def _all_classes(task: TaskSpec, names: Sequence[str], first: LabelCell, where: str) -> Names:
@@ -107,12 +107,12 @@ def _spellings(value: object) -> list[str]:
     """Return the spellings under which a label may be listed: as written and, for a number, in its shortest form."""
     if isinstance(value, str):
         value = value.strip()
-    number = _number(value)
+    number = number_of(value)
     forms = [str(value)] if number is None else [str(value), f"{number:g}"]
     return [*forms, str(value).lower(), str(value).upper()] if isinstance(value, bool) else forms
 
 
-def _number(value: object) -> float | None:
+def number_of(value: object) -> float | None:
     """Convert a value of any numeric type or a numeric string to float; None for anything else."""
     if not isinstance(value, str | int | float | Decimal) and hasattr(value, "item"):  # numpy's scalars
         value = value.item()
@@ -125,7 +125,7 @@ def _number(value: object) -> float | None:
 
 
 def _numeric_label(task: TaskSpec, cell: LabelCell) -> float:
-    number = _number(cell.value)
+    number = number_of(cell.value)
     value = math.nan if number is None else number
     if task.kind == "similarity":
         if not task.low <= value <= task.high:

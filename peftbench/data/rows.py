@@ -10,7 +10,7 @@ from typing import Any
 
 from peftbench.data.examples import Example
 from peftbench.data.label_lists import label_lists_of
-from peftbench.data.labels import LabelCell, Names, is_missing, labels_of
+from peftbench.data.labels import LabelCell, Names, is_missing, labels_of, number_of
 from peftbench.data.token_rows import read_tokens
 from peftbench.errors import DataError, did_you_mean
 from peftbench.store.rows import Label
@@ -84,7 +84,10 @@ def to_examples(
     own: list[tuple[str, tuple[str, ...], str | None]] = []
     labels: list[LabelCell] = []
     first_seen: dict[str, tuple[int, str]] = {}
-    columns = Columns(task, (*task.text, task.label, *([task.group] if task.group else [])), where)
+    weighted = task.sample_weight if names_of is None else ""  # of the training split alone
+    needed = (*task.text, task.label, *filter(None, (task.group, weighted)))
+    weights: list[float] = []
+    columns = Columns(task, needed, where)
     for row in rows:
         count.read += 1
         columns.see(row)
@@ -94,6 +97,9 @@ def to_examples(
         if reason is None:
             own.append((_own_id(task, row, where, first_seen), texts, _cluster(task, row, location)))
             labels.append(LabelCell(label, row.where or where, row.unit, row.number))
+            if weighted and weighted not in row.values:
+                raise no_column(task, weighted, row, where)
+            weights.append(_weight(row, weighted, location) if weighted else 1.0)
         elif task.missing == "refuse":
             column = task.label if reason == "no label" else task.text[texts.index("")]
             raise DataError(
@@ -107,7 +113,12 @@ def to_examples(
         left_out = ", ".join(f"{n} with {reason}" for reason, n in count.skipped.items())
         raise DataError(f"{where}: no usable row{f' ({left_out})' if left_out else ''}")
     values, names = _labels_of(task, labels, where, names_of)
-    examples = [Example(name, texts, value, cluster) for (name, texts, cluster), value in zip(own, values, strict=True)]
+    if weighted and not any(weights):
+        raise DataError(f"{where}: all weights in '{clean(weighted, 40)}' are 0: there is nothing to train on")
+    examples = [
+        Example(name, texts, value, cluster, weight)
+        for (name, texts, cluster), value, weight in zip(own, values, weights, strict=True)
+    ]
     return examples, count, names
 
 
@@ -209,7 +220,8 @@ def no_column(task: TaskSpec, column: str, row: SourceRow, where: str) -> DataEr
         hidden = f"; there is {visible(alike)}, which differs in: {_difference(alike, column)}"
     else:
         hidden = did_you_mean(column, [clean(name, 40) for name in names])
-    hint = f"columns found: {', '.join(map(_listed, names[:40]))}; set tasks.{task.name}.text, .label, .id or .group"
+    keys = ".text, .label, .id, .group or .sample_weight"
+    hint = f"columns found: {', '.join(map(_listed, names[:40]))}; set tasks.{task.name}{keys}"
     if len(names) == 1 and row.table:
         hint = f"the header has only one column; set tasks.{task.name}.source.separator"
     return DataError(f"{row.location(where)}: no column '{clean(column, 60)}'{hidden}", hint)
@@ -290,6 +302,18 @@ def _own_id(task: TaskSpec, row: SourceRow, where: str, first_seen: dict[str, tu
             f'ids must be unique; or set tasks.{task.name}.id="" to use row numbers',
         )
     return example_id
+
+
+def _weight(row: SourceRow, column: str, location: str) -> float:
+    """Return the row's weight in the training loss."""
+    value = row.values.get(column)
+    weight = None if is_missing(value) else number_of(value)
+    if weight is None or not math.isfinite(weight) or weight < 0:
+        raise DataError(
+            f"{location}: '{clean(column, 40)}' is {clean(ascii(value), 40)}, not a weight",
+            "every training row needs a number that is not negative; 0 leaves its loss out",
+        )
+    return weight
 
 
 def _cluster(task: TaskSpec, row: SourceRow, location: str) -> str | None:

@@ -22,7 +22,7 @@ ADDED_KEYS = {
     "head": ("kind", "layers", "width", "tasks"),
     "split": ("folds", "fold"),
 }
-ADDED_TASK_KEYS = ("labels", "missing", "loss", "metric")
+ADDED_TASK_KEYS = ("labels", "missing", "loss", "metric", "sample_weight")
 
 
 def canonical_json(tree: Any) -> str:

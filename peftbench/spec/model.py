@@ -263,6 +263,8 @@ class RunSpec(Part):
             return self
         names = [task.name for task in self.tasks]
         for task in self.tasks:
+            if task.sample_weight and task.name in self.augment.tasks:
+                raise ValueError(f"`augment.tasks` names {task.name}, whose rows have weights, and new rows have none")
             if task.kind == "tokens" and task.name in self.augment.tasks:
                 raise ValueError(f"`augment.tasks` names {task.name}: the words of a token task cannot be replaced")
         strange = [name for name in self.augment.tasks if name not in names and name not in KNOWN_TASKS]
@@ -276,6 +278,12 @@ class RunSpec(Part):
 
     @model_validator(mode="after")
     def _test_splits_exist(self) -> RunSpec:
+        weighted = [task.name for task in self.tasks if task.sample_weight]
+        if weighted and self.split.folds is not None:
+            raise ValueError(
+                f"`tasks.{weighted[0]}.sample_weight` weighs the rows of train, and with split.folds those of dev are "
+                "trained on, too: leave one of the two out"
+            )
         if self.split.reads_test:
             for task in self.tasks:
                 if task.source.test is None:

@@ -28,7 +28,7 @@ class Objective:
     """The training loss of one task.
 
     Args:
-        task: with a `loss`.
+        task: with a `loss`, or weights of its examples.
         labels: of its training examples, [n] or [n, labels], or of their words; for balanced weights.
 
     Raises:
@@ -36,16 +36,31 @@ class Objective:
     """
 
     def __init__(self, task: TaskSpec, labels: np.ndarray) -> None:
-        assert task.loss is not None
-        self.task, self.loss = task, task.loss
+        self.task, self.loss = task, task.loss or LossSpec()
         weights = _class_weights(task, self.loss, labels)
         self._weights = None if weights is None else torch.tensor(weights, dtype=torch.float32)
 
-    def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return the mean loss of a batch: `logits` [batch, outputs], `labels` [batch] or [batch, outputs]."""
+    def __call__(self, logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Return the mean loss of a batch.
+
+        Args:
+            logits: [batch, outputs], of tokens [words, outputs].
+            labels: [batch], of several labels [batch, outputs], of tokens [words].
+            weights: [batch] or [words], of each example's or word's loss.
+        """
+        if not len(labels):
+            return logits.sum()
+        losses = self._losses(logits, labels)
+        if weights is not None:
+            losses = losses * (weights if losses.ndim == 1 else weights[:, None])
+        return losses.mean()
+
+    def _losses(self, logits: Tensor, labels: Tensor) -> Tensor:
         if self.task.kind in ("classes", "tokens"):
-            return self._of_classes(logits, labels).mean() if len(labels) else logits.sum()
-        return self._binary(logits if self.task.kind == "multilabel" else logits.squeeze(-1), labels).mean()
+            return self._of_classes(logits, labels)
+        if self.task.is_score:
+            return F.mse_loss(logits.squeeze(-1), labels, reduction="none")
+        return self._binary(logits if self.task.kind == "multilabel" else logits.squeeze(-1), labels)
 
     def _of_classes(self, logits: Tensor, labels: Tensor) -> Tensor:
         classes = labels.long()
@@ -72,6 +87,8 @@ class Objective:
             more = ", ..." if len(self._weights) > _SHOWN else ""
             what = "class weights" if self.task.kind in ("classes", "tokens") else "weight of positive labels"
             parts.append(f"{what} {weights}{more}")
+        if self.task.sample_weight:
+            parts.append(f"weights of examples in '{clean(self.task.sample_weight, 40)}', 1 on average")
         return f"{clean(self.task.name)}: training loss with {'; '.join(parts) or 'no change'}"
 
 
@@ -81,7 +98,9 @@ def objectives(tasks: tuple[TaskSpec, ...], labels: dict[str, np.ndarray]) -> di
     Raises:
         DataError: see `Objective`.
     """
-    return {task.name: Objective(task, labels[task.name]) for task in tasks if task.loss is not None}
+    return {
+        task.name: Objective(task, labels[task.name]) for task in tasks if task.loss is not None or task.sample_weight
+    }
 
 
 def _class_weights(task: TaskSpec, loss: LossSpec, labels: np.ndarray) -> list[float] | None:

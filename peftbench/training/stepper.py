@@ -114,7 +114,7 @@ class Stepper:
 
     def _loss(self, task: TaskSpec, batch: Batch) -> Tensor:
         logits, own = self.model(batch), self._objectives.get(task.name)
-        return loss_of(task, logits, batch.labels) if own is None else own(logits, batch.labels)
+        return loss_of(task, logits, batch.labels) if own is None else own(logits, batch.labels, batch.weights)
 
     def _set_rates(self, task: str) -> None:
         factor = lr_factor(self.train, self.done[task], self.plan.total_of(task))

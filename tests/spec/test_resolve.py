@@ -543,6 +543,7 @@ class TestIdentity:
             *("split.dev_is", "split.select", "tasks.sst.source.test"),  # hashed together: tests/training/test_held_out
             *("split.folds", "split.fold"),  # tests/training/test_folds
             *("tasks.sst.loss", "tasks.sst.metric"),  # tests/training/test_objective and test_metrics
+            "tasks.sst.sample_weight",  # tests/training/test_sample_weights
             *("head.kind", "head.layers", "head.width", "head.tasks"),
             "method.name",
             "tasks.sst.name",
@@ -567,7 +568,9 @@ class TestIdentity:
             del tree["head"][key]
         del tree["augment"], tree["split"]
         for task in tree["tasks"]:
-            del task["labels"], task["missing"], task["group"], task["loss"], task["metric"], task["source"]["test"]
+            for key in ("labels", "missing", "group", "loss", "metric", "sample_weight"):
+                del task[key]
+            del task["source"]["test"]
         old = RunSpec.model_validate_json(json.dumps(tree))
         assert old == spec
         tree["train"]["prefix_cache"] = tree["train"].pop("cache_frozen_features")  # hashed under its former name
@@ -590,7 +593,9 @@ class TestIdentity:
         spec = resolve("dora-r12", "paper").spec
         tree = json.loads(spec.canonical_json())
         for task in tree["tasks"]:
-            del task["labels"], task["missing"], task["group"], task["loss"], task["metric"], task["source"]["quoting"]
+            for key in ("labels", "missing", "group", "loss", "metric", "sample_weight"):
+                del task[key]
+            del task["source"]["quoting"]
         old = RunSpec.model_validate_json(json.dumps(tree))
         assert old == spec
         for task in tree["tasks"]:
