@@ -68,8 +68,8 @@ def run(
 def compare(sides: Sequence[RunRecord | Sequence[RunRecord]], metrics: Sequence[str] = ()) -> Comparison:
     """Compare runs of one workload, the first as baseline; records must hold their predictions.
 
-    Several records in place of one stand together: runs that differ in their seed. `metrics` are tasks, or `dev_avg`;
-    all of them where none is given.
+    Several records in place of one stand together: runs that differ in their seed, or in the fold that they test.
+    `metrics` are tasks, or `dev_avg` (`test_avg` of runs with a test split); all of them where none is given.
 
     Raises:
         RefusedError: they are of different workloads, or one has no finished epoch.

@@ -118,10 +118,12 @@ class MultitaskModel(nn.Module):
             chosen: for each task, a split and the rows to use.
 
         Raises:
-            UsageError: the encoder does not use the native runtime.
+            UsageError: the encoder does not use the native runtime, or a task is one of tokens.
         """
         if self.native is None:
             raise UsageError(f"mixed-task batches need the native runtime, and this model uses: {self.path}")
+        if tokens := [task for task, (split, _) in chosen.items() if split.words is not None]:
+            raise UsageError(f"mixed-task batches are of whole texts, and {tokens[0]} is a task of tokens")
         self.eval()
         device = next(self.heads.parameters()).device
         groups = [(task, part, rows) for task, (split, rows) in chosen.items() for part in split.parts]

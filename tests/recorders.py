@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -102,6 +103,19 @@ def train(spec: RunSpec, folder: Path, **extra: Any) -> Memory:
     memory = Memory(**extra)
     execute(spec, memory, folder)
     return memory
+
+
+def stopped_anywhere(spec: RunSpec, folder: Path, seed: str) -> Kept:
+    """Execute a run that is stopped after 7, 8 or 11 calls of `progress`, again and again until it ends."""
+    kept, stops = Kept(), random.Random(seed)
+    for _ in range(60):
+        kept.stop_at = stops.choice((7, 8, 11))
+        try:
+            execute(spec, kept, folder)
+            return kept
+        except Interrupted:
+            continue
+    raise AssertionError("the run did not end")
 
 
 class Crash(BaseException):

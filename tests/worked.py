@@ -37,7 +37,7 @@ def _drained(database: Path) -> bool:
         if run is None:
             return False
         with Writer(database) as writer:
-            assert writer.start(run.id, None)
+            assert writer.start(run.id, None), "a runner drains this queue too: it was started outside `worked_here`"
         handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
         try:
             with worker_log(database, run.id).open("a") as log, redirect_stdout(log), redirect_stderr(log):

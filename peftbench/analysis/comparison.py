@@ -154,7 +154,6 @@ def _check(groups: Sequence[Group]) -> None:
 def _chosen(baseline: Group, metrics: Sequence[str], split: ScoredSplit) -> tuple[str, ...]:
     tasks = baseline.records[0].tasks
     known = (*tasks, AVERAGES[split]) if len(tasks) > 1 else tasks
-    metrics = [AVERAGES[split] if name in AVERAGES.values() else name for name in metrics]  # of the split in use
     for name in metrics:
         if name not in known:
             raise UsageError(

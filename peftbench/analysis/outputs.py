@@ -7,17 +7,16 @@ from typing import Any
 
 from peftbench.errors import DataError
 from peftbench.metrics import METRICS
+from peftbench.store.conditions import label_names
 from peftbench.store.rows import Label, Prediction, RunRecord
 from peftbench.text import clean
 
 Values = Any  # an array [n], of several labels [n, labels] of bool, or of tokens the tags' names by sentence
 
 
-def label_names(record: RunRecord, task: str) -> tuple[str, ...] | None:
-    """Return the names of a task's classes, labels or tags: as the run read them, or as its spec lists them."""
-    read = (record.run.conditions.get("label_names") or {}).get(task)
-    named = read or _spec(record, task).get("labels")
-    return tuple(map(str, named)) if named else None
+def names_of(record: RunRecord, task: str) -> tuple[str, ...] | None:
+    """Return the names of a task's classes, labels or tags; None where they are numbers."""
+    return label_names(record.run.conditions, task, _spec(record, task).get("labels"))
 
 
 def outputs_for(metric: str, record: RunRecord, task: str, rows: Sequence[Prediction]) -> Values | None:
@@ -54,7 +53,7 @@ def _values(record: RunRecord, task: str, stored: Sequence[Label]) -> Values:
 
     kind = _spec(record, task)["kind"]
     if kind == "tokens":
-        names = label_names(record, task)
+        names = names_of(record, task)
         if names is None:
             raise ValueError("the run has no record of its tags")
         return [[names[tag] for tag in _several(each)] for each in stored]

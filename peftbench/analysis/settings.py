@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from peftbench.metrics import headline_for
 from peftbench.store.rows import Run
 
 _LABELS = ("preset", "workload")
@@ -29,6 +30,7 @@ def flat_spec(run: Run) -> dict[str, Any]:
     """Return a run's spec by dotted key, tasks by name, without the names of preset and workload."""
     tasks = {task["name"]: {**MEANT_BEFORE_OF_TASKS, **task} for task in run.spec["tasks"]}
     for task in tasks.values():
+        task["metric"] = task.get("metric") or headline_for(task["kind"])
         if task["source"].get("type") == "files":
             task["source"] = {**_OF_FILES, **task["source"]}
     flat: dict[str, Any] = dict(MEANT_BEFORE)

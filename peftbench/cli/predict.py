@@ -80,7 +80,9 @@ def predict(
         raise UsageError("give texts or --file, not both")
     if file is not None and not is_file(file):
         raise MissingError(f"--file {clean(file, 300)}: no such file")
-    classes = label_names(record.run, task_spec)
+    from peftbench.store.conditions import label_names
+
+    classes = label_names(record.run.conditions, task_spec.name, task_spec.labels)
     inputs = [] if file is not None else given_texts(task_spec, texts or [])
     rows = None if file is None else FileRows(task_spec, file)
     columns: list[str] = []
@@ -159,13 +161,6 @@ class Done:
                 "(--raw-cells keeps them)"
             )
         return lines
-
-
-def label_names(run: Run, task: TaskSpec) -> tuple[str, ...] | None:
-    """Return the label texts of a task's classes, or None if its data has numeric labels."""
-    recorded = run.conditions.get("label_names")
-    names = recorded.get(task.name) if isinstance(recorded, dict) else None
-    return task.labels or (tuple(map(str, names)) if names else None)
 
 
 def _predicted(part: list[tuple[SourceRow, Texts]], ask: Predictor, made: Done) -> list[TextPrediction | None]:

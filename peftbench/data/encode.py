@@ -122,9 +122,9 @@ def encode_split(
         assert split.label_names is not None, "tags have names"
         tags = [example.label if isinstance(example.label, tuple) else None for example in split.examples]
         words = words_of([example.texts[0] for example in split.examples], tags, split.label_names, pieces)
-    weights = np.array([example.weight for example in split.examples])
-    alike = None if (weights == weights[0]).all() else weights / weights.mean()
-    return EncodedSplit(parts, labels, ids, cut.texts, cached is not None, cut.tokens, clusters, words, alike)
+    given = np.array([example.weight for example in split.examples])
+    weights = None if (given == given[0]).all() else given / given.mean()
+    return EncodedSplit(parts, labels, ids, cut.texts, cached is not None, cut.tokens, clusters, words, weights)
 
 
 def encode_texts(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from peftbench.data.labels import LabelCell, Names
+from peftbench.data.labels import LabelCell, Names, listed
 from peftbench.errors import DataError
 from peftbench.tasks import TaskSpec, check_tags
 from peftbench.text import clean
@@ -33,7 +33,7 @@ def label_lists_of(
         DataError: a label that is not allowed, or not as many different ones as `classes`.
     """
     tokens = task.kind == "tokens"
-    lists = [[str(tag) for tag in cell.value] if tokens else _several(cell) for cell in cells]
+    lists = [[str(tag) for tag in cell.value] if tokens else _several(cell, task.labels or ()) for cell in cells]
     if task.labels is not None:
         names = task.labels
     elif names_of is not None and (known := names_of()):
@@ -48,10 +48,25 @@ def label_lists_of(
     return labels, names
 
 
-def _several(cell: LabelCell) -> list[str]:
-    """Return the names, or indices as texts, in a cell of a multilabel task."""
+def checked_tags(names: Names, where: str) -> Names:
+    """Return the tags that a split has.
+
+    Raises:
+        DataError: one is not of BIO or BIOES, or `O` is missing.
+    """
+    try:
+        check_tags(names)
+    except ValueError as error:
+        raise DataError(f"{where}: {error}") from error
+    return names
+
+
+def _several(cell: LabelCell, declared: Names) -> list[str]:
+    """Return the names, or indices as texts, in a cell of a multilabel task; a declared name may have separators."""
     value: Any = cell.value
     if isinstance(value, str):
+        if value.strip() in declared:
+            return [value.strip()]
         separator = next((each for each in _SEPARATORS if each in value), None)
         parts: Iterable[Any] = value.split(separator) if separator else [value]
         return [part.strip() for part in parts if part.strip()]
@@ -77,12 +92,7 @@ def _inferred(task: TaskSpec, lists: Sequence[Sequence[str]], where: str) -> Nam
             f"{where} has {len(names)} different {what}, not the {task.classes} of task {task.name}: {shown}",
             f"name them in order: tasks.{task.name}.labels=[{shown}]",
         )
-    if task.kind == "tokens":
-        try:
-            check_tags(names)
-        except ValueError as error:
-            raise DataError(f"{where}: {error}") from error
-    return names
+    return checked_tags(names, where) if task.kind == "tokens" else names
 
 
 def _index(index: dict[str, int], name: str, cell: LabelCell, task: TaskSpec) -> int:
@@ -90,9 +100,8 @@ def _index(index: dict[str, int], name: str, cell: LabelCell, task: TaskSpec) ->
         return index[name]
     if task.kind == "multilabel" and name.isdecimal() and int(name) < len(index):
         return int(name)
-    known = ", ".join(clean(each, 40) for each in list(index)[:_SHOWN]) + (", …" if len(index) > _SHOWN else "")
     what = "tag" if task.kind == "tokens" else "label"
     raise DataError(
-        f"{cell.location}: {what} '{clean(name, 40)}' is not one of task {task.name}'s: {known}",
+        f"{cell.location}: {what} '{clean(name, 40)}' is not one of task {task.name}'s: {listed(list(index), _SHOWN)}",
         f"tasks.{task.name}.labels lists them in order",
     )

@@ -31,6 +31,11 @@ class LabelCell(NamedTuple):
         return f"{self.where}, {self.unit} {self.number}"
 
 
+def listed(names: Sequence[str], most: int = 8) -> str:
+    """Return the first few names, for messages."""
+    return ", ".join(clean(name, 40) for name in names[:most]) + (", …" if len(names) > most else "")
+
+
 def is_missing(value: object) -> bool:
     """Return whether a cell is missing: null, NaN or only white space. The string "nan" is not missing."""
     if isinstance(value, str):
@@ -83,10 +88,10 @@ def _is_word(value: object) -> bool:
 def _all_classes(task: TaskSpec, names: Sequence[str], first: LabelCell, where: str) -> Names:
     classes = task.classes or 2
     if len(names) != classes:
-        shown = ", ".join(clean(name, 40) for name in names[:8]) + (", …" if len(names) > 8 else "")
         raise DataError(
             f"{first.location}: label '{clean(first.value, 40)}' is not a whole number from 0 to {classes - 1}, and "
-            f"{where} has {len(names)} different label text{'s' * (len(names) != 1)} for {classes} classes: {shown}",
+            f"{where} has {len(names)} different label text{'s' * (len(names) != 1)} for {classes} classes: "
+            f"{listed(names)}",
             f'name the classes in order: tasks.{task.name}.labels=["…", "…"]',
         )
     return tuple(names)
@@ -96,9 +101,9 @@ def _named_label(index: Mapping[str, float], cell: LabelCell, task: TaskSpec) ->
     for text in _spellings(cell.value):
         if text in index:
             return index[text]
-    known = ", ".join(clean(name, 40) for name in list(index)[:8]) + (", …" if len(index) > 8 else "")
     raise DataError(
-        f"{cell.location}: label '{clean(cell.value, 40)}' is not one of task {task.name}'s labels: {known}",
+        f"{cell.location}: label '{clean(cell.value, 40)}' is not one of task {task.name}'s labels: "
+        f"{listed(list(index))}",
         f"tasks.{task.name}.labels lists them in order",
     )
 

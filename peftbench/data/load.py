@@ -131,5 +131,10 @@ def _generated(task: TaskSpec, split: SplitName) -> list[Example]:
             f"task {task.name}: the generated data are not of kind '{task.kind}' with the labels of the workload",
             "use the workload quickstart-tasks, whose tasks of several labels are entities and topics",
         )
+    if task.sample_weight:
+        raise DataError(
+            f"task {task.name}: generated data have no column '{clean(task.sample_weight, 40)}' of weights",
+            f'set tasks.{task.name}.sample_weight=""',
+        )
     noise = {} if source.label_noise is None else {"label_noise": source.label_noise}
     return quickstart.generate(task.name, split, size, seed=source.seed, **noise)

@@ -85,9 +85,8 @@ def to_examples(
     labels: list[LabelCell] = []
     first_seen: dict[str, tuple[int, str]] = {}
     weighted = task.sample_weight if names_of is None else ""  # of the training split alone
-    needed = (*task.text, task.label, *filter(None, (task.group, weighted)))
     weights: list[float] = []
-    columns = Columns(task, needed, where)
+    columns = Columns(task, (*task.text, task.label, *([task.group] if task.group else [])), where)
     for row in rows:
         count.read += 1
         columns.see(row)

@@ -70,8 +70,7 @@ def _evenly(items: Sequence[_Item], fraction: float, name: Callable[[_Item], str
     fewer = min(count, len(items) - count)
     bounds = [len(items) * block // fewer for block in range(fewer + 1)] if fewer else []
     picked = {
-        min(range(start, end), key=lambda at: _hash(f"{at} {name(items[at])}"))
-        for start, end in itertools.pairwise(bounds)
+        min(range(start, end), key=lambda at: _hash(name(items[at]))) for start, end in itertools.pairwise(bounds)
     }
     return [item for at, item in enumerate(items) if (at in picked) == (count <= len(items) - count)]
 

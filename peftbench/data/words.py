@@ -14,6 +14,7 @@ import numpy as np
 
 from peftbench.data.tokenise import BATCH, OnProgress
 from peftbench.errors import DataError
+from peftbench.store.conditions import label_names
 from peftbench.tasks import TaskSpec
 
 OUTSIDE = "O"  # the tag of words in no span
@@ -99,10 +100,10 @@ def recorded_tags(task: TaskSpec, conditions: Mapping[str, Any]) -> tuple[str, .
     """
     if task.kind != "tokens":
         return None
-    names = task.labels or (conditions.get("label_names") or {}).get(task.name)
-    if not names:
+    names = label_names(conditions, task.name, task.labels)
+    if names is None:
         raise DataError(f"task {task.name}: the run has no record of its tags")
-    return tuple(map(str, names))
+    return names
 
 
 def words_of(

@@ -21,6 +21,7 @@ from peftbench.methods.options import LastLayerOptions
 from peftbench.model import MultitaskModel
 from peftbench.spec.model import RunSpec
 from peftbench.spec.stored import hashes
+from peftbench.store.conditions import label_names
 from peftbench.tasks import TaskSpec
 from peftbench.text import clean
 from peftbench.training.evaluation import logits_of
@@ -97,7 +98,7 @@ def write_head(model: MultitaskModel, source: TrainedRun, task: TaskSpec, folder
     from safetensors.torch import save_file
 
     spec, scale = source.spec, recorded_scale(task, source.recorded.conditions)
-    names = task.labels or (source.recorded.conditions.get("label_names") or {}).get(task.name)
+    names = label_names(source.recorded.conditions, task.name, task.labels)
     folder.mkdir(exist_ok=True)
     weights = {name: weight.detach().contiguous() for name, weight in weights_of(model.heads[task.name]).items()}
     save_file(weights, folder / HEAD_WEIGHTS, {"format": "pt"})

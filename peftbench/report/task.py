@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from peftbench import formatting
-from peftbench.analysis.outputs import Values, label_names, outputs_for, values
+from peftbench.analysis.outputs import Values, names_of, outputs_for, values
 from peftbench.metrics import METRICS, metrics_for
 from peftbench.report.plain_table import plain_table
 from peftbench.store.rows import Prediction, RunRecord, ScoredSplit
@@ -86,7 +86,7 @@ def _scores(record: RunRecord, task: str, split: ScoredSplit, rows: tuple[Predic
     table: list[dict[str, Any]] = []
     if classes:
         with suppress(ValueError):  # values that are no classes, in a row that was changed: the metrics say which
-            classes_named = label_names(record, task) or spec.get("classes") or 2
+            classes_named = names_of(record, task) or spec.get("classes") or 2
             tokens = kind == "tokens"
             rows_of = per_span_type(labels, predictions) if tokens else per_class(labels, predictions, classes_named)
             table = [{field: getattr(row, field) for field in _COLUMNS} for row in rows_of]

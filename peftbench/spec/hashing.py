@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from peftbench.renames import former_spec
-from peftbench.tasks import FilesSource, TaskSpec
+from peftbench.tasks import HEADLINES, FilesSource, LossSpec, TaskSpec
 
 if TYPE_CHECKING:
     from peftbench.spec.model import RunSpec
@@ -43,6 +43,13 @@ def of_group(determinants: Mapping[str, Any]) -> dict[str, Any]:
     return shared
 
 
+def _is_what_none_means(task: TaskSpec, key: str) -> bool:
+    """Tell whether a task states a metric or loss that it would have without it: the same run, and group."""
+    if key == "metric":
+        return task.metric == HEADLINES[task.kind][0]
+    return key == "loss" and task.loss == LossSpec()
+
+
 def determinants(spec: RunSpec) -> dict[str, Any]:
     """Return everything that determines a run: no labels, no folders, and keys added later only where they are set.
 
@@ -54,7 +61,7 @@ def determinants(spec: RunSpec) -> dict[str, Any]:
         if spec.split.folds is None or not task.group:  # groups are divided among the folds
             del task_dump["group"]
         for key in ADDED_TASK_KEYS:
-            if task_dump[key] == TaskSpec.model_fields[key].default:
+            if task_dump[key] == TaskSpec.model_fields[key].default or _is_what_none_means(task, key):
                 del task_dump[key]
         if isinstance(task.source, FilesSource):
             del task_dump["source"]["root"]

@@ -40,8 +40,7 @@ def hashes(spec: RunSpec) -> list[tuple[str, str]]:
     """Return a spec's (hash, group hash) pairs: today's first, then those that earlier versions computed."""
     pairs = [(spec.hash(), spec.group_hash())]
     tree = spec.determinants()
-    files = [task["source"] for task in tree["tasks"] if task["source"]["type"] == "files"]
-    if any(source.pop("test", None) is not None for source in files):  # the first version that read it left it out
+    if _as_first_with_test(spec, tree):
         pairs.append((hash_of(tree), hash_of(of_group(tree))))
     for added in _ADDED_SETTINGS:
         for key, before in added.items():
@@ -53,3 +52,19 @@ def hashes(spec: RunSpec) -> list[tuple[str, str]]:
                 return pairs  # a version without this setting cannot have produced the spec
         pairs.append((hash_of(tree), hash_of(of_group(tree))))
     return pairs
+
+
+def _as_first_with_test(spec: RunSpec, tree: dict[str, Any]) -> bool:
+    """Change determinants to those of the first version with metrics, losses and test splits; tell whether they differ.
+
+    It hashed metrics and losses that are the default, too, and left out the test file that a run scores.
+    """
+    before = json.dumps(tree, sort_keys=True)
+    for task, hashed in zip(spec.tasks, tree["tasks"], strict=True):
+        if hashed["source"]["type"] == "files":
+            hashed["source"].pop("test", None)
+        if task.metric is not None:
+            hashed["metric"] = task.metric
+        if task.loss is not None:
+            hashed["loss"] = task.loss.model_dump(mode="json")
+    return json.dumps(tree, sort_keys=True) != before

@@ -5,7 +5,8 @@ The worker adds conditions as they become known, and earlier versions recorded f
 
 from __future__ import annotations
 
-from typing import NotRequired, TypedDict
+from collections.abc import Mapping, Sequence
+from typing import Any, NotRequired, TypedDict
 
 
 class CardConditions(TypedDict, total=False):
@@ -191,3 +192,17 @@ class RunFacts(TypedDict, total=False):
     adapter_weights: dict[str, int]  # by task
     memory_predicted: MemoryParts | None
     memory_measured: MemoryParts | None
+
+
+def label_names(
+    conditions: Mapping[str, Any], task: str, declared: Sequence[str] | None = None
+) -> tuple[str, ...] | None:
+    """Return the names of a task's classes, labels or tags; None where they are numbers.
+
+    Args:
+        conditions: of a run.
+        task: the task's name.
+        declared: those that its spec lists; they come before those that the run read.
+    """
+    names = declared or (conditions.get("label_names") or {}).get(task)
+    return tuple(map(str, names)) if names else None

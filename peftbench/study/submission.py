@@ -18,11 +18,11 @@ from typing import Literal
 import numpy as np
 
 from peftbench.data.examples import Example
-from peftbench.data.labels import Names
 from peftbench.data.load import load_every_dev_row, load_split, load_test
 from peftbench.errors import MissingError, PeftbenchError, UsageError
 from peftbench.metrics.value import Metric
 from peftbench.spec.model import RunSpec
+from peftbench.store.conditions import label_names
 from peftbench.tasks import TaskKind, TaskSpec
 from peftbench.text import clean
 from peftbench.training.inputs import RecordedInputs
@@ -91,7 +91,11 @@ def expected_files(spec: RunSpec, recorded: RecordedInputs) -> tuple[list[Expect
         for split in SPLITS:
             file = f"{form.file}-{split}-output.csv"
             try:
-                examples = _dev(task, recorded) if split == "dev" else load_test(task, _names(task, recorded))
+                examples = (
+                    _dev(task, recorded)
+                    if split == "dev"
+                    else load_test(task, label_names(recorded.conditions, task.name))
+                )
                 available.append(ExpectedFile(file, task, split, examples))
             except MissingError as error:
                 missing.append(f"{file}: {error.message}")
@@ -100,15 +104,9 @@ def expected_files(spec: RunSpec, recorded: RecordedInputs) -> tuple[list[Expect
 
 def _dev(task: TaskSpec, recorded: RecordedInputs) -> Sequence[Example]:
     """Return every row of the dev split, including rows that training skipped: the course expects their ids too."""
-    names = _names(task, recorded)
+    names = label_names(recorded.conditions, task.name)
     recorded.check_data(f"{task.name}/dev", load_split(task, "dev", names).fingerprint)
     return load_every_dev_row(task, names)
-
-
-def _names(task: TaskSpec, recorded: RecordedInputs) -> Names | None:
-    """Return the label texts of a task's classes as recorded by the run, or None."""
-    names = (recorded.conditions.get("label_names") or {}).get(task.name)
-    return tuple(names) if names else None
 
 
 def predicted(

@@ -10,7 +10,7 @@ from typing import Any
 
 from peftbench.data.augment.rows import Augmenter, guarded_texts
 from peftbench.data.content import check_content, content_of
-from peftbench.data.doubts import Doubt, doubts, overlap
+from peftbench.data.doubts import doubts, overlap
 from peftbench.data.encode import EncodedSplit, encode_split
 from peftbench.data.examples import fingerprint
 from peftbench.data.folds import fold_parts
@@ -103,9 +103,8 @@ def load_data(spec: RunSpec, tokenizer: Any, files: EncoderFiles, recorder: Reco
             label_names[task.name] = list(train.label_names)
             recorder.note("data", f"{task.name}: {_named(train.label_names)}")
         whole[task.name] = splits[:2]
-        for doubt in _doubts(task, splits[:1] if spec.split.select is not None else splits):
-            recorder.note("data", f"{task.name}: {doubt.message}")
-            data_notes.append(doubt.as_dict())
+        if spec.split.select is None:
+            data_notes += _noted_doubts(task, splits, recorder)
         if augmenter is not None and spec.augments(task.name):
             part = _limited(train, spec, recorder)
             train = _augmented(augmenter, task, part, splits[1:], recorder)
@@ -211,19 +210,19 @@ def _divided(
         recorder.note("data", f"{task.name} dev: {len(rows)} examples choose the epoch, {len(rest)} are the test split")
         train, own = whole[task.name]
         chosen, rest_of_dev = (replace(own, examples=tuple(own.examples[row] for row in part)) for part in (rows, rest))
-        for doubt in _doubts(task, (train, chosen, replace(rest_of_dev, name="test"))):
-            recorder.note("data", f"{task.name}: {doubt.message}")
-            issues.append(doubt.as_dict())
+        issues += _noted_doubts(task, (train, chosen, replace(rest_of_dev, name="test")), recorder)
     return selecting, tests, issues
 
 
-def _doubts(task: TaskSpec, splits: Sequence[Split]) -> list[Doubt]:
-    """Return the issues of train, dev and, where there is one, test."""
+def _noted_doubts(task: TaskSpec, splits: Sequence[Split], recorder: Recorder) -> list[DataNote]:
+    """Return the issues of train, dev and, where there is one, test, and note them in the run's log."""
     train, *scored = splits
     issues = [doubt for split in scored for doubt in doubts(task, train.examples, split.examples, split.name)]
     if len(scored) > 1:
         issues += overlap(task, scored[0].examples, scored[1].examples)
-    return issues
+    for issue in issues:
+        recorder.note("data", f"{task.name}: {issue.message}")
+    return [issue.as_dict() for issue in issues]
 
 
 def _check_groups(task: TaskSpec, split: Split) -> None:

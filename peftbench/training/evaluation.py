@@ -48,18 +48,23 @@ def logits_of(
     """
     model.eval()
     all_logits: np.ndarray | None = None
-    ends = np.cumsum(np.ones(len(rows), int) if split.words is None else split.words.count_read(rows))
-    starts, done = np.concatenate([[0], ends[:-1]]), 0
+    ends = None if split.words is None else np.cumsum(split.words.count_read(rows))
+    done = 0
     for positions in sorted_batches(split.lengths[rows], batch_size):
         batch = batcher(split, rows[positions])
         logits = model(batch).float().cpu().numpy()
         if all_logits is None:
-            all_logits = np.empty((ends[-1], logits.shape[1]), dtype=np.float32)
-        all_logits[np.concatenate([np.arange(starts[each], ends[each]) for each in positions])] = logits
+            all_logits = np.empty((len(rows) if ends is None else ends[-1], logits.shape[1]), dtype=np.float32)
+        all_logits[positions if ends is None else _of_words(ends, positions)] = logits
         done += len(positions)
         on_batch(done)
     assert all_logits is not None, "no rows to evaluate"
     return all_logits
+
+
+def _of_words(ends: np.ndarray, sentences: np.ndarray) -> np.ndarray:
+    """Return the indices of the words of sentences, whose words end before `ends`, one sentence after another."""
+    return np.concatenate([np.arange(ends[each - 1] if each else 0, ends[each]) for each in sentences])
 
 
 def evaluate(

@@ -61,6 +61,11 @@ def probabilities(task: TaskSpec, logits: np.ndarray) -> np.ndarray | None:
     return np.asarray(of_one if task.kind == "multilabel" else of_one[:, 0])
 
 
+def label_sets(chosen: np.ndarray) -> list[tuple[int, ...]]:
+    """Return the indices of the labels that each row of 0/1 `[n, labels]` has: the form of the store."""
+    return [tuple(map(int, np.flatnonzero(row))) for row in chosen]
+
+
 def score(task: TaskSpec, predictions: np.ndarray, labels: np.ndarray, of_labels: np.ndarray | None = None) -> Metric:
     """Return the headline metric of predictions against labels, `[n]` or `[n, labels]`; undefined if not all finite.
 

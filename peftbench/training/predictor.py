@@ -21,6 +21,7 @@ from peftbench.tasks import TaskSpec
 from peftbench.training.device import choose_device
 from peftbench.training.evaluation import logits_of
 from peftbench.training.inputs import RecordedInputs
+from peftbench.training.metrics import label_sets, probabilities
 from peftbench.training.metrics import predict as predictions_from
 from peftbench.training.weights import load_weights, weights_path
 
@@ -44,8 +45,8 @@ class TextPrediction:
     def as_dict(self) -> dict[str, Any]:
         """The prediction as a row of JSON or CSV."""
         if isinstance(self.prediction, tuple):
-            several = {"prediction": list(self.prediction)}
-            return several if self.probability is None else {**several, "probability": list(_each(self.probability))}
+            sure = {"probability": list(self.probability)} if isinstance(self.probability, tuple) else {}
+            return {"prediction": list(self.prediction), **sure}
         if self.probability is None:
             return {"prediction": self.prediction}
         return {"prediction": int(self.prediction), "probability": self.probability}
@@ -104,26 +105,18 @@ class Predictor:
         split = encode_texts(texts, self._tokenizer, joint, encoder.max_length, self._tags)
         rows = np.arange(len(texts))
         logits = logits_of(self._model, split, rows, self._spec.eval.batch_size, self._batcher)
-        values = predictions_from(self._task, logits)
+        values, of_labels = predictions_from(self._task, logits), probabilities(self._task, logits)
+        made: Sequence[Label]
+        sure: Sequence[float | tuple[float, ...] | None] = [None] * len(texts)
         if split.words is not None:
-            return Predictions(
-                [TextPrediction(tags, None) for tags in split.words.tagged(rows, values)], split.truncated
-            )
-        if self._task.kind == "multilabel":
-            of_labels = 1 / (1 + np.exp(-logits.astype(np.float64)))
-            several = [
-                TextPrediction(tuple(map(int, np.flatnonzero(row))), tuple(map(float, own)))
-                for row, own in zip(values, of_labels, strict=True)
-            ]
-            return Predictions(several, split.truncated)
-        probabilities = _probabilities(self._task, logits)
-        return Predictions(
-            [
-                TextPrediction(float(value), None if probabilities is None else float(probabilities[i]))
-                for i, value in enumerate(self._scale.restored(values))
-            ],
-            split.truncated,
-        )
+            made = split.words.tagged(rows, values)
+        elif self._task.kind == "multilabel":
+            made, sure = label_sets(values), [tuple(row) for row in np.asarray(of_labels).tolist()]
+        else:
+            made = self._scale.restored(values).tolist()
+            if of_labels is not None:
+                sure = (np.maximum(of_labels, 1 - of_labels) if of_labels.ndim == 1 else of_labels.max(axis=1)).tolist()
+        return Predictions([TextPrediction(*pair) for pair in zip(made, sure, strict=True)], split.truncated)
 
 
 def predict(
@@ -138,17 +131,3 @@ def predict(
 ) -> list[TextPrediction]:
     """Predict texts with the weights of one epoch: see `Predictor`."""
     return Predictor(spec, task, folder, epoch, own=own, recorded=recorded)(texts).rows
-
-
-def _each(values: float | tuple[float, ...]) -> tuple[float, ...]:
-    return values if isinstance(values, tuple) else (values,)
-
-
-def _probabilities(task: TaskSpec, logits: np.ndarray) -> np.ndarray | None:
-    """Return the probability of the predicted class, `[n]`; None for tasks of scores."""
-    if task.is_score:
-        return None
-    if task.kind == "binary":
-        return np.asarray(1 / (1 + np.exp(-np.abs(logits[:, 0].astype(np.float64)))))
-    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    return np.asarray(shifted.max(axis=1) / shifted.sum(axis=1))

@@ -21,6 +21,7 @@ from peftbench.training.batching import Batchers, TaskData
 from peftbench.training.best import Best
 from peftbench.training.evaluation import Evaluation, evaluate, train_sample
 from peftbench.training.losses import diverged
+from peftbench.training.metrics import label_sets
 from peftbench.training.progress import ProgressReporter
 from peftbench.training.stepper import Stepper
 
@@ -186,7 +187,6 @@ def _stored(
         return words.of(rows), words.tagged(rows, evaluation.predictions)
     labels, outputs = encoded.labels[rows], evaluation.predictions
     if labels.ndim == 2:
-        chosen = [[tuple(map(int, np.flatnonzero(row))) for row in matrix] for matrix in (labels, outputs)]
-        return chosen[0], chosen[1]
+        return label_sets(labels), label_sets(outputs)
     given = labels if encoded.unscaled is None else encoded.unscaled[rows]
     return given.tolist(), scale.restored(outputs).tolist()

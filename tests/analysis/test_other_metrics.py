@@ -10,8 +10,9 @@ import pytest
 from benchmarks.coverage import Setting, measure
 from peftbench.analysis.comparison import compare
 from peftbench.analysis.outputs import Values
-from peftbench.analysis.stats.bootstrap import influences, scored
+from peftbench.analysis.stats.bootstrap import scored
 from peftbench.analysis.stats.difference import difference, range_of
+from peftbench.analysis.stats.influence import influences
 from peftbench.metrics.weighted import weighted
 from peftbench.store.rows import RunRecord
 from peftbench.tasks import FROM_PROBABILITIES, HEADLINES

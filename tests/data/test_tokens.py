@@ -136,6 +136,14 @@ class TestSeveralLabels:
         split = load_split(task_of(tmp_path, "a.jsonl", "multilabel", labels=("food", "staff")), "train")
         assert [example.label for example in split.examples] == [expected]
 
+    def test_a_declared_name_may_have_a_separator(self, tmp_path: Path) -> None:
+        write(
+            tmp_path / "a.jsonl",
+            [{"text": "x", "labels": "food, drinks"}, {"text": "y", "labels": "staff|food, drinks"}],
+        )
+        task = task_of(tmp_path, "a.jsonl", "multilabel", labels=("food, drinks", "staff"))
+        assert [example.label for example in load_split(task, "train").examples] == [(0,), (0, 1)]
+
     def test_names_are_those_of_the_training_split(self, tmp_path: Path) -> None:
         write(tmp_path / "a.jsonl", [{"text": "x", "labels": ["b"]}, {"text": "y", "labels": ["a", "c"]}])
         task = task_of(tmp_path, "a.jsonl", "multilabel", classes=3)

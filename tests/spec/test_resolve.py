@@ -17,6 +17,7 @@ from peftbench.methods.registry import method_info, registered
 from peftbench.spec import RunSpec, flatten, resolve
 from peftbench.spec.hashing import ADDED_KEYS
 from peftbench.spec.resolve import changed
+from peftbench.spec.stored import hashes
 
 OWN_TASK = """
 [encoder]
@@ -588,6 +589,28 @@ class TestIdentity:
     def test_training_options_out_of_range_are_refused(self, wrong: str) -> None:
         with pytest.raises(UsageError, match=f"train.{wrong.partition('=')[0]}"):
             resolve("dora-r12", overrides=[f"train.{wrong}"])
+
+    def test_a_metric_and_a_loss_that_it_would_have_anyway_do_not_count(self) -> None:
+        plain = resolve("dora-r12").spec
+        stated = resolve("dora-r12", overrides=["tasks.sst.metric=accuracy", "tasks.sst.loss.label_smoothing=0.0"]).spec
+        assert stated.tasks[0].loss is not None
+        assert (stated.hash(), stated.group_hash()) == (plain.hash(), plain.group_hash())
+        other = resolve("dora-r12", overrides=["tasks.sst.metric=mcc"]).spec
+        assert other.hash() != plain.hash()
+
+    def test_the_first_version_with_test_splits_hashed_less_and_more(self) -> None:
+        """It left out the test file that a run scores, and hashed a metric that is the default."""
+        overrides = ["split.dev_is=select", "tasks.sst.metric=accuracy"]
+        overrides += [f"tasks.{task}.source.test=test.csv" for task in ("sst", "paraphrase", "sts")]
+        spec = resolve("dora-r12", "paper", overrides=overrides).spec
+        other = resolve("dora-r12", "paper", overrides=[*overrides, "tasks.sst.source.test=other.csv"]).spec
+        assert spec.hash() != other.hash()
+        tree = spec.determinants()
+        for task in tree["tasks"]:
+            del task["source"]["test"]
+        tree["tasks"][0]["metric"] = "accuracy"
+        text = json.dumps(tree, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        assert hashlib.sha256(text.encode()).hexdigest() == hashes(spec)[1][0] == hashes(other)[1][0]
 
     def test_a_spec_of_files_from_before_quoting_keeps_its_hash(self) -> None:
         spec = resolve("dora-r12", "paper").spec

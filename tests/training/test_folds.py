@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 from peftbench.data.examples import Example
 from peftbench.data.folds import folds_of
 from peftbench.data.quickstart import generate
-from peftbench.errors import DataError, Interrupted, UsageError
+from peftbench.errors import DataError, UsageError
 from peftbench.jobs.execute import execute
 from peftbench.spec import Resolved, RunSpec, resolve
 from peftbench.spec.folds import of_each_fold
 from peftbench.tasks import QuickstartSource, TaskSpec
-from tests.recorders import Kept, Memory, train
+from tests.recorders import Kept, Memory, stopped_anywhere, train
 from tests.several_labels import workload
 
 CLASSES = TaskSpec(name="own", kind="classes", classes=5, text=("t",), label="y", source=QuickstartSource())
@@ -307,14 +307,7 @@ def test_with_the_division_held_no_label_of_the_test_fold_is_read_by_training(
 def test_a_run_stopped_anywhere_ends_as_one_that_was_not(tiny: Callable[..., Resolved], tmp_path: Path) -> None:
     spec = tiny("lora-r12", ["split.folds=3", "split.fold=2"]).spec
     execute(spec, whole := Kept(), tmp_path / "whole")
-    kept, stops = Kept(), random.Random("folds")
-    for _ in range(60):
-        kept.stop_at = stops.choice((7, 8, 11))
-        try:
-            execute(spec, kept, tmp_path / "parts")
-            break
-        except Interrupted:
-            continue
+    kept = stopped_anywhere(spec, tmp_path / "parts", "folds")
     assert kept.rows == whole.rows
     assert "test" in kept.rows
 

@@ -108,6 +108,11 @@ def test_a_column_that_is_missing_is_named(own: Path) -> None:
         load_split(spec_of(own, "tasks.ner.sample_weight=importance").tasks[0], "train")
 
 
+def test_generated_data_have_none() -> None:
+    with pytest.raises(DataError, match="generated data have no column 'w' of weights"):
+        load_split(resolve("lora-r12", overrides=["tasks.sst.sample_weight=w"]).spec.tasks[0], "train")
+
+
 def test_they_are_not_for_folds(own: Path) -> None:
     with pytest.raises(UsageError, match="leave one of the two out"):
         spec_of(own, "split.folds=3", "split.dev_is=select")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ import torch
 from peftbench.data.encode import EncodedSplit, encode_split
 from peftbench.data.load import load_split
 from peftbench.encoder import find_encoder, load_encoder, load_tokenizer
-from peftbench.errors import Interrupted, UsageError
+from peftbench.errors import UsageError
 from peftbench.interchange.merged import export_merged
 from peftbench.interchange.peft_format import export_peft
 from peftbench.interchange.trained import TrainedRun
@@ -23,10 +22,10 @@ from peftbench.model import MultitaskModel
 from peftbench.spec import RunSpec, resolve
 from peftbench.training.evaluation import evaluate, logits_of
 from peftbench.training.inputs import RecordedInputs
+from peftbench.training.metrics import loss_of
 from peftbench.training.predictor import predict
-from peftbench.training.stepper import loss_of
 from tests.marks import soaked_but
-from tests.recorders import Kept, Memory, train
+from tests.recorders import Kept, Memory, stopped_anywhere, train
 from tests.several_labels import ASPECTS, TAGS, workload
 
 pytestmark = pytest.mark.usefixtures("no_prediction")
@@ -159,14 +158,7 @@ def test_exports_reload_with_labels(own: Path, tmp_path: Path, preset: str) -> N
 def test_stopped_anywhere_it_ends_as_one_that_was_not(own: Path, tmp_path: Path) -> None:
     spec = spec_of(own)
     execute(spec, whole := Kept(), tmp_path / "whole")
-    kept, stops = Kept(), random.Random(0)
-    for _ in range(40):
-        kept.stop_at = stops.choice((7, 8, 11))
-        try:
-            execute(spec, kept, tmp_path / "parts")
-            break
-        except Interrupted:
-            continue
+    kept = stopped_anywhere(spec, tmp_path / "parts", "several labels")
     assert kept.rows == whole.rows
     assert "test" in kept.rows
 
@@ -210,6 +202,14 @@ def test_losses_of_both_kinds_can_be_weighted(own: Path, tmp_path: Path) -> None
 def test_what_does_not_fit_the_kind_is_refused(own: Path, override: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         spec_of(own, override)
+
+
+def test_a_batch_of_several_tasks_has_none_of_tokens(own: Path) -> None:
+    model, splits = prepared(spec_of(own), "native")
+    rows = np.arange(2)
+    assert model.forward_multitask({"aspects": (splits["aspects"], rows)})["aspects"].shape == (2, 3)
+    with pytest.raises(UsageError, match="ner is a task of tokens"):
+        model.forward_multitask({task: (split, rows) for task, split in splits.items()})
 
 
 def test_words_cannot_be_augmented(own: Path) -> None:

@@ -242,6 +242,15 @@ class TestReplay:
         clock[0] += 1e6
         assert played.look(StateRequest()).lines == found.lines  # it stays at the end
 
+    def test_an_average_of_zero_is_better_than_one_below_it(self) -> None:
+        record = run_record()
+        epochs = tuple(replace(epoch, dev_avg=0.0 if epoch.epoch == 1 else -0.1) for epoch in record.epochs)
+        test = replace(record.scores[0], epoch=1, split="test")
+        played = ReplaySource(replace(record, epochs=epochs, scores=(*record.scores, test)), samples(60), 10.0)
+        shown, _ = played.at(played.end_s - 1e-3)
+        assert len(shown.epochs) > 1 and shown.run.best_epoch == 1
+        assert test not in shown.scores, "it was scored at the end"
+
     def test_it_was_faster_by_so_much(self) -> None:
         clock = [0.0]
         played = ReplaySource(run_record(), (), 4.0, lambda: clock[0])

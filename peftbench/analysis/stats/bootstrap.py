@@ -8,13 +8,14 @@ bootstrap's covariances have a closed form; other metrics are drawn.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from peftbench.analysis.outputs import Values, outputs_for, stacked, values
 from peftbench.analysis.scores import AVERAGES, DEV_AVG
 from peftbench.analysis.stats.clusters import clusters_of, count_of, summed
+from peftbench.analysis.stats.influence import influences
 from peftbench.store.rows import Label, Prediction, RunRecord, ScoredSplit
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ RESAMPLES = 10_000
 MOST_DRAWN = 20_000_000  # examples drawn in total: with many examples, fewer resamples
 FEWEST_RESAMPLES = 1_000
 _CHUNK = 250
-_BUMP = 1e-4  # change of a weight, for a slope
 _SEED = 20_402
 _MOST_UNDEFINED = 0.05  # part of resamples in which a run's metric may be undefined: the others stand for all
 
@@ -220,14 +220,15 @@ def _in_order(first: Sequence[Prediction], other: Sequence[Prediction]) -> Seque
         if len(by_id) != len(first) or any(row.example_id not in by_id for row in first):
             return None
         other = [by_id[row.example_id] for row in first]
-    return None if any(not _alike(a.label, b.label) for a, b in zip(first, other, strict=True)) else other
+    pairs = zip(first, other, strict=True)
+    return None if any(a.label != b.label and not _alike(a.label, b.label) for a, b in pairs) else other
 
 
 def _alike(a: Label, b: Label) -> bool:
-    """Tell whether labels are equal, but for the rounding of regression labels that earlier versions stored."""
+    """Tell whether unequal labels differ by the rounding alone of a regression's that earlier versions stored."""
     if isinstance(a, tuple) or isinstance(b, tuple):
-        return a == b
-    return a == b or math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-9)
+        return False
+    return math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-9)
 
 
 def _accuracy(
@@ -311,64 +312,29 @@ def _other(
     count = min(resamples, max(FEWEST_RESAMPLES, MOST_DRAWN // of_units.units))
     draws = of_units.resampled(np.random.default_rng([_SEED, *task.encode()]), count)
     undefined = 1 - np.isfinite(draws).mean(axis=0)  # of each run: some resamples may lack a class, say
-    if (undefined > _MOST_UNDEFINED).any():
-        scarce = {run: f"undefined in {share:.0%} of resamples" for run, share in zip(names, undefined, strict=True)}
-        left_out |= {run: scarce[run] for run, share in zip(names, undefined, strict=True) if share > _MOST_UNDEFINED}
-        rest = [at for at, share in enumerate(undefined) if share <= _MOST_UNDEFINED]
-        if not rest:
-            return None
-        names, predictions = tuple(names[at] for at in rest), stacked([predictions[at] for at in rest])
-        return _other(task, metric, names, labels, predictions, left_out, resamples, clusters)
+    left_out |= {
+        run: f"undefined in {share:.0%} of resamples"
+        for run, share in zip(names, undefined, strict=True)
+        if share > _MOST_UNDEFINED
+    }
+    often = [at for at, share in enumerate(undefined) if share <= _MOST_UNDEFINED]
+    if not often:
+        return None
+    names, predictions, draws = (
+        tuple(names[at] for at in often),
+        stacked([predictions[at] for at in often]),
+        draws[:, often],
+    )
     draws = draws[np.isfinite(draws).all(axis=1)]
     if len(draws) < 2:
         return None
-    kept = list(range(len(names)))
-    covariance = np.cov(draws.T).reshape(len(kept), len(kept)) * of_units.units / (of_units.units - 1)
+    values = of_units.values(np.ones((1, of_units.units)))[0, often]
+    covariance = np.cov(draws.T).reshape(len(often), len(often)) * of_units.units / (of_units.units - 1)
     influence = influences(metric, labels, predictions, clusters)
     return ScoreSample(
-        task, metric, len(labels), names, of_units.values(np.ones((1, of_units.units)))[0], covariance,
+        task, metric, len(labels), names, values, covariance,
         draws=draws, influence=influence, clusters=clusters, left_out=left_out,
     )  # fmt: skip
-
-
-def influences(metric: str, labels: Values, predictions: Values, clusters: np.ndarray | None = None) -> np.ndarray:
-    """Return the influence of each unit on each run's metric, times the number of examples, [runs, units].
-
-    In closed form where there is one. Of other metrics of classes, by a small change of the weight of each pair of
-    label and prediction; Spearman's is that of Pearson r of the ranks, which leaves out that ranks move.
-    """
-    import numpy as np
-
-    from peftbench.metrics.weighted import weighted
-
-    exact = weighted(metric, labels, predictions, clusters).influence()
-    if exact is not None:
-        return exact
-    if metric == "spearman":
-        ranks = [np.unique(row, return_inverse=True)[1].astype(float) for row in (labels, *predictions)]
-        closed = weighted("pearson", ranks[0], np.stack(ranks[1:]), clusters).influence()
-        assert closed is not None
-        return closed
-    rows = []
-    for own in predictions:
-        pairs, at, counts = np.unique(np.stack([labels, own]), axis=1, return_inverse=True, return_counts=True)
-        of_pairs = weighted(metric, pairs[0], pairs[1][None])  # each once, of several labels too
-        base = of_pairs.values(counts[None].astype(float))[0, 0]
-        moved = np.concatenate([of_pairs.values(rows_of)[:, 0] for rows_of in _bumped(counts)])
-        slopes = (moved - base) / _BUMP * len(labels)
-        rows.append((slopes - (slopes * counts).sum() / len(labels))[at.ravel()])
-    return summed(np.stack(rows), clusters)
-
-
-def _bumped(counts: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield counts [n] with one of them a little larger, each in turn, some rows at a time: [some, n]."""
-    import numpy as np
-
-    for start in range(0, len(counts), _CHUNK):
-        rows = np.repeat(counts[None].astype(float), min(_CHUNK, len(counts) - start), axis=0)
-        at = np.arange(len(rows))
-        rows[at, start + at] += _BUMP
-        yield rows
 
 
 def _standard(rows: np.ndarray) -> np.ndarray:

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from peftbench.data.labels import Names
+from peftbench.data.label_lists import checked_tags
+from peftbench.data.labels import Names, listed
 from peftbench.data.rows import SourceRow
 from peftbench.errors import DataError, MissingError
 from peftbench.store.conditions import SplitReading
-from peftbench.tasks import SEVERAL_LABELS, HubSource, TaskSpec, check_tags
+from peftbench.tasks import SEVERAL_LABELS, HubSource, TaskSpec
 from peftbench.text import clean
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _UNLABELLED = -1  # of rows whose label is not published; never a class
-_NAMES_SHOWN = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,24 +194,15 @@ def _class_names(task: TaskSpec, source: HubSource, rows: Any) -> Names | None:
         if all(name.isdecimal() for name in task.labels):
             return None
         raise DataError(
-            f"{named(source)}: the classes of '{clean(task.label, 40)}' are {_shown(names)}, and task {task.name} "
-            f"names {_shown(task.labels)}",
+            f"{named(source)}: the classes of '{clean(task.label, 40)}' are {listed(names)}, and task {task.name} "
+            f"names {listed(task.labels)}",
             f"tasks.{task.name}.labels=none takes the data set's own names and order",
         )
     if len(names) != classes:
         kind = f" and tasks.{task.name}.kind=classes" if task.kind == "binary" else ""
         raise DataError(
-            f"{named(source)}: '{clean(task.label, 40)}' has {len(names)} classes ({_shown(names)}), and task "
+            f"{named(source)}: '{clean(task.label, 40)}' has {len(names)} classes ({listed(names)}), and task "
             f"{task.name} has {classes}",
             f"set tasks.{task.name}.classes={len(names)}{kind}",
         )
-    if task.kind == "tokens":
-        try:
-            check_tags(names)
-        except ValueError as error:
-            raise DataError(f"{named(source)}: {error}") from error
-    return names
-
-
-def _shown(names: Names) -> str:
-    return ", ".join(clean(name, 40) for name in names[:_NAMES_SHOWN]) + (", …" if len(names) > _NAMES_SHOWN else "")
+    return checked_tags(names, named(source)) if task.kind == "tokens" else names
