@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from peftbench.metrics import METRICS
 from peftbench.text import clean
@@ -11,8 +12,13 @@ NOTHING = "–"
 
 
 def score(value: float | None) -> str:
-    """Format a score with three decimals, as in the study's tables."""
-    return NOTHING if value is None else f"{value:.3f}"
+    """Format a score with three decimals, as in the study's tables; an error of 100 or more with one."""
+    return NOTHING if value is None else _decimals(value, "")
+
+
+def _decimals(value: float, sign: Literal["", "+"]) -> str:
+    places = 1 if abs(value) >= 100 else 3
+    return f"{round(value, places) + 0.0:{sign},.{places}f}"  # never -0.000
 
 
 def metric(name: str) -> str:
@@ -21,8 +27,8 @@ def metric(name: str) -> str:
 
 
 def signed(value: float) -> str:
-    """Format with three decimals and a sign."""
-    return f"{round(value, 3) + 0.0:+.3f}"  # never -0.000
+    """Format as a score, with a sign."""
+    return _decimals(value, "+")
 
 
 def count(value: int | None) -> str:

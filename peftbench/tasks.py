@@ -11,26 +11,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from peftbench.errors import did_you_mean
+from peftbench.metrics import METRICS, headline_for, metrics_for
+from peftbench.metrics import TaskKind as TaskKind
 from peftbench.text import clean
-
-TaskKind = Literal["classes", "binary", "similarity", "regression", "multilabel", "tokens"]
-MetricName = Literal[
-    "accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "f1", "mcc", "cohen_kappa", "pearson", "spearman", "r2",
-    "micro_f1", "exact_match", "span_f1", "token_accuracy", "auroc", "average_precision",
-]  # fmt: skip
-# The metrics that a task may be judged by: computed from stored predictions, and higher is better.
-HEADLINES: dict[TaskKind, tuple[MetricName, ...]] = {
-    "classes": ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "mcc", "cohen_kappa"),
-    "binary": (
-        "accuracy", "balanced_accuracy", "f1", "macro_f1", "weighted_f1", "mcc", "cohen_kappa", "auroc",
-        "average_precision",
-    ),
-    "similarity": ("pearson", "spearman", "r2"),
-    "regression": ("r2", "pearson", "spearman"),
-    "multilabel": ("micro_f1", "macro_f1", "weighted_f1", "exact_match"),
-    "tokens": ("span_f1", "token_accuracy"),
-}  # fmt: skip
-FROM_PROBABILITIES: tuple[MetricName, ...] = ("auroc", "average_precision")
 
 SEVERAL_LABELS: tuple[TaskKind, ...] = ("multilabel", "tokens")  # kinds with several labels an example
 _COUNTED: dict[TaskKind, str] = {"classes": "classes", "multilabel": "labels", "tokens": "tags"}  # kinds with `classes`
@@ -143,9 +127,15 @@ class TaskSpec(Part):
         strict=False,
         description="label texts of class 0, 1, ...; of kind 'tokens' the tags, with O; None: inferred from the data",
     )
-    metric: MetricName | None = Field(
+    metric: str | None = Field(
         None,
-        description="headline metric: it chooses the epoch and is compared; None: the first of its kind",
+        description="headline metric, of those of its kind (docs/how-to/tasks.md): it chooses the epoch and is "
+        "compared; None: the first of its kind",
+    )
+    threshold: Annotated[float, Field(gt=0, lt=1)] | Literal["tuned"] = Field(
+        0.5,
+        description="of kinds 'binary' and 'multilabel': a label is predicted above this probability; 'tuned': the one "
+        "of 0.01, ..., 0.99 with the best headline metric on the dev examples that choose the epoch",
     )
     loss: LossSpec | None = Field(None, description="weights and smoothing of the training loss; None: the plain loss")
     sample_weight: str = Field(
@@ -178,16 +168,26 @@ class TaskSpec(Part):
             raise ValueError("a task of kind 'tokens' has one text: the column of its words")
         if self.labels is not None:
             self._check_labels(self.labels)
-        if self.metric is not None and self.metric not in HEADLINES[self.kind]:
+        known = metrics_for(self.kind)
+        if self.metric is not None and self.metric not in known:
             raise ValueError(
-                f"`metric` '{self.metric}' cannot be the headline of a task of kind '{self.kind}': "
-                f"{', '.join(HEADLINES[self.kind])}"
+                f"`metric` '{clean(self.metric, 40)}' cannot be the headline of a task of kind '{self.kind}': "
+                f"{', '.join(known)}{did_you_mean(self.metric, known)}"
             )
+        self._check_threshold()
         if self.loss is not None:
             self._check_loss(self.loss)
         if self.low >= self.high:
             raise ValueError(f"`low` ({self.low:g}) must be below `high` ({self.high:g})")
         return self
+
+    def _check_threshold(self) -> None:
+        if self.threshold != 0.5 and self.kind not in ("binary", "multilabel"):
+            raise ValueError(f"`threshold` has no meaning for a task of kind '{self.kind}'")
+        if self.threshold == "tuned" and METRICS[self.headline].of_probabilities:
+            raise ValueError(
+                f"`threshold` = 'tuned': the metric '{self.headline}' is of probabilities and does not depend on it"
+            )
 
     def _check_loss(self, loss: LossSpec) -> None:
         if self.is_score:
@@ -225,9 +225,9 @@ class TaskSpec(Part):
         return self.classes or 1
 
     @property
-    def headline(self) -> MetricName:
+    def headline(self) -> str:
         """The metric that the task is judged by."""
-        return self.metric or HEADLINES[self.kind][0]
+        return self.metric or headline_for(self.kind)
 
 
 def check_tags(tags: Sequence[str]) -> None:

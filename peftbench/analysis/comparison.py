@@ -11,13 +11,14 @@ from peftbench.analysis.cost_comparison import FIGURES, CostDifference, GroupCos
 from peftbench.analysis.dynamics import Dynamics, dynamics
 from peftbench.analysis.groups import Group, Spread, group_of, records_of, same_seeds, spread_of
 from peftbench.analysis.marks import best_scores, cheapest
-from peftbench.analysis.scores import AVERAGES, has_leaderboard, scored_split, summary
+from peftbench.analysis.scores import AVERAGES, has_leaderboard, headlines, scored_split, summary
 from peftbench.analysis.settings import labels
 from peftbench.analysis.stats.bootstrap import ScoreSample, average, score_sample
 from peftbench.analysis.stats.difference import MetricDifference, corrected, difference
 from peftbench.analysis.stats.folds import FoldSample, average_of_tasks, fold_difference, fold_sample, of_folds
 from peftbench.analysis.stats.power import power_analysis
 from peftbench.errors import RefusedError, UsageError, did_you_mean
+from peftbench.metrics import averaged
 from peftbench.store.rows import RunRecord, ScoredSplit
 from peftbench.text import clean
 
@@ -182,8 +183,9 @@ def _of_tasks(
     tasks = groups[0].records[0].tasks
     wanted = tasks if overall in metrics else [task for task in tasks if task in metrics]
     samples = {task: made for task in wanted if (made := of_task(task, records, split)) is not None}
-    if overall in metrics and len(samples) == len(tasks):
-        mean = of_all(list(samples.values()), overall)
+    in_average = averaged(headlines(groups[0].first))
+    if overall in metrics and all(task in samples for task in in_average):
+        mean = of_all([samples[task] for task in in_average], overall)
         samples |= {overall: mean} if mean is not None else {}
     return {name: made for name, made in samples.items() if name in metrics}
 

@@ -8,6 +8,8 @@ from datetime import datetime
 from itertools import takewhile
 from typing import Literal
 
+from peftbench.analysis.scores import headlines, run_sign
+from peftbench.metrics import sign_of
 from peftbench.store.rows import INTEGRATED_INSTEAD, Phase, Run, RunRecord, Usage
 
 EnergySource = Literal["counter", "integrated"]
@@ -161,11 +163,15 @@ def peak(phases: Iterable[Phase], name: str) -> float | None:
 
 
 def reach(record: RunRecord, target: float, task: str | None = None) -> Reached | None:
-    """Return the cost of first reaching a dev target in a task's metric, or in Dev Avg; None if it was not reached."""
+    """Return the cost of first reaching a dev target in a task's metric, or in Dev Avg; None if it was not reached.
+
+    Of an error, a target is reached by a value that is not above it.
+    """
+    sign = run_sign(record.run) if task is None else sign_of(headlines(record.run)[task])
     for epoch in record.epochs:
         score = record.score(task, "dev", epoch.epoch) if task else None
         value = epoch.dev_avg if task is None else score.value if score else None
-        if value is not None and value >= target:
+        if value is not None and sign * value >= sign * target:
             return Reached(epoch.epoch, value, *since_training_began(record, epoch.epoch))
     return None
 

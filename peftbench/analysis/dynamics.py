@@ -6,12 +6,13 @@ import math
 from dataclasses import dataclass
 
 from peftbench.analysis.groups import Group, Spread, spread
+from peftbench.analysis.scores import run_sign
 from peftbench.analysis.stats.student_t import quantile
 from peftbench.analysis.trajectory import best_gap, gaps
 from peftbench.store.rows import RunRecord
 
-NEARLY = 0.95  # of the best Dev Avg
-GROWS = 0.02  # least growth of the gap from the first epoch to the last
+NEARLY = 0.95  # of the best Dev Avg; an error must be below the best one / 0.95
+GROWS = 0.02  # least growth of the gap from the first epoch to the last; of an error, as a part of the best one
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,7 @@ class Dynamics:
     """The study's overfitting analysis of a group. The gap is train less dev, averaged over the tasks, at an epoch.
 
     `to_nearly` counts epochs until dev reached 95 % of its best Dev Avg. `grew` is the gap at the last epoch less that
-    at the first; `grows`: it exceeds 0.02 and, for several runs, its 95 % interval lies above zero.
+    at the first; `grows`: it exceeds `GROWS` and, for several runs, its 95 % interval lies above zero.
     """
 
     best_epochs: tuple[int | None, ...]  # by run
@@ -45,15 +46,26 @@ def dynamics(group: Group) -> Dynamics:
         gap_best=spread(best_gap(record) for record in records),
         gap_last=spread(of[-1] if of else None for of in of_runs),
         grew=grew,
-        grows=grew is not None and grew.mean > GROWS and _above_zero(grew),
+        grows=grew is not None and grew.mean > GROWS * _unit(group) and _above_zero(grew),
     )
 
 
 def _epochs_to_nearly(record: RunRecord) -> float | None:
-    best = max((epoch.dev_avg for epoch in record.epochs if epoch.dev_avg is not None), default=None)
-    if best is None or best <= 0:
+    sign = run_sign(record.run)
+    values = [(epoch.epoch, epoch.dev_avg) for epoch in record.epochs if epoch.dev_avg is not None]
+    best = max((sign * value for _, value in values), default=None)
+    if best is None or sign * best <= 0:
         return None
-    return next(float(e.epoch) for e in record.epochs if e.dev_avg is not None and e.dev_avg >= NEARLY * best)
+    least = best * (NEARLY if sign > 0 else 1 / NEARLY)
+    return next(float(epoch) for epoch, value in values if sign * value >= least)
+
+
+def _unit(group: Group) -> float:
+    """Return what a gap is measured in: 1, or of an error, which has a unit, the mean of the runs' best ones."""
+    if run_sign(group.first) > 0:
+        return 1.0
+    best = spread(record.run.dev_avg for record in group.records)
+    return best.mean if best is not None else 1.0
 
 
 def _above_zero(grew: Spread) -> bool:

@@ -15,6 +15,7 @@ from peftbench.analysis.stats.difference import MetricDifference, corrected, dif
 from peftbench.analysis.stats.folds import FoldSample
 from peftbench.analysis.stats.interval import ALPHA
 from peftbench.analysis.stats.pvalues import holm
+from peftbench.metrics import sign_of
 
 TOLD_APART = ("better", "worse")
 
@@ -37,7 +38,7 @@ def best_scores(
         means = {at: value for at, group in enumerate(groups) if (value := mean_value(sample, group.ids)) is not None}
         if len(means) < 2:
             continue
-        best = max(means, key=lambda at: means[at])
+        best = max(means, key=lambda at: sign_of(sample.metric) * means[at])
         marked[name] = {best}
         for at in means:
             if at == best:

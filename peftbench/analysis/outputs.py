@@ -26,7 +26,7 @@ def outputs_for(metric: str, record: RunRecord, task: str, rows: Sequence[Predic
     """
     import numpy as np
 
-    if METRICS[metric].inputs != ("probabilities",):
+    if not METRICS[metric].of_probabilities:
         return values(record, task, [row.prediction for row in rows])
     stored = [row.probabilities for row in rows]
     return None if any(each is None for each in stored) else np.asarray(stored, dtype=np.float64)

@@ -17,6 +17,7 @@ from peftbench.analysis.groups import Group, Spread, records_of, spread
 from peftbench.analysis.scores import AVERAGES, DEV_AVG, scored_split
 from peftbench.analysis.stats.bootstrap import ScoreSample, resampled, score_sample_of
 from peftbench.analysis.stats.variance_components import between
+from peftbench.metrics import sign_of
 from peftbench.store.rows import RunRecord, ScoredSplit
 
 if TYPE_CHECKING:
@@ -112,8 +113,9 @@ def _points(
     rng = np.random.default_rng(_SEED)
     scores = moved_scores(made, [indices for _, indices in inside], rng)
     spent = np.stack([each.mean + _by_seeds(each, len(scores), rng) for each in xs], axis=1)
-    stays = 1 - _dominated(spent, scores).any(axis=2).mean(axis=0)
-    now = _dominated(np.asarray([[each.mean for each in xs]]), np.asarray([[each.mean for each in known]]))[0]
+    sign = sign_of(made.metric)  # an error is better where it is lower
+    stays = 1 - _dominated(spent, sign * scores).any(axis=2).mean(axis=0)
+    now = _dominated(np.asarray([[each.mean for each in xs]]), sign * np.asarray([[each.mean for each in known]]))[0]
     labels = [group.label for group, _ in inside]
     return [
         Point(

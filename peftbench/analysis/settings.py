@@ -21,7 +21,7 @@ MEANT_BEFORE = {
     "head.kind": "linear",
     "head.layers": 1,
 }
-MEANT_BEFORE_OF_TASKS = {"missing": "skip", "group": "", "sample_weight": ""}
+MEANT_BEFORE_OF_TASKS = {"missing": "skip", "group": "", "sample_weight": "", "threshold": 0.5}
 _OF_RUNS = ("seed", "split.fold")  # what the runs of one group differ in
 _OF_FILES = {"quoting": "auto"}
 

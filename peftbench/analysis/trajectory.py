@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from peftbench.analysis.cost import since_training_began
-from peftbench.analysis.scores import dev_average
+from peftbench.analysis.scores import average_of, run_sign
 from peftbench.store.rows import RunRecord
 
 Axis = Literal["epoch", "step", "time", "energy"]
@@ -39,9 +39,12 @@ def curve(record: RunRecord, task: str, split: str, at: dict[int, float]) -> Poi
 
 
 def gaps(record: RunRecord) -> dict[int, float | None]:
-    """Return the gap, train less dev, of the tasks' mean metric after each epoch; None where a task has no score."""
-    train, dev = _means(record, "train"), _means(record, "dev")
-    return {epoch: _less(train.get(epoch), value) for epoch, value in dev.items()}
+    """Return the gap, train less dev, of the tasks' mean metric after each epoch; None where a task has no score.
+
+    Of an error it is dev less train, so that a gap is positive where a model is better on what it was trained on.
+    """
+    train, dev, sign = _means(record, "train"), _means(record, "dev"), run_sign(record.run)
+    return {epoch: _less(train.get(epoch), value, sign) for epoch, value in dev.items()}
 
 
 def best_gap(record: RunRecord) -> float | None:
@@ -49,8 +52,8 @@ def best_gap(record: RunRecord) -> float | None:
     return None if record.run.best_epoch is None else gaps(record).get(record.run.best_epoch)
 
 
-def _less(a: float | None, b: float | None) -> float | None:
-    return None if a is None or b is None else a - b
+def _less(a: float | None, b: float | None, sign: int) -> float | None:
+    return None if a is None or b is None else sign * (a - b)
 
 
 def _steps(record: RunRecord, epochs: list[int]) -> dict[int, float]:
@@ -77,9 +80,9 @@ def _averages(record: RunRecord, split: str) -> dict[int, float | None]:
 
 def _means(record: RunRecord, split: str) -> dict[int, float | None]:
     """Return the mean of the tasks' metrics after each epoch, None where one is missing."""
-    of_epoch: dict[int, list[float | None]] = {epoch.epoch: [] for epoch in record.epochs}
+    of_epoch: dict[int, dict[str, tuple[str, float | None]]] = {epoch.epoch: {} for epoch in record.epochs}
     for score in record.scores:
         if score.split == split:
-            of_epoch.setdefault(score.epoch, []).append(score.value)
+            of_epoch.setdefault(score.epoch, {})[score.task] = score.metric, score.value
     count = len(record.tasks)
-    return {epoch: dev_average(values) if len(values) == count else None for epoch, values in of_epoch.items()}
+    return {epoch: average_of(scores) if len(scores) == count else None for epoch, scores in of_epoch.items()}

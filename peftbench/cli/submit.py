@@ -123,7 +123,7 @@ def _write(out: Path, made: Sequence[SubmissionFile]) -> None:
 
 def _summary(made: Sequence[SubmissionFile], split: str) -> tuple[float | None, float | None]:
     """Return the plain average and the leaderboard score of a split; None if a task or its labels are missing."""
-    from peftbench.analysis.scores import dev_average, leaderboard
+    from peftbench.analysis.scores import average_of, leaderboard
     from peftbench.study.submission import FILE_FORMATS
 
     task_scores = {file.task: file.score for file in made if file.split == split}
@@ -131,7 +131,7 @@ def _summary(made: Sequence[SubmissionFile], split: str) -> tuple[float | None, 
     known = {name: (score.name, score.value) for name, score in scores.items() if score is not None}
     if len(known) < len(FILE_FORMATS):
         return None, None
-    return dev_average([value for _, value in known.values()]), leaderboard(known)
+    return average_of(known), leaderboard(known)
 
 
 def _print(run: Run, out: Path, epochs: dict[str, int], made: Sequence[SubmissionFile], missing: Sequence[str]) -> None:

@@ -26,6 +26,7 @@ from peftbench.tasks import TaskSpec
 from peftbench.text import clean
 from peftbench.training.evaluation import logits_of
 from peftbench.training.inputs import UNRECORDED, RecordedInputs
+from peftbench.training.threshold import threshold_of
 from peftbench.training.weights import load_weights, weights_path
 
 CHECKED_WITHIN = 1e-4  # times max(largest logit, 1): allowed deviation of exported logits
@@ -113,6 +114,7 @@ def write_head(model: MultitaskModel, source: TrainedRun, task: TaskSpec, folder
         "id2label": None if names is None else dict(enumerate(names)),
         "range": [task.low, task.high] if task.kind == "similarity" else None,
         "scale": [scale.mean, scale.sd] if task.kind == "regression" else None,  # prediction = mean + sd * output
+        "threshold": _threshold(source, task),
         "pooling": None if task.kind == "tokens" else spec.encoder.pooling,  # tokens: the first piece of each word
         "pair_encoding": spec.encoder.pair_encoding if task.is_pair else None,
         "token_types": model.takes_types,
@@ -120,6 +122,13 @@ def write_head(model: MultitaskModel, source: TrainedRun, task: TaskSpec, folder
         "epoch": source.epochs[task.name],
     }
     (folder / HEAD).write_text(json.dumps(about, indent=2) + "\n", "utf-8")
+
+
+def _threshold(source: TrainedRun, task: TaskSpec) -> float | None:
+    """Return the probability above which a label is predicted; None for kinds that have none."""
+    if task.kind not in ("binary", "multilabel"):
+        return None
+    return threshold_of(task, source.recorded.conditions, source.epochs[task.name])
 
 
 def read_head(model: MultitaskModel, task: str, folder: Path) -> None:

@@ -7,6 +7,15 @@ that need numpy: `value` (one value, or the reason why there is none), `weighted
 
 from __future__ import annotations
 
-from peftbench.metrics.registry import METRICS, Input, MetricInfo, MetricKind, headline_for, metrics_for
+from peftbench.metrics.registry import (
+    METRICS,
+    Input,
+    MetricInfo,
+    TaskKind,
+    averaged,
+    headline_for,
+    metrics_for,
+    sign_of,
+)
 
-__all__ = ["METRICS", "Input", "MetricInfo", "MetricKind", "headline_for", "metrics_for"]
+__all__ = ["METRICS", "Input", "MetricInfo", "TaskKind", "averaged", "headline_for", "metrics_for", "sign_of"]

@@ -35,7 +35,7 @@ class Calibration(Computed):
             )
             for order, gap, row in zip(orders, gaps, bins, strict=True)
         ]
-        self._sizes = units.sizes()
+        self._gaps, self._bins, self._units, self._sizes = gaps, bins, units, units.sizes()
 
     def __call__(self, weights: np.ndarray) -> np.ndarray:
         """Return the metric [resamples, runs] by weights [resamples, units]."""
@@ -44,6 +44,17 @@ class Calibration(Computed):
             moved = np.add.reduceat(taken(weights, of_examples) * gap, starts, axis=1)
             sums.append(np.abs(moved).sum(axis=1))
         return np.asarray(np.stack(sums, axis=1) / (weights @ self._sizes)[:, None])
+
+    def influence(self) -> np.ndarray:
+        """Return [runs, units]: the derivative by a unit's weight, times the number of examples.
+
+        Where a bin's sum is 0 the absolute value has no derivative: its examples have that of 0.
+        """
+        rows = []
+        for gap, bins in zip(self._gaps, self._bins, strict=True):
+            sums = np.bincount(bins, weights=gap, minlength=BINS)
+            rows.append(np.sign(sums)[bins] * gap - np.abs(sums).sum() / len(gap))
+        return np.asarray(self._units.summed(np.stack(rows).T).T)
 
 
 def bins_of(confidence: np.ndarray) -> np.ndarray:

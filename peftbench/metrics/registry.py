@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 Input = Literal["classes", "probabilities", "scores", "indicator", "spans"]
-MetricKind = Literal["classes", "binary", "similarity", "multilabel", "regression", "tokens"]
+TaskKind = Literal["classes", "binary", "similarity", "regression", "multilabel", "tokens"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,7 @@ class MetricInfo:
     - `indicator`: labels and predictions are 0/1 for each label, `[n, labels]`;
     - `spans`: labels and predictions are a sequence of tags (BIO or BIOES) for each sentence.
 
-    `low` and `high`: the bounds of its values. `error`: it is in the data's units, or their square's root.
+    `low` and `high`: the bounds of its values.
     """
 
     name: str
@@ -34,7 +35,16 @@ class MetricInfo:
     definition: str
     source: str
     higher_is_better: bool = True
-    error: bool = False
+
+    @property
+    def sign(self) -> int:
+        """Return 1 where higher is better, -1 where lower is."""
+        return 1 if self.higher_is_better else -1
+
+    @property
+    def of_probabilities(self) -> bool:
+        """Whether it is computed from probabilities, not from predicted labels."""
+        return self.inputs == ("probabilities",)
 
 
 _C: tuple[Input, ...] = ("classes",)
@@ -103,11 +113,11 @@ _ALL = (
         "1 - sum (y - f)^2 / sum (y - mean(y))^2",
     ),
     MetricInfo(
-        "mae", "MAE", _S, 0, math.inf, "mean absolute error", "mean |y - f|", higher_is_better=False, error=True
+        "mae", "MAE", _S, 0, math.inf, "mean absolute error", "mean |y - f|", higher_is_better=False,
     ),
     MetricInfo(
         "rmse", "RMSE", _S, 0, math.inf, "root of the mean squared error", "sqrt(mean (y - f)^2)",
-        higher_is_better=False, error=True,
+        higher_is_better=False,
     ),
     MetricInfo(
         "span_f1", "span F1", _T, 0, 1,
@@ -128,7 +138,7 @@ _ALL = (
 METRICS: dict[str, MetricInfo] = {info.name: info for info in _ALL}
 
 _OF_CLASSES = ("accuracy", "balanced_accuracy", "macro_f1", "micro_f1", "weighted_f1", "mcc", "cohen_kappa")
-_KINDS: dict[MetricKind, tuple[str, ...]] = {
+_KINDS: dict[TaskKind, tuple[str, ...]] = {
     "classes": (*_OF_CLASSES, "brier", "ece"),
     "binary": (*_OF_CLASSES, "f1", "auroc", "average_precision", "brier", "ece"),
     "similarity": ("pearson", "spearman", "r2", "mae", "rmse"),
@@ -138,15 +148,31 @@ _KINDS: dict[MetricKind, tuple[str, ...]] = {
 }
 
 
-def metrics_for(kind: MetricKind) -> tuple[str, ...]:
-    """Return the names of the metrics that apply to a kind of task, the headline one first.
+def metrics_for(kind: TaskKind) -> tuple[str, ...]:
+    """Return the names of the metrics that apply to a kind of task; the first is its headline where none is chosen.
 
-    Each headline metric is unitless and higher is better, so that a mean over tasks has a meaning: R2 for regression.
+    Each of the first is unitless and higher is better, so that a mean over tasks has a meaning: R2 for regression.
     F1 averaged over examples is left out: it has no agreed value for an example without labels and predictions.
     """
     return _KINDS[kind]
 
 
-def headline_for(kind: MetricKind) -> str:
+def headline_for(kind: TaskKind) -> str:
     """Return the name of the metric that stands for a kind of task where none is chosen."""
     return _KINDS[kind][0]
+
+
+def sign_of(metric: str) -> int:
+    """Return -1 for a metric of which lower values are better, 1 for others and for a mean of metrics."""
+    return METRICS[metric].sign if metric in METRICS else 1
+
+
+def averaged(metrics: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the tasks whose headline metrics enter the average of a run: those of which higher values are better.
+
+    A single task is its own average, whatever its metric; of several tasks of errors alone there is none.
+
+    Args:
+        metrics: each task's headline metric.
+    """
+    return tuple(metrics) if len(metrics) == 1 else tuple(task for task, name in metrics.items() if sign_of(name) > 0)

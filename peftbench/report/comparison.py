@@ -14,6 +14,7 @@ from peftbench.analysis.groups import Group, Spread
 from peftbench.analysis.scores import AVERAGES
 from peftbench.analysis.stats.difference import MetricDifference
 from peftbench.analysis.stats.folds import SOURCE
+from peftbench.metrics import sign_of
 from peftbench.report.formats.terminal import Screen
 from peftbench.report.page import Cell, Line, Page, Sheet, name
 from peftbench.report.resources import VRAM_BY
@@ -79,10 +80,14 @@ def _split(result: Comparison) -> str:
 
 
 def _metrics(result: Comparison) -> str:
-    """Name the headline metrics that are not accuracy or Pearson r."""
+    """Name the headline metrics that are not accuracy or Pearson r, and say of which lower values are better."""
     record = result.groups[0].records[0]
     scores = [score for task in record.tasks if (score := record.score(task, result.split)) is not None]
-    named = [f"{clean(score.task)} {formatting.metric(score.metric)}" for score in scores if score.metric not in _USUAL]
+    named = [
+        f"{clean(score.task)} {formatting.metric(score.metric)}{' (lower is better)' * (sign_of(score.metric) < 0)}"
+        for score in scores
+        if score.metric not in _USUAL
+    ]
     return f"; {', '.join(named)}" if named else ""
 
 

@@ -11,10 +11,9 @@ from rich.text import Text
 
 from peftbench import formatting
 from peftbench.analysis.outputs import Values, names_of, outputs_for, values
-from peftbench.metrics import METRICS, metrics_for
+from peftbench.metrics import METRICS, TaskKind, headline_for, metrics_for
 from peftbench.report.plain_table import plain_table
 from peftbench.store.rows import Prediction, RunRecord, ScoredSplit
-from peftbench.tasks import HEADLINES, TaskKind
 from peftbench.text import clean
 
 if TYPE_CHECKING:
@@ -29,7 +28,8 @@ class TaskScores:
     """A task's scores on one split at the best epoch.
 
     `metrics`: name, value and, where it is undefined, the reason; the headline comes first. `classes`: a row for each
-    class with `name`, `precision`, `recall`, `f1`, `support` and `predicted`; empty for tasks of scores.
+    class with `name`, `precision`, `recall`, `f1`, `support` and `predicted`; empty for tasks of scores. `threshold`:
+    above which probability a label was predicted; None for kinds that have none.
     """
 
     task: str
@@ -38,6 +38,7 @@ class TaskScores:
     examples: int
     metrics: tuple[tuple[str, float | None, str | None], ...]
     classes: tuple[dict[str, Any], ...]
+    threshold: float | None = None
 
 
 def task_scores(record: RunRecord, task: str) -> list[TaskScores]:
@@ -52,6 +53,9 @@ def task_page(record: RunRecord, task: str) -> RenderableType:
     if not scores:
         return Text(f"{clean(task)}: no predictions are stored (no epoch has finished)")
     parts: list[RenderableType] = [_metrics_table(scores)]
+    if scores[0].threshold not in (None, 0.5):
+        tuned = " (tuned on dev)" * (_spec(record, task)["threshold"] == "tuned")
+        parts += [Text(f"  a label is predicted above a probability of {scores[0].threshold:g}{tuned}", style="dim")]
     for each in scores:
         if each.classes:
             parts += [
@@ -72,13 +76,13 @@ def task_page(record: RunRecord, task: str) -> RenderableType:
 def _scores(record: RunRecord, task: str, split: ScoredSplit, rows: tuple[Prediction, ...]) -> TaskScores:
     from peftbench.metrics.per_class import per_class, per_span_type
 
-    spec = next(each for each in record.run.spec["tasks"] if each["name"] == task)
+    spec = _spec(record, task)
     kind: TaskKind = spec["kind"]
     classes = kind not in ("similarity", "regression")
     labels = values(record, task, [row.label for row in rows])
     predictions = values(record, task, [row.prediction for row in rows])
     stored = record.score(task, split)
-    headline = stored.metric if stored is not None else HEADLINES[kind][0]
+    headline = stored.metric if stored is not None else headline_for(kind)
     names = [headline, *(name for name in metrics_for(kind) if name != headline)]
     names = [name for name in names if name != "micro_f1" or kind not in _ONE_LABEL]
     outputs = {name: outputs_for(name, record, task, rows) for name in names}
@@ -91,7 +95,23 @@ def _scores(record: RunRecord, task: str, split: ScoredSplit, rows: tuple[Predic
             rows_of = per_span_type(labels, predictions) if tokens else per_class(labels, predictions, classes_named)
             table = [{field: getattr(row, field) for field in _COLUMNS} for row in rows_of]
     metrics = tuple((each.name, each.value, each.reason) for each in made)
-    return TaskScores(task, split, rows[0].epoch, len(rows), metrics, tuple(table))
+    threshold = _threshold(record, spec, rows[0].epoch)
+    return TaskScores(task, split, rows[0].epoch, len(rows), metrics, tuple(table), threshold)
+
+
+def _spec(record: RunRecord, task: str) -> dict[str, Any]:
+    spec: dict[str, Any] = next(each for each in record.run.spec["tasks"] if each["name"] == task)
+    return spec
+
+
+def _threshold(record: RunRecord, spec: dict[str, Any], epoch: int) -> float | None:
+    if spec["kind"] not in ("binary", "multilabel"):
+        return None
+    declared = spec.get("threshold", 0.5)
+    if declared != "tuned":
+        return float(declared)
+    recorded = (record.run.conditions.get("thresholds") or {}).get(spec["name"]) or {}
+    return recorded.get(str(epoch))
 
 
 def _value(name: str, labels: Values, predictions: Values) -> Metric:

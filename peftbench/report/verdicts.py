@@ -132,7 +132,7 @@ def edge(row: MetricDifference, value: float) -> str:
 
 def size(row: MetricDifference, value: float) -> str:
     """Format the size of a difference: as `amount`, without the sign."""
-    return f"{100 * value:.1f} pt" if row.metric == "accuracy" else f"{value:.3f}"
+    return f"{100 * value:.1f} pt" if row.metric == "accuracy" else formatting.score(value)
 
 
 def _noise(cost: CostDifference) -> str:

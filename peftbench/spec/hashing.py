@@ -7,8 +7,9 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from peftbench.metrics import headline_for
 from peftbench.renames import former_spec
-from peftbench.tasks import HEADLINES, FilesSource, LossSpec, TaskSpec
+from peftbench.tasks import FilesSource, LossSpec, TaskSpec
 
 if TYPE_CHECKING:
     from peftbench.spec.model import RunSpec
@@ -22,7 +23,7 @@ ADDED_KEYS = {
     "head": ("kind", "layers", "width", "tasks"),
     "split": ("folds", "fold"),
 }
-ADDED_TASK_KEYS = ("labels", "missing", "loss", "metric", "sample_weight")
+ADDED_TASK_KEYS = ("labels", "missing", "loss", "metric", "sample_weight", "threshold")
 
 
 def canonical_json(tree: Any) -> str:
@@ -46,7 +47,7 @@ def of_group(determinants: Mapping[str, Any]) -> dict[str, Any]:
 def _is_what_none_means(task: TaskSpec, key: str) -> bool:
     """Tell whether a task states a metric or loss that it would have without it: the same run, and group."""
     if key == "metric":
-        return task.metric == HEADLINES[task.kind][0]
+        return task.metric == headline_for(task.kind)
     return key == "loss" and task.loss == LossSpec()
 
 

@@ -11,6 +11,7 @@ from pydantic import Field, SerializeAsAny, field_validator, model_validator
 from peftbench.errors import did_you_mean
 from peftbench.methods.options import MethodOptions
 from peftbench.methods.registry import method_info
+from peftbench.metrics import averaged, headline_for
 from peftbench.renames import current_spec
 from peftbench.spec.augment import AugmentSpec
 from peftbench.spec.hashing import canonical_json, determinants, hash_of, of_group
@@ -244,6 +245,27 @@ class RunSpec(Part):
         names = [task.name for task in self.tasks]
         if len(set(names)) != len(names):
             raise ValueError(f"two tasks have the same name: {', '.join(names)}")
+        return self
+
+    @model_validator(mode="after")
+    def _an_average_chooses_the_epoch(self) -> RunSpec:
+        metrics = {task.name: task.headline for task in self.tasks}
+        if not averaged(metrics):
+            raise ValueError(
+                f"every task is judged by an error ({', '.join(metrics.values())}), which are not averaged, so that "
+                f"nothing chooses the epoch: give one task another metric, such as tasks.{self.tasks[0].name}.metric = "
+                f"'{headline_for(self.tasks[0].kind)}', or train the tasks in runs of their own"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _thresholds_are_tuned_on_other_examples(self) -> RunSpec:
+        tuned = [task.name for task in self.tasks if task.threshold == "tuned"]
+        if tuned and not self.split.has_test:
+            raise ValueError(
+                f"tasks.{tuned[0]}.threshold = 'tuned' would be scored on the examples that it is tuned on: it needs "
+                "split.dev_is = 'select', with a test split, or split.select = 0.5, which makes one of dev"
+            )
         return self
 
     @model_validator(mode="after")

@@ -164,6 +164,7 @@ class Conditions(TypedDict, total=False):
     fold_examples: dict[str, dict[str, int]]  # by task: examples that train, choose the epoch (dev) and are tested
     label_names: dict[str, list[str]]  # by task
     label_scale: dict[str, tuple[float, float]]  # by regression task: mean and standard deviation of train
+    thresholds: dict[str, dict[str, float]]  # by task with a tuned threshold, by epoch
     augment: AugmentConditions
     # work
     course: PlannedWork

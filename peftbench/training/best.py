@@ -19,15 +19,18 @@ class Best:
     value: float | None = None
     tasks: dict[str, TaskBest] = field(default_factory=dict)
 
-    def offer(self, epoch: int, value: float | None) -> None:
-        """Record a strictly better epoch; the first one even if its average is undefined."""
-        if self.epoch is None or (value is not None and (self.value is None or value > self.value)):
+    def offer(self, epoch: int, value: float | None, sign: int = 1) -> None:
+        """Record a strictly better epoch; the first one even if its average is undefined.
+
+        `sign`: -1 where lower values are better.
+        """
+        if self.epoch is None or (value is not None and (self.value is None or sign * value > sign * self.value)):
             self.epoch, self.value = epoch, value
 
-    def offer_task(self, task: str, epoch: int, value: float | None) -> None:
+    def offer_task(self, task: str, epoch: int, value: float | None, sign: int = 1) -> None:
         """Likewise for one task; an epoch without a value is ignored."""
         known = self.tasks.get(task)
-        if value is not None and (known is None or value > known.value):
+        if value is not None and (known is None or sign * value > sign * known.value):
             self.tasks[task] = TaskBest(task, epoch, value)
 
     def is_best(self, task: str, epoch: int) -> bool:

@@ -22,10 +22,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from peftbench.analysis.scores import average_sign
 from peftbench.data.batches import Batcher, MakeBatch
 from peftbench.data.encode import EncodedSplit
 from peftbench.errors import Interrupted, StorageError
 from peftbench.meters.session import MeterSession
+from peftbench.metrics import sign_of
 from peftbench.model import MultitaskModel
 from peftbench.seeds import derive_seed
 from peftbench.spec.model import RunSpec
@@ -198,10 +200,13 @@ class Trainer:
     def _finish_epoch(self) -> None:
         epoch = self.position.epoch
         evaluation = self.scorer.score(epoch)
-        self.best.offer(epoch, evaluation.summary.dev_avg)
+        signs = {task.name: sign_of(task.headline) for task in self.spec.tasks}
+        self.best.offer(epoch, evaluation.summary.dev_avg, average_sign(signs.values()))
         if self.independent_tasks:
             for name, scored in evaluation.dev.items():
-                self.best.offer_task(name, epoch, scored.metric.value)
+                self.best.offer_task(name, epoch, scored.metric.value, signs[name])
+        if self.scorer.thresholds:
+            self.recorder.describe(conditions={"thresholds": self.scorer.thresholds})
         saved = self._save_best_weights(epoch)
         result = EpochResult(
             epoch=evaluation.summary,

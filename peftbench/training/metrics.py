@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from peftbench.data.words import Words
+from peftbench.metrics import METRICS
 from peftbench.metrics.value import Metric, value
-from peftbench.tasks import FROM_PROBABILITIES, TaskSpec
+from peftbench.tasks import TaskSpec
 
 DECIMALS = 7  # of probabilities
 
@@ -34,8 +35,15 @@ def loss_of(task: TaskSpec, logits: Tensor, labels: Tensor) -> Tensor:
     return F.mse_loss(logits.squeeze(-1), labels)
 
 
-def predict(task: TaskSpec, logits: np.ndarray) -> np.ndarray:
-    """Return the predicted class, 0/1 or score of each row of logits `[n, outputs]`; of several labels 0/1 of each."""
+def predict(task: TaskSpec, logits: np.ndarray, threshold: float = 0.5) -> np.ndarray:
+    """Return the predicted class, 0/1 or score of each row of logits `[n, outputs]`; of several labels 0/1 of each.
+
+    `threshold`: of kinds 'binary' and 'multilabel', the probability above which a label is predicted.
+    """
+    if threshold != 0.5:
+        of_labels = probabilities(task, logits)
+        assert of_labels is not None, f"a task of kind {task.kind} has no threshold"
+        return np.asarray(of_labels > threshold, dtype=np.float64)
     if task.kind == "multilabel":
         return np.asarray(logits > 0, dtype=np.float64)
     if task.kind in ("classes", "tokens"):
@@ -71,7 +79,7 @@ def score(task: TaskSpec, predictions: np.ndarray, labels: np.ndarray, of_labels
 
     `of_labels`: probabilities, for metrics that are computed from them.
     """
-    if task.headline in FROM_PROBABILITIES:
+    if METRICS[task.headline].of_probabilities:
         assert of_labels is not None, f"{task.headline} needs probabilities"
         return value(task.headline, labels, of_labels)
     if (missing := _not_finite(predictions, labels)) is not None:

@@ -23,6 +23,7 @@ from peftbench.training.evaluation import logits_of
 from peftbench.training.inputs import RecordedInputs
 from peftbench.training.metrics import label_sets, probabilities
 from peftbench.training.metrics import predict as predictions_from
+from peftbench.training.threshold import threshold_of
 from peftbench.training.weights import load_weights, weights_path
 
 
@@ -84,6 +85,7 @@ class Predictor:
         weights = weights_path(folder, epoch, task.name if own else None)
         recorded.check_weights(weights)
         self._spec, self._task, self._scale = spec, task, recorded_scale(task, recorded.conditions)
+        self._threshold = threshold_of(task, recorded.conditions, epoch)
         self._tags = recorded_tags(task, recorded.conditions)
         self._tokenizer = load_tokenizer(files)
         device = choose_device()
@@ -105,7 +107,7 @@ class Predictor:
         split = encode_texts(texts, self._tokenizer, joint, encoder.max_length, self._tags)
         rows = np.arange(len(texts))
         logits = logits_of(self._model, split, rows, self._spec.eval.batch_size, self._batcher)
-        values, of_labels = predictions_from(self._task, logits), probabilities(self._task, logits)
+        values, of_labels = predictions_from(self._task, logits, self._threshold), probabilities(self._task, logits)
         made: Sequence[Label]
         sure: Sequence[float | tuple[float, ...] | None] = [None] * len(texts)
         if split.words is not None:

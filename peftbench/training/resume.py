@@ -37,6 +37,7 @@ def state_of(trainer: Trainer) -> dict[str, Any]:
         "stepper": trainer.stepper.state(),
         "method": trainer.model.method.state(),
         "best": trainer.best.state(),
+        "thresholds": trainer.scorer.thresholds,
         "files": marks_state(trainer.marks, {path.name for path in trainer.best.files(trainer.folder)}),
         "losses": None if trainer.losses is None else trainer.losses.state(),
         "phases": phases_state(trainer.phases),
@@ -62,6 +63,7 @@ def resume(trainer: Trainer, checkpoint: Checkpoint | None) -> None:
     trainer.stepper.load_state(state["stepper"])
     trainer.model.method.load_state(state["method"])
     trainer.best, trainer.marks = Best.from_state(state["best"]), marks_from(state)
+    trainer.scorer.thresholds = state.get("thresholds", {})  # none in a checkpoint of an earlier version
     trainer.needed_files.append(trainer.best.files(trainer.folder))
     if state["losses"] is not None:
         device = next(trainer.model.heads.parameters()).device

@@ -8,10 +8,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from peftbench.analysis.scores import dev_average, leaderboard
+from peftbench.analysis.scores import average_of, leaderboard
 from peftbench.data.encode import EncodedSplit
 from peftbench.data.load import SPLITS
-from peftbench.data.standardise import LabelScale
 from peftbench.meters.session import MeterSession
 from peftbench.model import MultitaskModel
 from peftbench.spec.model import RunSpec
@@ -19,11 +18,12 @@ from peftbench.store.rows import Epoch, HeldOutResult, Label, Phase, Prediction,
 from peftbench.tasks import TaskSpec
 from peftbench.training.batching import Batchers, TaskData
 from peftbench.training.best import Best
-from peftbench.training.evaluation import Evaluation, evaluate, train_sample
+from peftbench.training.evaluation import Evaluation, evaluate, train_sample, with_threshold
 from peftbench.training.losses import diverged
 from peftbench.training.metrics import label_sets
 from peftbench.training.progress import ProgressReporter
 from peftbench.training.stepper import Stepper
+from peftbench.training.threshold import Thresholds, fixed, threshold_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,7 @@ class Scorer:
     ) -> None:
         self.spec, self.model, self.data = spec, model, data
         self.batchers, self.stepper, self.meters, self.progress = batchers, stepper, meters, progress
+        self.thresholds: Thresholds = {}  # of the tasks whose threshold is tuned, of each epoch
         self.samples = {
             name: each.train.take(train_sample(name, each.originals, spec.eval.train_examples))
             for name, each in data.items()
@@ -81,12 +82,17 @@ class Scorer:
         phases: list[Phase] = []
         dev: dict[str, Evaluation] = {}
         for task in self.spec.tasks:
+            made: dict[str, Evaluation] = {}
             for split in SPLITS:
-                evaluation, measured = self._evaluate(epoch, task, split, self._split(task.name, split))
+                threshold = None if split == "dev" and task.threshold == "tuned" else fixed(task)
+                made[split], measured = self._evaluate(epoch, task, split, self._split(task.name, split), threshold)
                 phases += measured
-                scores.append(_score(epoch, task, split, evaluation))
-                if split == "dev":
-                    dev[task.name] = evaluation
+            dev[task.name] = made["dev"]
+            if task.threshold == "tuned":
+                own = made["dev"].threshold
+                self.thresholds.setdefault(task.name, {})[str(epoch)] = own
+                made["train"] = with_threshold(made["train"], task, self._split(task.name, "train"), own)
+            scores += [_score(epoch, task, split, evaluation) for split, evaluation in made.items()]
         return Scored(_summary(epoch, dev), tuple(scores), tuple(phases), dev)
 
     def held_out(self, epoch: int, tests: Mapping[str, EncodedSplit]) -> HeldOutResult:
@@ -99,18 +105,18 @@ class Scorer:
         phases: list[Phase] = []
         rows: list[Prediction] = []
         for task in self.spec.tasks:
-            evaluation, measured = self._evaluate(epoch, task, "test", tests[task.name])
+            threshold = threshold_of(task, {"thresholds": self.thresholds}, epoch)
+            evaluation, measured = self._evaluate(epoch, task, "test", tests[task.name], threshold)
             phases += [replace(phase, epoch=None) for phase in measured]  # of the run, not of an epoch's cost
             scores.append(_score(epoch, task, "test", evaluation))
-            scale = self.data[task.name].scale
-            rows += _predictions(epoch, task.name, "test", tests[task.name], evaluation, scale)
+            rows += _predictions(epoch, task.name, "test", tests[task.name], evaluation)
         return HeldOutResult(epoch, scores, phases, rows)
 
     def _split(self, task: str, split: str) -> EncodedSplit:
         return self.samples[task] if split == "train" else self.data[task].dev
 
     def _evaluate(
-        self, epoch: int, task: TaskSpec, split: str, encoded: EncodedSplit
+        self, epoch: int, task: TaskSpec, split: str, encoded: EncodedSplit, threshold: float | None
     ) -> tuple[Evaluation, list[Phase]]:
         name = "train sample" if split == "train" else split
         done = self.stepper.steps_done
@@ -125,6 +131,8 @@ class Scorer:
                 self.spec.eval.batch_size,
                 batcher,
                 lambda scored: self.progress.tell(f"eval {split}", epoch, task.name, scored, len(rows), done),
+                self.data[task.name].scale,
+                threshold,
             )
             measured.count(len(rows), int(encoded.lengths[rows].sum()))
         if not math.isfinite(result.loss):
@@ -143,10 +151,11 @@ def _score(epoch: int, task: TaskSpec, split: str, evaluation: Evaluation) -> Sc
 def _summary(epoch: int, dev: Mapping[str, Evaluation]) -> Epoch:
     metrics = {name: result.metric for name, result in dev.items()}
     missing = [f"{name}: {metric.reason}" for name, metric in metrics.items() if metric.value is None]
+    values = {name: (metric.name, metric.value) for name, metric in metrics.items()}
     return Epoch(
         epoch,
-        dev_average([metric.value for metric in metrics.values()]),
-        leaderboard({name: (metric.name, metric.value) for name, metric in metrics.items()}),
+        average_of(values),
+        leaderboard(values),
         "; ".join(missing) or None,
         now(),
     )
@@ -158,14 +167,14 @@ def predictions(epoch: int, scored: Scored, data: Mapping[str, TaskData], best: 
         row
         for task, evaluation in scored.dev.items()
         if best.is_best(task, epoch)
-        for row in _predictions(epoch, task, "dev", data[task].dev, evaluation, data[task].scale)
+        for row in _predictions(epoch, task, "dev", data[task].dev, evaluation)
     ]
 
 
 def _predictions(
-    epoch: int, task: str, split: ScoredSplit, encoded: EncodedSplit, evaluation: Evaluation, scale: LabelScale
+    epoch: int, task: str, split: ScoredSplit, encoded: EncodedSplit, evaluation: Evaluation
 ) -> list[Prediction]:
-    labels, outputs = _stored(encoded, evaluation, scale)
+    labels, outputs = _stored(encoded, evaluation)
     of_labels = [None] * len(outputs) if evaluation.probabilities is None else evaluation.probabilities.tolist()
     return [
         Prediction(
@@ -178,9 +187,7 @@ def _predictions(
     ]
 
 
-def _stored(
-    encoded: EncodedSplit, evaluation: Evaluation, scale: LabelScale
-) -> tuple[Sequence[Label], Sequence[Label]]:
+def _stored(encoded: EncodedSplit, evaluation: Evaluation) -> tuple[Sequence[Label], Sequence[Label]]:
     """Return the labels and predictions of the scored rows in the form of the store."""
     rows, words = evaluation.rows, encoded.words
     if words is not None:
@@ -189,4 +196,4 @@ def _stored(
     if labels.ndim == 2:
         return label_sets(labels), label_sets(outputs)
     given = labels if encoded.unscaled is None else encoded.unscaled[rows]
-    return given.tolist(), scale.restored(outputs).tolist()
+    return given.tolist(), outputs.tolist()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from peftbench.analysis.scores import run_sign
 from peftbench.store.rows import ACTIVE_STATES
 from peftbench.tui.state import RunLine
 
@@ -23,7 +24,7 @@ class Order:
 
 
 def _by_score(line: RunLine) -> tuple[bool, float]:
-    return line.run.dev_avg is None, -(line.run.dev_avg or 0.0)
+    return line.run.dev_avg is None, -run_sign(line.run) * (line.run.dev_avg or 0.0)
 
 
 ORDERS = (

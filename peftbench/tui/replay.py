@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from peftbench.analysis.scores import run_sign
 from peftbench.analysis.trajectory import best_gap
 from peftbench.store.rows import Epoch, Progress, Run, RunRecord, SampleRow, State
 from peftbench.tui.state import DashboardState, Detail, Figures, RunLine, StateRequest
@@ -69,7 +70,7 @@ class ReplaySource:
             if (phase.epoch in done if phase.epoch is not None else _ended(phase.usage, now_s))
         )
         scores = tuple(score for score in self.record.scores if score.epoch in done and score.split != "test")
-        best = max(epochs, key=_goodness, default=None)
+        best = max(epochs, key=lambda epoch: _goodness(epoch, run_sign(self.record.run)), default=None)
         state: State = "running"
         run = replace(
             self.record.run,
@@ -116,6 +117,6 @@ def _ended(usage: object, now_s: float) -> bool:
     return started_s is not None and window_s is not None and started_s + window_s <= now_s
 
 
-def _goodness(epoch: Epoch) -> tuple[float, int]:
+def _goodness(epoch: Epoch, sign: int) -> tuple[float, int]:
     """Return what the best epoch has most of: its dev average, and among equal ones it is the first."""
-    return float("-inf") if epoch.dev_avg is None else epoch.dev_avg, -epoch.epoch
+    return float("-inf") if epoch.dev_avg is None else sign * epoch.dev_avg, -epoch.epoch

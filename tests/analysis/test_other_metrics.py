@@ -13,17 +13,18 @@ from peftbench.analysis.outputs import Values
 from peftbench.analysis.stats.bootstrap import scored
 from peftbench.analysis.stats.difference import difference, range_of
 from peftbench.analysis.stats.influence import influences
+from peftbench.metrics import METRICS, metrics_for
 from peftbench.metrics.weighted import weighted
 from peftbench.store.rows import RunRecord
-from peftbench.tasks import FROM_PROBABILITIES, HEADLINES
 from tests.factories import comparable_record
 
 RNG = np.random.default_rng(5)
 LABELS = (RNG.random(200) < 0.3).astype(float)
 PREDICTIONS = np.stack([np.where(RNG.random(200) < right, LABELS, 1 - LABELS) for right in (0.7, 0.8, 0.85)])
 SCORES = np.stack([LABELS + RNG.normal(size=200) * spread for spread in (1.0, 2.0)])
+PROBABILITIES = 1 / (1 + np.exp(2 - 4 * SCORES))  # too sure
 CLUSTERS = np.arange(200) // 4
-OTHERS = sorted({name for names in HEADLINES.values() for name in names} - {"accuracy", "pearson"})
+OTHERS = sorted(METRICS.keys() - {"accuracy", "pearson", "exact_match"})
 
 
 SEVERAL = RNG.random((200, 3)) < (0.2, 0.4, 0.5)
@@ -40,15 +41,17 @@ def data_of(metric: str) -> tuple[str, Values, Values]:
     name = metric.rpartition(" ")[2]
     if metric in OF_SEVERAL:
         return name, SEVERAL, SEVERAL_PREDICTED
-    if metric in HEADLINES["tokens"]:
+    if metric in metrics_for("tokens"):
         return name, TAGS, TAGGED
-    if metric in FROM_PROBABILITIES:
+    if metric in ("brier", "ece"):
+        return name, LABELS, PROBABILITIES
+    if METRICS[name].of_probabilities:
         return name, LABELS, SCORES
     return name, LABELS, predictions_of(metric)
 
 
 def predictions_of(metric: str) -> np.ndarray:
-    return SCORES if metric in HEADLINES["similarity"] else PREDICTIONS
+    return SCORES if metric in metrics_for("similarity") else PREDICTIONS
 
 
 @pytest.mark.parametrize("clusters", [None, CLUSTERS])
@@ -75,9 +78,12 @@ def test_accuracy_drawn_is_accuracy_in_closed_form() -> None:
     assert drawn.covariance.diagonal() == pytest.approx(closed.covariance.diagonal(), rel=0.1)
 
 
-@pytest.mark.parametrize("metric", ["mcc", "cohen_kappa", "macro_f1", "balanced_accuracy", "weighted_f1", "f1", "r2"])
+@pytest.mark.parametrize(
+    "metric",
+    ["mcc", "cohen_kappa", "macro_f1", "balanced_accuracy", "weighted_f1", "f1", "r2", "mae", "rmse", "brier", "ece"],
+)
 def test_an_influence_is_what_a_unit_more_moves(metric: str) -> None:
-    predictions = predictions_of(metric)
+    _, _, predictions = data_of(metric)
     by_unit = influences(metric, LABELS, predictions)
     of_units = weighted(metric, LABELS, predictions)
     base, step = of_units.values(np.ones((1, 200)))[0], 1e-5

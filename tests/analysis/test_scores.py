@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peftbench.analysis.scores import dev_average, has_leaderboard, leaderboard
+from peftbench.analysis.scores import has_leaderboard, leaderboard, mean_of
 
 scores = st.floats(0, 1)
 
@@ -16,18 +16,18 @@ scores = st.floats(0, 1)
 def test_the_studys_leaderboard_score() -> None:
     values = {"sst": ("accuracy", 0.524), "paraphrase": ("accuracy", 0.892), "sts": ("pearson", 0.862)}
     assert leaderboard(values) == pytest.approx(0.782, abs=5e-4)
-    assert dev_average([value for _, value in values.values()]) == pytest.approx((0.524 + 0.892 + 0.862) / 3)
+    assert mean_of([value for _, value in values.values()]) == pytest.approx((0.524 + 0.892 + 0.862) / 3)
 
 
 @given(st.lists(scores, min_size=1, max_size=6))
 def test_the_dev_average_is_the_plain_mean(values: list[float]) -> None:
-    assert dev_average(values) == pytest.approx(statistics.fmean(values))
+    assert mean_of(values) == pytest.approx(statistics.fmean(values))
 
 
 @given(st.lists(st.one_of(st.none(), scores), max_size=6))
 def test_it_does_not_exist_where_one_of_its_parts_does_not(values: list[float | None]) -> None:
     exists = bool(values) and None not in values
-    assert (dev_average(values) is not None) is exists
+    assert (mean_of(values) is not None) is exists
 
 
 @given(st.permutations(["sst", "paraphrase", "sts", "cfimdb", "urgency"]), st.integers(0, 5))
@@ -55,4 +55,4 @@ def test_a_correlation_is_mapped_to_0_to_1(r: float, mapped: float) -> None:
 
 
 def test_zero_is_a_score() -> None:
-    assert dev_average([0.0, 0.0]) == 0.0
+    assert mean_of([0.0, 0.0]) == 0.0

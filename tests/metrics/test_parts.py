@@ -14,25 +14,24 @@ from hypothesis import strategies as st
 from seqeval.metrics import sequence_labeling as seqeval
 from sklearn.metrics import precision_recall_fscore_support
 
-from peftbench.metrics import METRICS, MetricKind, headline_for, metrics_for
+from peftbench.metrics import METRICS, TaskKind, headline_for, metrics_for
 from peftbench.metrics.per_class import ClassRow, per_class, per_span_type
 from peftbench.metrics.spans import spans_of
 from peftbench.metrics.value import value
 from tests.metrics.cases import REFERENCE, TAGS, drawn, forms, pairs_of
 
-KINDS = typing.get_args(MetricKind)
+KINDS = typing.get_args(TaskKind)
 
 
 def test_every_metric_applies_to_some_kind_and_has_a_reference() -> None:
     assert {name for kind in KINDS for name in metrics_for(kind)} == set(METRICS) == set(REFERENCE)
     assert all(name == info.name for name, info in METRICS.items())
-    assert {name for name, info in METRICS.items() if info.error} == {"mae", "rmse"}
     assert {name for name, info in METRICS.items() if not info.higher_is_better} == {"mae", "rmse", "brier", "ece"}
 
 
 def test_headline_metrics_can_be_averaged_over_tasks() -> None:
-    assert [headline_for(kind) for kind in KINDS] == ["accuracy", "accuracy", "pearson", "micro_f1", "r2", "span_f1"]
-    assert all(METRICS[headline_for(kind)].higher_is_better and not METRICS[headline_for(kind)].error for kind in KINDS)
+    assert [headline_for(kind) for kind in KINDS] == ["accuracy", "accuracy", "pearson", "r2", "micro_f1", "span_f1"]
+    assert all(METRICS[headline_for(kind)].higher_is_better for kind in KINDS)
 
 
 @pytest.mark.parametrize(("name", "shape"), forms())

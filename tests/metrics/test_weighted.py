@@ -24,7 +24,7 @@ from tests.metrics.cases import forms, reference, repeated
 CLUSTERS = [False, True]
 SMOOTH = (
     "accuracy", "exact_match", "f1", "micro_f1", "brier", "mae", "rmse", "pearson", "r2", "auroc", "average_precision",
-    "span_f1", "span_precision", "span_recall", "token_accuracy",
+    "span_f1", "span_precision", "span_recall", "token_accuracy", "ece",
 )  # fmt: skip
 
 

@@ -545,6 +545,7 @@ class TestIdentity:
             *("split.folds", "split.fold"),  # tests/training/test_folds
             *("tasks.sst.loss", "tasks.sst.metric"),  # tests/training/test_objective and test_metrics
             "tasks.sst.sample_weight",  # tests/training/test_sample_weights
+            "tasks.sst.threshold",  # of other kinds: tests/training/test_threshold
             *("head.kind", "head.layers", "head.width", "head.tasks"),
             "method.name",
             "tasks.sst.name",
@@ -569,7 +570,7 @@ class TestIdentity:
             del tree["head"][key]
         del tree["augment"], tree["split"]
         for task in tree["tasks"]:
-            for key in ("labels", "missing", "group", "loss", "metric", "sample_weight"):
+            for key in ("labels", "missing", "group", "loss", "metric", "sample_weight", "threshold"):
                 del task[key]
             del task["source"]["test"]
         old = RunSpec.model_validate_json(json.dumps(tree))
@@ -616,7 +617,7 @@ class TestIdentity:
         spec = resolve("dora-r12", "paper").spec
         tree = json.loads(spec.canonical_json())
         for task in tree["tasks"]:
-            for key in ("labels", "missing", "group", "loss", "metric", "sample_weight"):
+            for key in ("labels", "missing", "group", "loss", "metric", "sample_weight", "threshold"):
                 del task[key]
             del task["source"]["quoting"]
         old = RunSpec.model_validate_json(json.dumps(tree))

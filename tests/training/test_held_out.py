@@ -80,7 +80,7 @@ def test_test_is_scored_once_with_the_weights_of_the_best_epoch(
     preset: str, own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     averages = iter((0.5, 0.9, 0.1))
-    monkeypatch.setattr("peftbench.training.scoring.dev_average", lambda values: next(averages))
+    monkeypatch.setattr("peftbench.training.scoring.average_of", lambda values: next(averages))
     spec = spec_of(own, "train.epochs=3", preset=preset)
     memory = train(spec, tmp_path / "run")
     assert memory.test is not None

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from peftbench.errors import UsageError
+from peftbench.metrics import METRICS, metrics_for
 from peftbench.metrics.value import value
 from peftbench.spec import Resolved, resolve
-from peftbench.tasks import HEADLINES, TaskSpec
+from peftbench.tasks import TaskSpec
 from peftbench.training.metrics import loss_of, pearson, predict, score
 from tests.factories import FIVE_CLASSES as FIVE
 from tests.factories import SIMILARITY as SIMILAR
@@ -87,12 +88,14 @@ def test_losses_are_cross_entropy_bce_and_mse_on_the_raw_score() -> None:
 class TestHeadline:
     """`tasks.TASK.metric`: what the task is judged by."""
 
-    @pytest.mark.parametrize("metric", HEADLINES["classes"])
+    @pytest.mark.parametrize("metric", metrics_for("classes"))
     def test_a_task_is_scored_by_its_headline(self, metric: str) -> None:
         labels, predictions = np.asarray([0.0, 1, 2, 2, 1, 0]), np.asarray([0.0, 2, 2, 2, 1, 1])
         task = resolve("lora-r12", overrides=[f"tasks.sst.metric={metric}"]).spec.tasks[0]
         assert task.headline == metric
-        assert score(task, predictions, labels) == value(metric, labels, predictions)
+        sure = np.eye(5)[predictions.astype(int)]
+        given = sure if METRICS[metric].of_probabilities else predictions
+        assert score(task, predictions, labels, sure) == value(metric, labels, given)
 
     def test_without_one_it_is_accuracy_or_pearson_and_the_hash_stays(self) -> None:
         spec = resolve("lora-r12").spec

@@ -118,3 +118,16 @@ def test_what_does_not_belong_to_a_regression_is_refused(own: Path) -> None:
     ):
         with pytest.raises(UsageError, match=message):
             spec_of(own, override)
+
+
+def test_an_error_is_in_the_datas_units_and_its_lowest_epoch_is_the_best(own: Path, tmp_path: Path) -> None:
+    spec = spec_of(own, "tasks.price.metric=mae", "train.epochs=3")
+    memory = train(spec, tmp_path / "run")
+    curve = [s.value for s in sorted(memory.scores, key=lambda s: s.epoch) if s.split == "dev"]
+    assert all(value is not None and SD / 10 < value < 3 * SD for value in curve)
+    assert memory.best_epoch == 1 + curve.index(min(curve, key=lambda value: value or 0.0))
+    assert [epoch.dev_avg for epoch in memory.epochs] == curve
+    assert memory.test is not None
+    rows = memory.test.predictions
+    errors = [abs(float(row.label) - float(row.prediction)) for row in rows]
+    assert memory.test.scores[0].value == pytest.approx(np.mean(errors), rel=1e-12), "of the stored figures"

@@ -545,7 +545,7 @@ class TestSnapshots:
         self, tiny: Callable[..., Resolved], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         averages = iter((0.1, 0.2, 0.3, 0.4))
-        monkeypatch.setattr("peftbench.training.scoring.dev_average", lambda values: next(averages))
+        monkeypatch.setattr("peftbench.training.scoring.average_of", lambda values: next(averages))
         kept = Kept()
         ended = kept.epoch
 

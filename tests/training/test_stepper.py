@@ -227,7 +227,7 @@ class TestRuns:
         from peftbench.jobs.execute import execute
 
         memory, averages = Memory(), iter([0.3, 0.4, 0.4, 0.1, 0.9])
-        monkeypatch.setattr("peftbench.training.scoring.dev_average", lambda values: next(averages))
+        monkeypatch.setattr("peftbench.training.scoring.average_of", lambda values: next(averages))
         reason = execute(tiny("last-layer", ["train.patience=2", "train.epochs=9"]).spec, memory, tmp_path)
         assert reason == "early stopping: no better dev average since epoch 2"
         assert [epoch.epoch for epoch in memory.epochs] == [1, 2, 3, 4]
@@ -240,7 +240,7 @@ class TestRuns:
         from peftbench.jobs.execute import execute
 
         averages = iter([0.3, 0.2])
-        monkeypatch.setattr("peftbench.training.scoring.dev_average", lambda values: next(averages))
+        monkeypatch.setattr("peftbench.training.scoring.average_of", lambda values: next(averages))
         spec = tiny("last-layer", ["train.patience=1", "train.epochs=2"]).spec
         assert execute(spec, Memory(), tmp_path) is None
 

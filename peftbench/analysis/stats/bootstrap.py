@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from peftbench.analysis.outputs import Values, outputs_for, stacked, values
-from peftbench.analysis.scores import AVERAGES, DEV_AVG
+from peftbench.analysis.scores import AVERAGES, DEV_AVG, headlines
 from peftbench.analysis.stats.clusters import clusters_of, count_of, summed
 from peftbench.analysis.stats.influence import influences
+from peftbench.metrics import averaged
 from peftbench.store.rows import Label, Prediction, RunRecord, ScoredSplit
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def score_sample_of(metric: str, records: Sequence[RunRecord], split: ScoredSpli
         return None
     if metric not in AVERAGES.values():
         return score_sample(metric, records, split)
-    parts = [score_sample(task, records, split) for task in records[0].tasks]
+    parts = [score_sample(task, records, split) for task in averaged(headlines(records[0].run))]
     return average([part for part in parts if part is not None], AVERAGES[split]) if all(parts) else None
 
 
@@ -149,10 +150,14 @@ def scored(
 def average(parts: Sequence[ScoreSample], name: str = DEV_AVG) -> ScoreSample | None:
     """Return the mean of several tasks' metrics, for the runs that all of them contain; `name` is one of AVERAGES.
 
+    Errors are left out (`scores.average_of`); None where no metric is left. Of a single task it is that task's metric.
+
     Tasks do not share examples, so their resamples are independent, and covariances add up.
     """
     import numpy as np
 
+    kept = averaged({part.name: part.metric for part in parts})
+    parts = [part for part in parts if part.name in kept]
     runs = tuple(run for run in parts[0].runs if all(run in part.runs for part in parts)) if parts else ()
     if not runs:
         return None
@@ -163,7 +168,14 @@ def average(parts: Sequence[ScoreSample], name: str = DEV_AVG) -> ScoreSample | 
     left_out = {run: reason for part in parts for run, reason in part.left_out.items()}
     examples = sum(part.examples for part in parts)
     return ScoreSample(
-        name, "mean", examples, runs, values, covariance * weight**2, parts=tuple(parts), left_out=left_out
+        name,
+        parts[0].metric if len(parts) == 1 else "mean",
+        examples,
+        runs,
+        values,
+        covariance * weight**2,
+        parts=tuple(parts),
+        left_out=left_out,
     )
 
 

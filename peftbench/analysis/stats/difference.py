@@ -20,7 +20,7 @@ from peftbench.analysis.stats.power import PowerAnalysis
 from peftbench.analysis.stats.pvalues import holm, mcnemar_exact
 from peftbench.analysis.stats.student_t import upper_quantile
 from peftbench.analysis.stats.variance_components import variance_components_of
-from peftbench.metrics import METRICS
+from peftbench.metrics import METRICS, sign_of
 
 Verdict = Literal["better", "worse", "no detectable difference"]
 _ROUNDING = 1e-12
@@ -66,7 +66,7 @@ class MetricDifference:
         """The verdict: significant where interval and corrected p-value agree."""
         if self.p_holm > ALPHA or self.low <= 0 <= self.high:
             return "no detectable difference"
-        return "better" if self.difference > 0 else "worse"
+        return "better" if sign_of(self.metric) * self.difference > 0 else "worse"
 
 
 def difference(

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 
 from peftbench.analysis.scores import DEV_AVG
 from peftbench.analysis.stats.interval import VarianceComponents
+from peftbench.metrics import averaged
 from peftbench.store.rows import RunRecord, ScoredSplit
 
 FEWEST = 3  # folds that both sides have: with fewer, the variance is known with one degree of freedom
@@ -169,14 +170,19 @@ def fold_sample(task: str, records: Sequence[RunRecord], split: ScoredSplit = "t
 
 
 def average_of_tasks(parts: Sequence[FoldSample], name: str = DEV_AVG) -> FoldSample | None:
-    """Return the mean of several tasks' metrics, for the runs that all of them contain; `name` is one of AVERAGES."""
+    """Return the mean of several tasks' metrics, for the runs that all of them contain; `name` is one of AVERAGES.
+
+    Errors are left out, as in `bootstrap.average`.
+    """
+    kept = averaged({part.name: part.metric for part in parts})
+    parts = [part for part in parts if part.name in kept]
     runs = tuple(run for run in parts[0].runs if all(run in part.runs for part in parts)) if parts else ()
     if not runs:
         return None
     of_runs = [[(part, part.runs.index(run)) for part in parts] for run in runs]
     return FoldSample(
         name=name,
-        metric="mean",
+        metric=parts[0].metric if len(parts) == 1 else "mean",
         folds=parts[0].folds,
         runs=runs,
         values=tuple(math.fsum(part.values[at] for part, at in own) / len(parts) for own in of_runs),
