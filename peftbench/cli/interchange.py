@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from peftbench.interchange.peft_format import ExportedTask
     from peftbench.store.rows import Run, RunRecord
 
-Format = Literal["peft", "merged", "csv", "json", "tensorboard", "bundle"]
+Format = Literal["peft", "merged", "transformers", "csv", "json", "tensorboard", "bundle"]
 
 
 def export(
@@ -25,12 +25,15 @@ def export(
     what: Annotated[
         Format,
         typer.Option(
-            "--format", "-f", help="peft: adapters for HF PEFT. merged: full checkpoints. bundle: everything."
+            "--format",
+            "-f",
+            help="peft: adapters for HF PEFT. merged: full checkpoints. transformers: classification models for "
+            "pipelines. bundle: everything.",
         ),
     ],
     best: Annotated[
         Literal["average", "task"],
-        typer.Option("--best", help="peft, merged: best epoch by dev average, or by each task."),
+        typer.Option("--best", help="peft, merged, transformers: best epoch by dev average, or by each task."),
     ] = "average",
     weights: Annotated[
         bool, typer.Option("--weights/--no-weights", help="bundle: include the trained weights or not.")
@@ -42,7 +45,7 @@ def export(
 ) -> None:
     """Export a run in the format of another program, or as a bundle for another database.
 
-    peft, merged, csv and tensorboard write a folder; json and bundle (a zip) write a file.
+    peft, merged, transformers, csv and tensorboard write a folder; json and bundle (a zip) write a file.
 
     Example: peftbench export latest out --format peft
     """
@@ -52,7 +55,7 @@ def export(
     where = database(db)
     with RowReader(where) as reader:
         record = reader.record(reader.find(run), predictions=True)
-        if what in ("peft", "merged"):
+        if what in ("peft", "merged", "transformers"):
             _export_weights(record, where, out, what, own=best == "task", force=force, anyway=anyway)
         elif what == "bundle":
             _export_bundle(record, reader, where, out, weights, force)
@@ -75,13 +78,15 @@ def _export_weights(
     from peftbench.interchange.merged import export_merged
     from peftbench.interchange.peft_format import export_peft
     from peftbench.interchange.trained import TrainedRun
+    from peftbench.interchange.transformers_format import export_transformers
     from peftbench.training.inputs import RecordedInputs
 
     recorded = RecordedInputs(record.run.name, record.run.conditions, anyway)
     source = TrainedRun(spec, files_of(where, record.run), epochs, own, recorded)
+    exports = {"peft": export_peft, "merged": export_merged, "transformers": export_transformers}
     about = {**_about(record, what), "spec": spec.model_dump(mode="json")}
     with whole_folder(out, force, about) as folder:
-        done = (export_peft if what == "peft" else export_merged)(source, folder)
+        done = exports[what](source, folder)
         about["tasks"] = {row.task: _facts(row) for row in done}
     show(*(_task_line(row) for row in done), f"written to {out}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,24 +35,38 @@ def export_merged(source: TrainedRun, folder: Path) -> list[ExportedTask]:
     model = source.model(files)
     tasks = source.spec.tasks
     expected = {task.name: probe(model, source.spec, task, tokenizer) for task in tasks}
-    if not any(_has_own_encoder(model, task.name) for task in tasks):
+    if _share_an_encoder(model):
         _save(model, tokenizer, folder)
         for task in tasks:
             write_head(model, source, task, folder / task.name)
         return [_verified(source, files, tokenizer, task, folder, expected[task.name]) for task in tasks]
     done = []
-    for number, task in enumerate(tasks):
-        fresh = model if number == 0 else source.model(files)  # merging is irreversible
-        _merge(fresh, task.name)
+    for task, merged in merged_models(source, files, model):
         task_folder = folder / task.name
-        _save(fresh, tokenizer, task_folder)
-        write_head(fresh, source, task, task_folder)
+        _save(merged, tokenizer, task_folder)
+        write_head(merged, source, task, task_folder)
         done.append(_verified(source, files, tokenizer, task, task_folder, expected[task.name]))
     return done
 
 
-def _has_own_encoder(model: MultitaskModel, task: str) -> bool:
-    return any(not name.startswith("heads.") for name in model.saved(task))
+def merged_models(
+    source: TrainedRun, files: EncoderFiles, model: MultitaskModel
+) -> Iterator[tuple[TaskSpec, MultitaskModel]]:
+    """Yield each task with a model whose encoder has the task's adapters merged; `model`, the first one, is changed.
+
+    Raises:
+        UsageError: the method's adapters cannot be merged.
+    """
+    shared = _share_an_encoder(model)
+    for number, task in enumerate(source.spec.tasks):
+        fresh = model if shared or number == 0 else source.model(files)  # merging is irreversible
+        if not shared:
+            _merge(fresh, task.name)
+        yield task, fresh
+
+
+def _share_an_encoder(model: MultitaskModel) -> bool:
+    return all(name.startswith("heads.") for task in model.heads for name in model.saved(task))
 
 
 def _merge(model: MultitaskModel, task: str) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from peftbench.data.encode import encode_texts
+from peftbench.data.encode import EncodedSplit, encode_texts
 from peftbench.data.standardise import recorded_scale
 from peftbench.encoder import EncoderFiles, find_encoder, load_encoder
 from peftbench.errors import DataError, MissingError, PeftbenchError
@@ -157,22 +157,42 @@ def read_head(model: MultitaskModel, task: str, folder: Path) -> None:
 
 def around(encoder: nn.Module, spec: RunSpec, task: TaskSpec, folder: Path) -> MultitaskModel:
     """Return a single-task model from an exported encoder, with adapters applied, and the head in its folder."""
+    model = untrained(encoder, spec, task)
+    read_head(model, task.name, folder)
+    return model
+
+
+def untrained(encoder: nn.Module, spec: RunSpec, task: TaskSpec) -> MultitaskModel:
+    """Return a single-task model from an encoder, without adapters, and with the head that a run begins with."""
     plain = {"method": LastLayerOptions(name="last-layer"), "runtime": "transformers", "precision": "fp32"}
     model = MultitaskModel(encoder, spec.model_copy(update={**plain, "tasks": (task,)}))
-    read_head(model, task.name, folder)
     return model.prepare(torch.device("cpu"))
 
 
 def probe(model: MultitaskModel, spec: RunSpec, task: TaskSpec, tokenizer: Any) -> np.ndarray:
     """Return the logits for a few fixed texts, `[n, outputs]`; of token tasks for their words, `[words, outputs]`."""
     model.switch_mode(task.name)
-    texts = [pair[: len(task.text)] for pair in _PROBES]
-    joint, tags = spec.encoder.pair_encoding == "joint", None
-    if task.kind == "tokens":
-        tags = ("O",)  # names do not matter here: each word's logits are compared
-    split = encode_texts(texts, tokenizer, joint, spec.encoder.max_length, tags)
+    split = encoded_probes(spec, task, tokenizer)
     batcher = model.batcher(tokenizer.pad_token_id or 0)
-    return logits_of(model, split, np.arange(len(texts)), len(texts), batcher)
+    return logits_of(model, split, np.arange(len(split)), len(split), batcher)
+
+
+def probe_texts(task: TaskSpec) -> list[tuple[str, ...]]:
+    """Return the fixed texts that exports are checked with, one or two for each input as the task has."""
+    return [pair[: len(task.text)] for pair in _PROBES]
+
+
+def encoded_probes(spec: RunSpec, task: TaskSpec, tokenizer: Any) -> EncodedSplit:
+    """Tokenise the probe texts as the run does."""
+    tags = ("O",) if task.kind == "tokens" else None  # names do not matter here: each word's logits are compared
+    joint = spec.encoder.pair_encoding == "joint"
+    return encode_texts(probe_texts(task), tokenizer, joint, spec.encoder.max_length, tags)
+
+
+def deviation(expected: np.ndarray, actual: np.ndarray) -> tuple[float, bool]:
+    """Return the largest absolute difference of two logit matrices, and whether it is only of rounding."""
+    off = float(np.abs(expected - actual).max())
+    return off, off <= CHECKED_WITHIN * max(1.0, float(np.abs(expected).max()))
 
 
 def compare(expected: np.ndarray, actual: np.ndarray, task: str) -> float:
@@ -181,8 +201,8 @@ def compare(expected: np.ndarray, actual: np.ndarray, task: str) -> float:
     Raises:
         PeftbenchError: it exceeds rounding errors: the export computes something else than the run.
     """
-    off = float(np.abs(expected - actual).max())
-    if not off <= CHECKED_WITHIN * max(1.0, float(np.abs(expected).max())):
+    off, same = deviation(expected, actual)
+    if not same:
         raise PeftbenchError(
             f"task {task}: the exported model's logits differ from the run's (by {off:.2g}); the export was discarded",
             "use another --format; a bundle can be loaded by peftbench itself",

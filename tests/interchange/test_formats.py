@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import AutoModel
 
 from peftbench.data.encode import encode_texts
-from peftbench.encoder import find_encoder, load_encoder, load_tokenizer
+from peftbench.encoder import load_encoder, load_tokenizer
 from peftbench.errors import DataError, MissingError, PeftbenchError, UsageError
 from peftbench.interchange.merged import export_merged
 from peftbench.interchange.peft_format import export_peft, take_peft
@@ -27,9 +27,9 @@ from peftbench.methods.options import LoraOptions
 from peftbench.methods.registry import method_info
 from peftbench.model import MultitaskModel
 from peftbench.spec import Resolved
-from peftbench.spec.model import RunSpec
 from peftbench.training.evaluation import logits_of
 from peftbench.training.weights import load_weights, save_weights, weights_path
+from tests.interchange.random_weights import trained_run
 
 TASKS = ("sst", "paraphrase")  # one of single texts, one of pairs
 
@@ -44,20 +44,6 @@ THROUGH_PEFT = [
 ]
 MERGED_BY_PEFT = ["pissa-r12", "adalora-r12", "vera-r256", "oft-b32", "ln-tuning"]
 SMALL = {"vera-r256": ["method.rank=8"], "oft-b32": ["method.block_size=8"], "boft-b8": ["method.block_size=4"]}
-
-
-def trained_run(spec: RunSpec, folder: Path) -> TrainedRun:
-    """Write random weights, far from the initial ones, as a run's best checkpoint."""
-    model = MultitaskModel(load_encoder(spec.encoder, find_encoder(spec.encoder)), spec)
-    rng = torch.Generator().manual_seed(9)
-    with torch.no_grad():
-        for name, weight in model.saved().items():
-            if name.endswith("moving"):
-                weight.fill_(1.0)
-            elif weight.is_floating_point() and "ranknum" not in name:
-                weight.add_(0.2 * torch.randn(weight.shape, generator=rng))
-    save_weights(model.saved(), weights_path(folder, 2), spec.hash())
-    return TrainedRun(spec, folder, {task.name: 2 for task in spec.tasks}, own=False)
 
 
 def run_of(tiny: Tiny, preset: str, folder: Path, *overrides: str) -> TrainedRun:

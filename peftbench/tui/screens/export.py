@@ -24,6 +24,7 @@ _FORMATS = {
     "bundle": "bundle: for another database, with the weights",
     "peft": "peft: adapters for HF PEFT, one folder per task",
     "merged": "merged: full transformers checkpoints",
+    "transformers": "transformers: classification models for pipelines",
     "tensorboard": "tensorboard: event files",
 }
 _SUFFIX = {"json": ".json", "bundle": ".zip"}
@@ -46,7 +47,7 @@ class Export(Sized, ModalScreen[tuple[str, str]]):
             options = [(label, name) for name, label in _FORMATS.items()]
             yield from field("format", Choice(options, value="csv", allow_blank=False, id="format", compact=True))
             yield from field("to", Input(self._path("csv"), id="path", compact=True))
-            yield Static("peft, merged and bundle load the weights, which takes seconds", classes="note")
+            yield Static("peft, merged, transformers and bundle load the weights, which takes seconds", classes="note")
             with Horizontal(classes="buttons"):
                 yield Button("Export", id="start", action="screen.start", variant="primary", compact=True)
                 yield Button("Cancel", id="cancel", action="screen.cancel", compact=True)
