@@ -44,13 +44,15 @@ _SPEC_TABLES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("tasks.TASK.source", HubSource),
     ("tasks.TASK.source", QuickstartSource),
 )
-# What the hub states of its data sets: the licence, and by configuration the rows of train and dev.
+# What the hub states of its data sets: the licence, and by configuration the rows of train, dev and a test split.
 _LICENCES = {
     "nyu-mll/glue": "other",
     "legacy-datasets/banking77": "CC BY 4.0",
+    "lhoestq/conll2003": "none stated",
+    "google-research-datasets/go_emotions": "Apache 2.0",
     "SetFit/sst5": "none stated",
 }
-_ROWS = {
+_ROWS: dict[tuple[str, str | None], tuple[int, ...]] = {
     ("nyu-mll/glue", "cola"): (8_551, 1_043),
     ("nyu-mll/glue", "sst2"): (67_349, 872),
     ("nyu-mll/glue", "mrpc"): (3_668, 408),
@@ -61,6 +63,8 @@ _ROWS = {
     ("nyu-mll/glue", "rte"): (2_490, 277),
     ("nyu-mll/glue", "wnli"): (635, 71),
     ("legacy-datasets/banking77", None): (10_003, 3_080),
+    ("lhoestq/conll2003", None): (14_041, 3_250, 3_453),
+    ("google-research-datasets/go_emotions", "simplified"): (43_410, 5_426, 5_427),
     ("SetFit/sst5", None): (8_544, 1_101),
 }
 _LABELS_SHOWN = 3
@@ -284,7 +288,7 @@ def workloads() -> str:
     ]
     tasks = (task for spec in specs.values() for task in spec.tasks)
     on_hub = dict.fromkeys(_hub_row(task, task.source) for task in tasks if isinstance(task.source, HubSource))
-    columns = ("task", "data set", "texts", "labels", "metric", "train", "dev", "licence")
+    columns = ("task", "data set", "texts", "labels", "metric", "train", "dev", "test", "licence")
     return _page(
         [
             *("# Workloads", "", NOTE, ""),
@@ -304,7 +308,7 @@ def workloads() -> str:
 
 
 def _hub_row(task: TaskSpec, source: HubSource) -> tuple[str, ...]:
-    train, dev = _ROWS[source.path, source.config]
+    train, dev, *test = _ROWS[source.path, source.config]
     return (
         code(task.name),
         code(source.path) + (f", {code(source.config)}" if source.config else ""),
@@ -313,6 +317,7 @@ def _hub_row(task: TaskSpec, source: HubSource) -> tuple[str, ...]:
         code(task.headline),
         f"{code(source.train)}, {train:,}",
         f"{code(source.dev)}, {dev:,}",
+        f"{code(source.test)}, {test[0]:,}" if source.test else "",
         cell(_LICENCES[source.path]),
     )
 
@@ -322,8 +327,9 @@ def _labels(task: TaskSpec) -> str:
         return f"{task.low:g} to {task.high:g}"
     if task.labels is None:
         return f"{task.classes or 2} classes"
+    kind = {"tokens": "tags", "multilabel": "labels"}.get(task.kind, "classes")
     shown = ", ".join(code(name) for name in task.labels[:_LABELS_SHOWN])
-    return shown if len(task.labels) <= _LABELS_SHOWN else f"{shown}, …: {len(task.labels)} classes"
+    return shown if len(task.labels) <= _LABELS_SHOWN else f"{shown}, …: {len(task.labels)} {kind}"
 
 
 def _reported(spec: RunSpec) -> str:

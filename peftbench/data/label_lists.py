@@ -20,7 +20,8 @@ def label_lists_of(
     """Return the label indices of each example, and the labels' names.
 
     Of kind 'multilabel' a cell is a list of names or indices, or a text of them with `|`, `;` or `,` between them; the
-    indices are sorted, and an empty list or text means that no label applies. Of kind 'tokens' it is a list of tags.
+    indices are sorted, and an empty list or text means that no label applies. Of kind 'tokens' it is a list of tags, or
+    of their indices in `labels`.
 
     Args:
         task: with `labels`, or `classes` and names as they are in the training split: of tags `O` comes first, and
@@ -98,7 +99,7 @@ def _inferred(task: TaskSpec, lists: Sequence[Sequence[str]], where: str) -> Nam
 def _index(index: dict[str, int], name: str, cell: LabelCell, task: TaskSpec) -> int:
     if name in index:
         return index[name]
-    if task.kind == "multilabel" and name.isdecimal() and int(name) < len(index):
+    if name.isdecimal() and int(name) < len(index):
         return int(name)
     what = "tag" if task.kind == "tokens" else "label"
     raise DataError(

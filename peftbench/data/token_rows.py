@@ -14,7 +14,7 @@ _FORMS = "a list of tags, tags with spaces between them, or a list of spans {sta
 
 
 def read_tokens(words: object, tags: object, location: str, columns: tuple[str, str]) -> tuple[str, list[str] | None]:
-    """Return a row's words, joined by spaces, and its tags; None where it has none.
+    """Return a row's words, joined by spaces, and its tags; None where it has none. A whole number stays one, as text.
 
     Words are a list, or a text: divided at white space where its tags are listed, and into words and punctuation marks
     where they are given as spans of its characters, or there are none.
@@ -42,15 +42,15 @@ def read_tokens(words: object, tags: object, location: str, columns: tuple[str, 
         return " ".join(listed), None
     if len(listed) != len(tags):
         raise DataError(f"{location}: {len(listed)} words and {len(tags)} tags")
-    return " ".join(listed), [tag.strip() for tag in tags]
+    return " ".join(listed), [str(tag).strip() for tag in tags]
 
 
 def _is_list(value: object) -> TypeGuard[Sequence[Any]]:
     return isinstance(value, Sequence) and not isinstance(value, str | bytes)
 
 
-def _is_tags(tags: object) -> TypeGuard[Sequence[str]]:
-    return _is_list(tags) and all(isinstance(tag, str) for tag in tags)
+def _is_tags(tags: object) -> TypeGuard[Sequence[str | int]]:
+    return _is_list(tags) and all(isinstance(tag, str | int) and not isinstance(tag, bool) for tag in tags)
 
 
 def _is_spans(tags: object) -> TypeGuard[Sequence[Mapping[str, Any]]]:

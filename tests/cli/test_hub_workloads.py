@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from peftbench.spec import resolve
-from tests.data.hub_cache import COMMIT, fill_banking, fill_glue
+from tests.data.hub_cache import COMMIT, CONLL_TAGS, fill_banking, fill_conll, fill_emotions, fill_glue
 from tests.processes import run_peftbench
 
 SHORT = (
@@ -56,3 +56,31 @@ def test_banking77_trains_all_its_intents(tmp_path: Path, tiny_encoder: Path) ->
     found = shown(tmp_path)
     assert found["conditions"]["label_names"] == {"intents": list(task.labels)}
     assert {score["split"]: score["examples"] for score in found["scores"]} == {"train": 4, "dev": 154, "test": 154}
+
+
+@pytest.mark.slow
+def test_conll2003_reports_its_test_split(tmp_path: Path, tiny_encoder: Path) -> None:
+    own = [{"tokens": ["Ada", "left", "New", "York"], "ner_tags": [1, 0, 5, 6]}]
+    fill_conll(tmp_path / "cache", {"train": own * 8, "validation": own * 4, "test": own * 6})
+    code, told = run(tmp_path, "conll2003", f"encoder.name={tiny_encoder}")
+    assert code == 0, told
+    found = shown(tmp_path)
+    assert found["conditions"]["label_names"] == {"entities": list(CONLL_TAGS)}
+    assert headline_examples(found) == {("train", "span_f1"): 4, ("dev", "span_f1"): 4, ("test", "span_f1"): 6}
+
+
+@pytest.mark.slow
+def test_go_emotions_reports_its_test_split(tmp_path: Path, tiny_encoder: Path) -> None:
+    (task,) = resolve("lora-r12", "go-emotions").spec.tasks
+    assert task.labels is not None
+    each = [[number] for number in range(28)]
+    fill_emotions(tmp_path / "cache", task.labels, {"train": each, "validation": each, "test": [*each, [0, 27]]})
+    code, told = run(tmp_path, "go-emotions", f"encoder.name={tiny_encoder}")
+    assert code == 0, told
+    found = shown(tmp_path)
+    assert found["conditions"]["label_names"] == {"emotions": list(task.labels)}
+    assert headline_examples(found) == {("train", "macro_f1"): 4, ("dev", "macro_f1"): 28, ("test", "macro_f1"): 29}
+
+
+def headline_examples(found: dict[str, Any]) -> dict[tuple[str, str], int]:
+    return {(score["split"], score["metric"]): score["examples"] for score in found["scores"]}

@@ -58,6 +58,8 @@ GLUE: dict[str, tuple[tuple[str, ...], Any]] = {
     "wnli": (("sentence1", "sentence2"), _classes("not_entailment", "entailment")),
 }
 GLUE_PATH, BANKING_PATH = "nyu-mll/glue", "legacy-datasets/banking77"
+CONLL_PATH, EMOTIONS_PATH = "lhoestq/conll2003", "google-research-datasets/go_emotions"
+CONLL_TAGS = ("O", *(f"{begin}-{kind}" for kind in ("PER", "ORG", "LOC", "MISC") for begin in "BI"))
 
 
 def fill_glue(cache: Path, commit: str = COMMIT, each: int = 6, tasks: Sequence[str] = tuple(GLUE)) -> None:
@@ -83,6 +85,40 @@ def fill_banking(cache: Path, names: Sequence[str], train: int = 2, test: int = 
         for split, each in (("train", train), ("test", test))
     }
     fill(cache, BANKING_PATH, "default", splits, features)
+
+
+def fill_conll(cache: Path, rows: Mapping[str, Rows], named: bool = True) -> None:
+    """Write CoNLL-2003: splits of rows with `tokens` and numbers in `ner_tags`, which have names or are bare.
+
+    Its other two columns of classes have some of their names.
+    """
+    classes = {"pos_tags": _classes("NN", "NNP", "VBD"), "chunk_tags": _classes("O", "B-NP", "I-NP")}
+    tags = _classes(*CONLL_TAGS) if named else datasets.Value("int64")
+    columns = {"id": _TEXT, "tokens": datasets.List(_TEXT)}
+    features = datasets.Features(
+        {**columns, **{name: datasets.List(each) for name, each in (*classes.items(), ("ner_tags", tags))}}
+    )
+    splits = {
+        split: [
+            {"id": str(number), **dict.fromkeys(classes, [0] * len(row["tokens"])), **row}
+            for number, row in enumerate(own)
+        ]
+        for split, own in rows.items()
+    }
+    fill(cache, CONLL_PATH, "default", splits, features)
+
+
+def fill_emotions(cache: Path, names: Sequence[str], labels: Mapping[str, Sequence[Sequence[int]]]) -> None:
+    """Write GoEmotions, simplified: splits of comments with these lists of emotions."""
+    features = datasets.Features({"text": _TEXT, "labels": datasets.List(_classes(*names)), "id": _TEXT})
+    splits = {
+        split: [
+            {"text": f"comment {number} of {split}", "labels": list(each), "id": f"{split[:2]}{number:05}"}
+            for number, each in enumerate(own)
+        ]
+        for split, own in labels.items()
+    }
+    fill(cache, EMOTIONS_PATH, "simplified", splits, features)
 
 
 def _rows(texts: Sequence[str], labels: Sequence[Any], split: str, idx: bool = False) -> list[dict[str, Any]]:

@@ -12,7 +12,17 @@ from peftbench.data.load import load_split
 from peftbench.errors import DataError, MissingError
 from peftbench.spec import read_recipe, resolve, shipped
 from peftbench.tasks import HubSource, TaskSpec
-from tests.data.hub_cache import COMMIT, GLUE, GLUE_PATH, fill, fill_banking, fill_glue
+from tests.data.hub_cache import (
+    COMMIT,
+    CONLL_TAGS,
+    GLUE,
+    GLUE_PATH,
+    fill,
+    fill_banking,
+    fill_conll,
+    fill_emotions,
+    fill_glue,
+)
 
 OTHER_COMMIT = "f" * 40
 
@@ -97,13 +107,56 @@ def test_banking77_has_every_intent_in_both_splits(cache: Path) -> None:
     assert {example.label for example in train.examples} == {example.label for example in dev.examples} == {*range(77)}
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_conll2003_has_tags_by_name_whether_the_data_set_names_them_or_not(cache: Path, named: bool) -> None:
+    rows = {
+        "train": [
+            {"tokens": ["EU", "met", "Ada", "Byron"], "ner_tags": [3, 0, 1, 2]},
+            {"tokens": [], "ner_tags": []},
+        ],
+        "validation": [{"tokens": ["In", "Oslo"], "ner_tags": [0, 5]}],
+        "test": [{"tokens": ["A", "Nordic", "test"], "ner_tags": [0, 7, 8]}],
+    }
+    fill_conll(cache, rows, named)
+    task = of_workload("conll2003", "entities")
+    read = {split: load_split(task, split) for split in ("train", "dev", "test")}
+    assert {split.label_names for split in read.values()} == {CONLL_TAGS} == {task.labels}
+    assert [(example.id, example.texts, example.label) for split in read.values() for example in split.examples] == [
+        ("0", ("EU met Ada Byron",), (3, 0, 1, 2)),
+        ("0", ("In Oslo",), (0, 5)),
+        ("0", ("A Nordic test",), (0, 7, 8)),
+    ]
+    assert sum(read["train"].count.skipped.values()) == 1, "the sentence without words"
+
+
+def test_a_number_that_is_no_tag_is_refused(cache: Path) -> None:
+    fill_conll(cache, {"train": [{"tokens": ["Ada"], "ner_tags": [9]}]}, named=False)
+    with pytest.raises(DataError, match="row 1: tag '9' is not one of task entities's: O, B-PER"):
+        load_split(of_workload("conll2003", "entities"), "train")
+
+
+def test_go_emotions_has_every_emotion_by_name(cache: Path) -> None:
+    task = of_workload("go-emotions", "emotions")
+    assert task.labels is not None and len(task.labels) == 28
+    each = [[number] for number in range(28)]
+    fill_emotions(cache, task.labels, {"train": [*each, [17, 0]], "validation": [[27]], "test": [[2, 3]]})
+    train, dev, test = (load_split(task, split) for split in ("train", "dev", "test"))
+    assert train.label_names == task.labels
+    assert [example.label for example in train.examples] == [*((number,) for number in range(28)), (0, 17)]
+    assert [(example.id, example.texts, example.label) for example in (*dev.examples, *test.examples)] == [
+        ("va00000", ("comment 0 of validation",), (27,)),
+        ("te00000", ("comment 0 of test",), (2, 3)),
+    ]
+
+
 def test_every_hub_workload_is_tested_here() -> None:
     on_the_hub = {
         name
         for name in shipped("workload")
         if any(each["source"]["type"] == "hub" for each in read_recipe("workload", name).tables["tasks"].values())
     }
-    assert on_the_hub == {"glue", *(f"glue-{name}" for name in GLUE), "banking77", "paper-hub"}
+    alone = {"banking77", "conll2003", "go-emotions", "paper-hub"}
+    assert on_the_hub == {"glue", *(f"glue-{name}" for name in GLUE), *alone}
 
 
 def test_the_studys_kinds_of_task_read_the_columns_of_the_hub(cache: Path) -> None:

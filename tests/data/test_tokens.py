@@ -72,6 +72,13 @@ class TestForms:
         assert {example.texts for example in split.examples} == {("Anna left New York .",)}
         assert {example.label for example in split.examples} == {(2, 0, 1, 3, 0)}
 
+    def test_numbers_are_places_among_the_declared_tags(self, tmp_path: Path) -> None:
+        write(tmp_path / "a.jsonl", [{"tokens": ["New", "York", "sleeps"], "tags": [1, 2, 0]}])
+        split = load_split(task_of(tmp_path, "a.jsonl", labels=("O", "B-LOC", "I-LOC")), "train")
+        assert [example.label for example in split.examples] == [(1, 2, 0)]
+        with pytest.raises(DataError, match="is not a tag of BIO or BIOES"):
+            load_split(task_of(tmp_path, "a.jsonl", classes=3), "train")
+
     @pytest.mark.parametrize(
         ("words", "tags", "message"),
         [
@@ -79,7 +86,8 @@ class TestForms:
             (["a b"], ["O"], "has the word 'a b'"),
             (["", "b"], ["O", "O"], "has the word ''"),
             ([1], ["O"], "has the word 1"),
-            (["a"], [1], "'tags' must be a list of tags"),
+            (["a"], [1.0], "'tags' must be a list of tags"),
+            (["a"], [True], "'tags' must be a list of tags"),
             (["a"], 3, "'tags' must be a list of tags"),
             (3, ["O"], "'tokens' must be a list of words"),
             (["ab"], [{"start": 0, "end": 1, "label": "X"}], "need 'tokens' to be a text"),

@@ -55,7 +55,7 @@ def refusal(kind: str, name: str) -> UsageError:
 
 
 def test_the_workloads_are_shipped() -> None:
-    hub = {"glue", *(f"glue-{task}" for task in GLUE), "banking77"}
+    hub = {"glue", *(f"glue-{task}" for task in GLUE), "banking77", "conll2003", "go-emotions"}
     assert {"quickstart", "quickstart-tasks", *STUDY, *hub} == set(WORKLOADS)
 
 
@@ -93,6 +93,14 @@ def test_what_chooses_the_epoch_on_the_hub_is_not_what_is_reported(workload: str
     assert {task.source.test for task in spec.tasks} == {None}, "the labels of GLUE's test splits are not published"
     as_published = resolve("lora-r12", workload, overrides=["split.select=none"]).spec
     assert not as_published.split.has_test
+
+
+@pytest.mark.parametrize(("workload", "metric"), [("conll2003", "span_f1"), ("go-emotions", "macro_f1")])
+def test_a_test_split_with_labels_on_the_hub_is_reported(workload: str, metric: str) -> None:
+    spec = resolve("lora-r12", workload).spec
+    (task,) = spec.tasks
+    assert (spec.split.dev_is, spec.split.select, spec.split.has_test) == ("select", None, True)
+    assert (task.headline, task.source.test) == (metric, "test")
 
 
 def test_the_fourth_task_comes_last_and_is_not_augmented() -> None:
