@@ -114,7 +114,7 @@ def write_head(model: MultitaskModel, source: TrainedRun, task: TaskSpec, folder
         "id2label": None if names is None else dict(enumerate(names)),
         "range": [task.low, task.high] if task.kind == "similarity" else None,
         "scale": [scale.mean, scale.sd] if task.kind == "regression" else None,  # prediction = mean + sd * output
-        "threshold": _threshold(source, task),
+        "threshold": label_threshold(source, task),
         "pooling": None if task.kind == "tokens" else spec.encoder.pooling,  # tokens: the first piece of each word
         "pair_encoding": spec.encoder.pair_encoding if task.is_pair else None,
         "token_types": model.takes_types,
@@ -124,7 +124,7 @@ def write_head(model: MultitaskModel, source: TrainedRun, task: TaskSpec, folder
     (folder / HEAD).write_text(json.dumps(about, indent=2) + "\n", "utf-8")
 
 
-def _threshold(source: TrainedRun, task: TaskSpec) -> float | None:
+def label_threshold(source: TrainedRun, task: TaskSpec) -> float | None:
     """Return the probability above which a label is predicted; None for kinds that have none."""
     if task.kind not in ("binary", "multilabel"):
         return None

@@ -27,6 +27,7 @@ from peftbench.interchange.trained import (
     compare,
     deviation,
     encoded_probes,
+    label_threshold,
     probe,
     probe_texts,
     untrained,
@@ -88,9 +89,9 @@ def _check_expressible(source: TrainedRun, files: EncoderFiles, tokenizer: Any) 
         except _InexpressibleError as error:
             reasons.setdefault(error.message, []).append(task.name)
     if reasons:
-        said = (f"task{'s' * (len(tasks) > 1)} {', '.join(tasks)}: {reason}" for reason, tasks in reasons.items())
+        listed = (f"task{'s' * (len(tasks) > 1)} {', '.join(tasks)}: {reason}" for reason, tasks in reasons.items())
         raise UsageError(
-            f"--format transformers: {'; '.join(said)}",
+            f"--format transformers: {'; '.join(listed)}",
             "use --format merged: a checkpoint of the encoder, with head.json and head.safetensors beside it",
         )
 
@@ -169,6 +170,9 @@ def _config(encoder: Any, source: TrainedRun, task: TaskSpec) -> Any:
     names = _names(source, task)
     config.id2label, config.label2id = dict(enumerate(names)), {name: number for number, name in enumerate(names)}
     config.problem_type = PROBLEMS.get(task.kind)
+    threshold = label_threshold(source, task)
+    if threshold is not None:
+        config.label_threshold = threshold  # transformers keeps it, and does not apply it
     for name in config.to_dict():
         if "classif" in name and "dropout" in name:
             setattr(config, name, source.spec.head.of(task.name).dropout)

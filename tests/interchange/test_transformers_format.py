@@ -97,6 +97,7 @@ def test_pipelines_give_the_labels_of_a_run(preset: str, tmp_path: Path, tiny_en
     about = config_of(out / "aspects")
     assert about["label2id"] == {name: number for number, name in enumerate(ASPECTS)}
     assert (about["problem_type"], about["classifier_dropout"]) == ("multi_label_classification", 0.2)
+    assert about["label_threshold"] == 0.5
     about = json.loads((out / "peftbench-export.json").read_text())
     assert about["format"] == "transformers" and about["tasks"]["ner"]["logits_within"] < TOLERANCE
 
