@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from peftbench.metrics import METRICS
@@ -24,6 +24,23 @@ def _decimals(value: float, sign: Literal["", "+"]) -> str:
 def metric(name: str) -> str:
     """Return the display name of a metric: accuracy, Pearson r; an unknown one as it is."""
     return METRICS[name].label if name in METRICS else clean(name)
+
+
+def metrics(of_task: Mapping[str, str]) -> str:
+    """Join metrics by their display names, each once: `accuracy`; `accuracy, Pearson r of sts`.
+
+    The tasks of a metric follow it, but for one that most tasks have.
+
+    Args:
+        of_task: the display name of each task's metric.
+    """
+    tasks: dict[str, list[str]] = {}
+    for task, metric_of_task in of_task.items():
+        tasks.setdefault(metric_of_task, []).append(clean(task))
+    usual = max(tasks, key=lambda name: len(tasks[name]), default="")
+    alone = len(tasks) == 1 or (len(tasks.get(usual, ())) > 1 and 2 * len(tasks[usual]) > len(of_task))
+    order = [usual, *(name for name in tasks if name != usual)] if alone else list(tasks)
+    return ", ".join(name if alone and name == usual else f"{name} of {' and '.join(tasks[name])}" for name in order)
 
 
 def signed(value: float) -> str:

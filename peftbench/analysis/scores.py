@@ -30,12 +30,13 @@ def average_of(scores: Scores) -> float | None:
 
 def average_sign(signs: Collection[int]) -> int:
     """Return -1 where lower values of a run's average are better: its one task is judged by an error."""
-    return min(signs) if len(signs) == 1 else 1
+    return min(signs, default=1) if len(signs) == 1 else 1
 
 
 def headlines(run: Run) -> dict[str, str]:
-    """Return the headline metric of each of a run's tasks."""
-    return {task["name"]: task.get("metric") or headline_for(task["kind"]) for task in run.spec["tasks"]}
+    """Return the headline metric of each of a run's tasks, in the workload's order; a spec without tasks has none."""
+    tasks = [task for task in run.spec.get("tasks", ()) if task.get("metric") or task.get("kind")]
+    return {task["name"]: task.get("metric") or headline_for(task["kind"]) for task in tasks}
 
 
 def run_sign(run: Run) -> int:

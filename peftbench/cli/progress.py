@@ -13,6 +13,7 @@ from peftbench import formatting
 from peftbench.analysis.machine_load import Others
 from peftbench.analysis.scores import summary
 from peftbench.analysis.time_left import time_left_s
+from peftbench.report.headlines import scores_line
 from peftbench.report.run_lines import busy_words
 from peftbench.report.tables import run_title
 from peftbench.text import clean
@@ -91,9 +92,9 @@ class LineFollower(Follower):
         self._disturbance = Disturbance()
 
     def take(self, update: Update, first: bool) -> None:
-        """Print the title on the first update, then a line for each new epoch."""
+        """Print the title and what scores are of on the first update, then a line for each new epoch."""
         if first:
-            print(run_title(update.run).plain, flush=True)
+            print(run_title(update.run).plain, scores_line(update.run), sep="\n", flush=True)
         for line in (*epoch_lines(update), *self._disturbance.take(update)):
             print(line, flush=True)
 
@@ -114,6 +115,7 @@ class BarFollower(Follower):
         """Redraw the bars; lines of finished epochs stay above them."""
         if self._bars is None:
             self.console.print(run_title(update.run))
+            self.console.print(scores_line(update.run), markup=False)
             self._bars, self._whole, self._part = self._start(update.run)
         for line in (*epoch_lines(update), *self._disturbance.take(update)):
             self._bars.console.print(line)

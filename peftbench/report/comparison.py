@@ -14,16 +14,15 @@ from peftbench.analysis.groups import Group, Spread
 from peftbench.analysis.scores import AVERAGES
 from peftbench.analysis.stats.difference import MetricDifference
 from peftbench.analysis.stats.folds import SOURCE
-from peftbench.metrics import sign_of
 from peftbench.report.formats.terminal import Screen
+from peftbench.report.headlines import metric_name, scored
 from peftbench.report.page import Cell, Line, Page, Sheet, name
 from peftbench.report.resources import VRAM_BY
 from peftbench.report.verdict_table import verdict_sheet
-from peftbench.report.verdicts import metric_name, verdict
+from peftbench.report.verdicts import verdict
 from peftbench.store.rows import ScoredSplit
 from peftbench.text import clean
 
-_USUAL = ("accuracy", "pearson")  # headline metrics that need not be named
 _YES_NO = {True: "yes", False: "no"}
 MORE = "`peftbench compare --full` adds settings, resources, cost, training dynamics, and how intervals are computed."
 
@@ -57,8 +56,9 @@ def _brief_page(result: Comparison) -> Page:
 
 def _title(result: Comparison) -> str:
     first = result.groups[0].first
+    metrics = scored([record.run for record in result.records], result.metrics)
     return (
-        f"workload {clean(first.workload)} ({clean(first.encoder)}); scores on {_split(result)}{_metrics(result)}; "
+        f"workload {clean(first.workload)} ({clean(first.encoder)}); scores on {_split(result)}: {metrics}; "
         f"baseline {clean(result.groups[0].label)}"
     )
 
@@ -77,18 +77,6 @@ def _split(result: Comparison) -> str:
     else:
         examples = ", ".join(f"{clean(task)} {count:,}" for task, count in counts.items()) + " examples"
     return f"test ({examples}, untouched; dev chose the epoch)"
-
-
-def _metrics(result: Comparison) -> str:
-    """Name the headline metrics that are not accuracy or Pearson r, and say of which lower values are better."""
-    record = result.groups[0].records[0]
-    scores = [score for task in record.tasks if (score := record.score(task, result.split)) is not None]
-    named = [
-        f"{clean(score.task)} {formatting.metric(score.metric)}{' (lower is better)' * (sign_of(score.metric) < 0)}"
-        for score in scores
-        if score.metric not in _USUAL
-    ]
-    return f"; {', '.join(named)}" if named else ""
 
 
 def _full_page(result: Comparison, all_config: bool) -> Page:

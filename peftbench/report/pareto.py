@@ -8,8 +8,9 @@ from typing import Any
 
 from peftbench import formatting
 from peftbench.analysis.pareto import AXES, Front, Point
+from peftbench.analysis.scores import headlines
+from peftbench.report.headlines import average_notes, metric_name, named
 from peftbench.report.page import Cell, Line, Page, Sheet, name
-from peftbench.report.verdicts import metric_name
 from peftbench.text import clean
 
 SURE = 0.95
@@ -32,9 +33,10 @@ def page(front: Front) -> Page:
     """Return the front as a page, cheapest group first."""
     what, unit, _ = AXES[front.x]
     label = f"{what}, {unit}" if unit else what
-    first = front.points[0].group.first
+    groups = [point.group for point in front.points]
+    first, score = groups[0].first, named(front.y, groups, front.split)
     return Page(
-        title=f"workload {clean(first.workload)} ({clean(first.encoder)}): {metric_name(front.y)} against {what}",
+        title=f"workload {clean(first.workload)} ({clean(first.encoder)}): {score} against {what}",
         warnings=(),
         verdicts=(Line(_verdict(front), strong=True),),
         differences=(),
@@ -46,7 +48,7 @@ def page(front: Front) -> Page:
                 tuple(_row(front, point) for point in front.points),
             ),
         ),
-        notes=tuple(_notes(front)),
+        notes=(*average_notes(front.y, groups), *_notes(front)),
     )
 
 
@@ -55,6 +57,8 @@ def as_json(front: Front) -> dict[str, Any]:
     return {
         "x": front.x,
         "y": front.y,
+        "split": front.split,
+        "headlines": headlines(front.points[0].group.first) if front.points else {},
         "resamples": front.resamples,
         "points": [
             {

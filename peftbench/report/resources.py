@@ -11,6 +11,7 @@ from rich.text import Text
 from peftbench import formatting
 from peftbench.analysis.cost import Cost, energy, reach
 from peftbench.analysis.flags import flags, throttled
+from peftbench.report.headlines import task_named
 from peftbench.report.plain_table import plain_table
 from peftbench.store.meter_fields import Usage, meter_fields
 from peftbench.store.rows import Phase, RunRecord
@@ -102,7 +103,7 @@ def phases(record: RunRecord) -> Table:
 
 def reached_line(record: RunRecord, target: float, task: str | None) -> Text:
     """Return what it took until dev first had a score."""
-    what = f"{clean(task)} {target:g}" if task else f"Dev Avg {target:g}"
+    what = f"{task_named(task, [record.run]) if task else 'Dev Avg'} {target:g} on dev"
     reached = reach(record, target, task)
     if reached is None:
         return Text(f"{what}: not reached in {record.run.epochs_done} epochs")

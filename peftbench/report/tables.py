@@ -13,6 +13,7 @@ from peftbench import formatting
 from peftbench.analysis.cost import Cost, cost
 from peftbench.analysis.scores import has_leaderboard, summary
 from peftbench.jobs.liveness import state_shown
+from peftbench.report.headlines import list_note, scores_line
 from peftbench.report.memory import memory_line
 from peftbench.report.plain_table import plain_table
 from peftbench.report.resources import TASKS_A_TABLE, flag_lines, resources
@@ -31,13 +32,15 @@ STATE_STYLE = {
 }
 
 
-def run_list(runs: Sequence[Listed]) -> Table:
-    """Return a table of the runs; unreadable rows show what is known of them."""
-    return plain_table(
+def run_list(runs: Sequence[Listed]) -> Group:
+    """Return a table of the runs, and what their scores are of; unreadable rows show what is known of them."""
+    table = plain_table(
         ("run", "id", "workload", "state", "epoch", "dev avg", "started"),
         [_listed_cells(run) for run in runs],
         left=4,
     )
+    note = list_note(run for run in runs if isinstance(run, Run))
+    return Group(table, *([Text(""), Text(note, style="dim")] if note else []))
 
 
 def _listed_cells(run: Listed) -> tuple[str | Text, ...]:
@@ -128,7 +131,8 @@ def _epochs_of(record: RunRecord, tasks: Sequence[str]) -> Table:
 def _best_lines(record: RunRecord) -> list[Text]:
     best = f"* best epoch by dev average: {record.run.best_epoch}"
     lines = [
-        Text(best if record.run.dev_avg is not None else "no epoch has a dev average; the first epoch counts as best")
+        Text(scores_line(record.run)),
+        Text(best if record.run.dev_avg is not None else "no epoch has a dev average; the first epoch counts as best"),
     ]
     if record.task_bests:
         bests = [f"{clean(best.task)} {best.epoch} ({formatting.score(best.value)})" for best in record.task_bests]

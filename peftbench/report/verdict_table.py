@@ -8,8 +8,9 @@ from peftbench import formatting
 from peftbench.analysis.comparison import Against, Comparison
 from peftbench.analysis.cost_comparison import CostDifference
 from peftbench.analysis.stats.difference import MetricDifference
+from peftbench.report.headlines import metric_name
 from peftbench.report.page import Cell, Sheet, name
-from peftbench.report.verdicts import amount, cost_word, edge, headline_costs, is_undetectable, metric_name, size
+from peftbench.report.verdicts import amount, cost_word, edge, headline_costs, is_undetectable, size
 from peftbench.text import clean
 
 UNDETECTED = "n.d."

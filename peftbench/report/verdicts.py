@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from peftbench import formatting
 from peftbench.analysis.comparison import Against, Comparison
 from peftbench.analysis.cost_comparison import CostDifference
-from peftbench.analysis.scores import DEV_AVG, TEST_AVG
 from peftbench.analysis.stats.difference import MetricDifference, range_of
 from peftbench.analysis.stats.interval import ALPHA
+from peftbench.report.headlines import metric_name
 from peftbench.text import clean
 
 SAME = 0.02  # relative difference of a cost below which it is called the same
@@ -113,11 +113,6 @@ def cost_word(cost: CostDifference) -> str:
     if cost.within_noise:
         return "within noise"
     return "one run" if _too_little(cost) else _sort(cost)
-
-
-def metric_name(name: str) -> str:
-    """Return the name of a metric in sentences: its task, Dev Avg or Test Avg."""
-    return {DEV_AVG: "Dev Avg", TEST_AVG: "Test Avg"}.get(name) or clean(name)
 
 
 def amount(row: MetricDifference, value: float) -> str:

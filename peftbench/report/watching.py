@@ -14,6 +14,7 @@ from peftbench.analysis.machine_load import Others
 from peftbench.jobs.liveness import state_shown
 from peftbench.plot import BRAILLE, Chart, Glyphs, Range, Series, draw
 from peftbench.plot.rich_lines import rich_lines, terminal_color
+from peftbench.report.headlines import metrics_of
 from peftbench.report.run_lines import meter_line, progress_line, state_line
 from peftbench.report.tables import run_title
 from peftbench.store.rows import Progress, Run, RunRecord, SampleRow
@@ -89,7 +90,7 @@ def curves(record: RunRecord, glyphs: Glyphs = BRAILLE) -> Chart:
     return Chart(
         (*train, *dev),
         x=Range(1, planned) if planned > 1 else Range(0.5, 1.5),
-        title=f"{_metrics(record)}: {solid} dev, {dashed} train",
+        title=f"{metrics_of([record.run]) or 'scores'}: {solid} dev, {dashed} train",
         x_label="epoch",
         whole_x=True,
         legend_rows=2,
@@ -107,19 +108,6 @@ def _series(record: RunRecord, task: str, index: int) -> tuple[Series, Series]:
     color = terminal_color(index)
     dev = Series(task, *points["dev"], color, marker=index, note="/".join(latest))
     return Series("", *points["train"], color, dashed=True, marker=index), dev
-
-
-def _metrics(record: RunRecord) -> str:
-    """Return the metric of the curves, with the tasks that have a different metric."""
-    of_task = {score.task: formatting.metric(score.metric) for score in record.scores}
-    tasks: dict[str, list[str]] = {}
-    for task in record.tasks:
-        if task in of_task:
-            tasks.setdefault(of_task[task], []).append(clean(task))
-    if not tasks:
-        return "scores"
-    usual = max(tasks, key=lambda metric: len(tasks[metric]))
-    return "; ".join([usual, *(f"{m} of {', '.join(of)}" for m, of in tasks.items() if m != usual)])
 
 
 def _title(run: Run, width: int, most: int) -> list[Text]:

@@ -9,10 +9,12 @@ from peftbench import formatting
 from peftbench.analysis.comparison import LEADERBOARD, Comparison
 from peftbench.analysis.cost_comparison import GroupCost
 from peftbench.analysis.groups import Group, Spread, spread
-from peftbench.analysis.scores import DEV_AVG, leaderboard
+from peftbench.analysis.scores import DEV_AVG, headlines, leaderboard
 from peftbench.report.comparison import spread_cell
+from peftbench.report.headlines import metrics_of
 from peftbench.report.page import Cell, Sheet, name
 from peftbench.report.resources import VRAM_BY
+from peftbench.store.rows import Run
 from peftbench.study import published
 from peftbench.study.groups import AUGMENTED, RANKS, ROWS, StudyGroups
 from peftbench.text import clean
@@ -34,8 +36,9 @@ def table_1(groups: StudyGroups, result: Comparison) -> Sheet:
         rows.append((*cells, _score(result, group, LEADERBOARD)))
     heads = [head for key in keys for head in (f"{_metric_label(key)}\nours", "\nstudy's")]
     notes = (
-        "dev, best epoch; Dev Avg is the plain mean of the tasks; the study has one run per row, no seeds; it does not "
-        "report the leaderboard's formula on dev",
+        f"dev, best epoch: {metrics_of(_ours_runs(result))}; Dev Avg is the plain mean of the tasks; the study has one "
+        "run per row, no seeds; it does not report the leaderboard's formula on dev",
+        *_other_metrics(result),
     )
     title = "Table 1: scores on dev, ours beside the study's"
     return Sheet("table_1", title, ("row", "\nruns", *heads, "leader-\nboard"), tuple(rows), notes)
@@ -124,6 +127,20 @@ def figure_2(groups: StudyGroups, result: Comparison) -> Sheet:
         "and in peftbench plot curves"
     )
     return Sheet("figure_2", "Figure 2: DoRA by rank, at its best and last epoch", heads, tuple(rows), (note,))
+
+
+def _ours_runs(result: Comparison) -> list[Run]:
+    return [record.run for record in result.records]
+
+
+def _other_metrics(result: Comparison) -> tuple[str, ...]:
+    """Return a note where a task of ours is not judged by the study's metric."""
+    ours = headlines(result.groups[0].first)
+    other = {task: of for task, of in published.METRICS.items() if task in ours and ours[task] != of}
+    named = "; ".join(
+        f"{task} {formatting.metric(ours[task])} for {formatting.metric(of)}" for task, of in other.items()
+    )
+    return (f"ours are of other metrics than the study's, and not comparable: {named}",) if named else ()
 
 
 def _rows(groups: StudyGroups) -> Iterator[tuple[str, Group | None, published.PublishedRow | None]]:

@@ -12,6 +12,7 @@ from peftbench import formatting
 from peftbench.analysis.machine_load import others_now
 from peftbench.plot import Glyphs
 from peftbench.plot.cells import fit, printable, width
+from peftbench.report.headlines import metrics_of
 from peftbench.report.run_lines import progress_line, state_line
 from peftbench.report.tables import STATE_STYLE
 from peftbench.store.meter_fields import THROTTLING, SampleRow, meter_fields, reasons
@@ -81,6 +82,9 @@ def run_lines(detail: Detail | None, line: RunLine | None, cells: int, now_s: fl
     others = others_now(detail.samples[-_SAMPLES:], detail.record.run.conditions)
     state_texts = state_line(detail.record, cells - name.cell_len - 2, now_s)
     first = Text.assemble(name, "  ", state_texts[0])
+    scores = printable(metrics_of([line.run]))
+    if line.run.epochs_done and first.cell_len + 2 + width(scores) <= cells:
+        first.append("  ").append(scores, "dim")
     second = [
         *progress_line(detail.record, detail.progress, cells, now_s, glyphs, others),
         *state_texts[1:],

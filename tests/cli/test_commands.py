@@ -41,6 +41,7 @@ def test_a_piped_run_prints_a_title_a_line_an_epoch_and_the_comparison(trained: 
     assert lines[0].startswith("last-layer-1 (")
     assert "preset last-layer on workload quickstart" in lines[0]
     assert sum(line.startswith("epoch 1/2  dev avg ") for line in lines) == 4
+    assert lines.count("scores: accuracy, Pearson r of sts; Dev Avg their mean") == 4
     assert sum(" finished: best epoch " in line for line in lines) == 4
     assert lines.index("verdict") < max(n for n, line in enumerate(lines) if line.startswith("dora-r12-1 "))
     assert lines[-1] == f"again: peftbench compare last-layer-1 full-1 lora-r12-1 dora-r12-1 --db {trained[0]}"
@@ -86,7 +87,9 @@ def test_runs_show_and_their_json_agree(trained: tuple[Path, str]) -> None:
     assert page.startswith("dora-r12-1 (")
     assert f"{shown['spec']['workload']}" in page
     table = cli("runs", "--db", db).stdout
-    assert [line.split()[0] for line in table.splitlines()[2:]] == [run["name"] for run in listed]
+    rows, note = table.split("\n\n")
+    assert [line.split()[0] for line in rows.splitlines()[2:]] == [run["name"] for run in listed]
+    assert " ".join(note.split()) == "dev avg: mean of the tasks at the best epoch; accuracy, Pearson r of sts"
 
 
 @pytest.mark.slow

@@ -39,7 +39,7 @@ def test_every_kind_is_drawn_in_the_terminal(db: Path, kind: str, said: str) -> 
 
 def test_groups_and_a_metric_can_be_named(db: Path) -> None:
     done = cli("plot", "ranks", "dora-r1", "dora-r12", "--metric", "sst", "--plain", "--db", db)
-    assert "sst by rank" in done.output and "lora" not in done.output
+    assert "sst accuracy on dev by rank" in done.output and "lora" not in done.output
     code, message = failed("plot", "ranks", "--metric", "sts2", "--db", db)
     assert (code, "did you mean 'sts'" in message) == (2, True)
 

@@ -187,9 +187,10 @@ class TestPlain:
         assert (done.returncode, done.stderr) == (0, b"")
         lines = done.stdout.decode().splitlines()
         assert lines[0].startswith(f"lora-r12-1 ({run_id}): preset lora-r12 on workload quickstart")
-        assert [line.split("  ")[0] for line in lines[1:4]] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
-        assert "sst 0.700" in lines[2]
-        assert lines[4].startswith("lora-r12-1 finished: best epoch 3, dev avg 0.800")
+        assert [line.split("  ")[0] for line in lines[2:5]] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
+        assert lines[1] == "scores: accuracy, Pearson r of sts; Dev Avg their mean"
+        assert "sst 0.700" in lines[3]
+        assert lines[5].startswith("lora-r12-1 finished: best epoch 3, dev avg 0.800")
         assert b"\x1b" not in done.stdout
 
     @pytest.mark.slow
@@ -200,6 +201,7 @@ class TestPlain:
         process = spawn("--plain")
         assert process.stdout is not None
         assert process.stdout.readline().startswith(f"at-work ({run_id})")
+        assert process.stdout.readline().startswith("scores: accuracy, ")
         assert process.stdout.readline().startswith("epoch 1/3")
         store.epoch(run_id, 2)
         assert process.stdout.readline().startswith("epoch 2/3")

@@ -49,9 +49,9 @@ def test_every_phase_has_a_line() -> None:
 @pytest.mark.parametrize(
     ("target", "task", "said"),
     [
-        (0.2, "sst", "sst 0.2: not reached"),
-        (0.101, "sst", "sst 0.101: epoch 1"),
-        (0.505, None, "Dev Avg 0.505: epoch 5"),
+        (0.2, "sst", "sst accuracy 0.2 on dev: not reached"),
+        (0.101, "sst", "sst accuracy 0.101 on dev: epoch 1"),
+        (0.505, None, "Dev Avg 0.505 on dev: epoch 5"),
     ],
 )
 def test_what_it_took_to_reach_a_score(target: float, task: str | None, said: str) -> None:

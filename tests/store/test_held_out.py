@@ -76,14 +76,17 @@ def test_commands_name_the_split(database: Path) -> None:
     assert "Test Avg 0.500" in shown
     compared = inside("compare", "lora-r12-1", "dora-r12-1", "--full", "--db", database).stdout
     compared = " ".join(compared.split())
-    assert "scores on test (30 examples a task, untouched; dev chose the epoch)" in compared
+    metrics = "accuracy, Pearson r of sts; Test Avg their mean"
+    assert f"scores on test (30 examples a task, untouched; dev chose the epoch): {metrics}; baseline" in compared
     assert "paired bootstrap over the test examples" in compared
     assert "also chose the epoch" not in compared and "Dev Avg  " not in compared
     printed = json.loads(inside("compare", "lora-r12-1", "dora-r12-1", "--json", "--db", database).stdout)
     assert (printed["split"], printed["metrics"][-1]) == ("test", "test_avg")
     assert printed["runs"][0]["test"]["sst"]["value"] == printed["runs"][0]["test_avg"] == 0.5
     for form in ("--latex", "--csv", "--markdown"):
-        assert "Test Avg" in inside("compare", "lora-r12-1", "dora-r12-1", form, "--db", database).stdout
+        out = inside("compare", "lora-r12-1", "dora-r12-1", form, "--db", database).stdout
+        assert "scores on test (30 examples a task" in out and metrics in out
+    assert printed["headlines"] == {"sst": "accuracy", "paraphrase": "accuracy", "sts": "pearson"}
 
 
 def test_a_metric_of_the_other_split_is_refused_with_those_there_are(database: Path) -> None:

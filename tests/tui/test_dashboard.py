@@ -162,11 +162,11 @@ def test_an_order_by_score() -> None:
 def test_the_curves_follow_task_and_axis_and_the_cursor_reads_them() -> None:
     async def test(pilot: Pilot[int], app: PeftbenchApp) -> None:
         curves = chart(app)
-        assert "mean of the tasks" in screen_text(app)
+        assert "mean of accuracy, Pearson r of sts" in screen_text(app)
         await pilot.press("t")
         assert "sst accuracy" in screen_text(app)
         await pilot.press("t", "t", "t")
-        assert "mean of the tasks" in screen_text(app)
+        assert "mean of accuracy, Pearson r of sts" in screen_text(app)
         curves.focus()
         await pilot.press("right", "right")
         assert curves.cursor_x == 2.0

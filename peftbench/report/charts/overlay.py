@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from peftbench import formatting
+from peftbench.analysis.scores import headlines
 from peftbench.analysis.trajectory import AVERAGE, Axis, Points, curve, positions
 from peftbench.plot import BRAILLE, Chart, Glyphs, Range, Series
+from peftbench.report.headlines import metrics_of, task_named
 from peftbench.store.rows import ACTIVE_STATES, RunRecord
 from peftbench.text import clean
 
@@ -102,11 +104,14 @@ def tasks_of(pinned: Sequence[Pinned]) -> tuple[str, ...]:
 
 
 def metric_name(curves: Sequence[Curves], task: str) -> str:
-    """Return the name of the metric: `mean of the tasks`, or a task with its metric."""
-    if task == AVERAGE:
+    """Return the name of the metric: the mean of the tasks' metrics, or a task with its metric."""
+    runs = [run_curves.of.record.run for run_curves in curves]
+    if task != AVERAGE:
+        return task_named(task, runs)
+    different = {tuple(headlines(run).items()) for run in runs}
+    if len(different) != 1:
         return "mean of the tasks"
-    metric = next((s.metric for run_curves in curves for s in run_curves.of.record.scores if s.task == task), None)
-    return f"{clean(task)} {formatting.metric(metric) if metric else ''}".strip()
+    return f"{'mean of ' * (len(different.pop()) > 1)}{metrics_of(runs)}"
 
 
 def stops(curves: Sequence[Curves]) -> list[float]:

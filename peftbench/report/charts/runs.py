@@ -13,8 +13,8 @@ from peftbench.analysis.stats.bootstrap import score_sample_of
 from peftbench.analysis.stats.estimate import level
 from peftbench.analysis.trajectory import AVERAGE, curve, positions
 from peftbench.report.charts.chart import Bar, Curve, Picture, nothing
+from peftbench.report.headlines import average_notes, named
 from peftbench.report.memory import anatomies
-from peftbench.report.verdicts import metric_name
 from peftbench.store.rows import RunRecord, SampleRow
 from peftbench.text import clean
 
@@ -44,7 +44,8 @@ def curves(groups: Sequence[Group], metric: str = DEV_AVG, title: str | None = N
     """Return dev (solid) and train (dashed, open markers) over epochs, as each group's mean over its seeds."""
     metric = DEV_AVG if metric in AVERAGES.values() else metric  # there is no test score by epoch
     task = AVERAGE if metric == DEV_AVG else metric
-    title = title or f"{metric_name(metric)} by epoch"
+    label = named(metric, groups)
+    title = title or f"{label} by epoch"
     lines: list[Curve] = []
     for index, group in enumerate(groups):
         for split in ("train", "dev"):
@@ -55,8 +56,8 @@ def curves(groups: Sequence[Group], metric: str = DEV_AVG, title: str | None = N
         return nothing("curves", title, "no epoch has finished")
     several = any(len(group.records) > 1 for group in groups)
     note = "solid: dev; dashed, open markers: train (on a fixed subset)"
-    notes = (note, *(("means over seeds",) if several else ()))
-    return Picture("curves", title, "epoch", metric_name(metric), tuple(lines), whole_x=True, notes=notes)
+    notes = (note, *(("means over seeds",) if several else ()), *average_notes(metric, groups))
+    return Picture("curves", title, "epoch", label, tuple(lines), whole_x=True, notes=notes)
 
 
 def ranks(groups: Sequence[Group], metric: str = DEV_AVG) -> Picture:
@@ -66,10 +67,11 @@ def ranks(groups: Sequence[Group], metric: str = DEV_AVG) -> Picture:
         method = group.first.spec["method"]
         if isinstance(rank := method.get("rank"), int) and rank > 0 and group.first.folds is None:
             of_method.setdefault(group.first.method, []).append((rank, group))
-    records = records_of(group for rows in of_method.values() for _, group in rows)
+    ranked = [group for rows in of_method.values() for _, group in rows]
+    records = records_of(ranked)
     split = scored_split(records)
     metric = AVERAGES[split] if metric in AVERAGES.values() else metric
-    title = f"{metric_name(metric)} by rank"
+    title = f"{named(metric, ranked, split)} by rank"
     made = score_sample_of(metric, records, split)
     if made is None:
         return nothing("ranks", title, "no group with a rank and predictions")
@@ -87,14 +89,16 @@ def ranks(groups: Sequence[Group], metric: str = DEV_AVG) -> Picture:
     notes = (
         f"mean at the best epoch, 95 % interval over seeds and {split} examples; intervals are clipped to the chart",
         *((f"groups of one run: over {split} examples only",) if single else ()),
+        *average_notes(metric, ranked),
     )
-    return Picture("ranks", title, "rank", metric_name(metric), tuple(lines), ticks=ticks, notes=notes)
+    return Picture("ranks", title, "rank", named(metric, ranked), tuple(lines), ticks=ticks, notes=notes)
 
 
 def front(pareto_front: Front) -> Picture:
     """Return a Pareto front: non-dominated groups filled and joined, dominated ones open."""
     what, unit, _ = AXES[pareto_front.x]
-    title = f"{metric_name(pareto_front.y)} against {what}"
+    groups = [point.group for point in pareto_front.points]
+    title = f"{named(pareto_front.y, groups, pareto_front.split)} against {what}"
     if not pareto_front.points:
         return nothing("pareto", title, "no group has both values")
     on = [point for point in pareto_front.points if not point.dominated_by]
@@ -116,7 +120,8 @@ def front(pareto_front: Front) -> Picture:
         "the group is not dominated"
     )
     label = f"{what}, {unit}" if unit else what
-    return Picture("pareto", title, label, metric_name(pareto_front.y), (line, *points), notes=(note,))
+    notes = (note, *average_notes(pareto_front.y, groups))
+    return Picture("pareto", title, label, named(pareto_front.y, groups), (line, *points), notes=notes)
 
 
 def memory(groups: Sequence[Group]) -> Picture:

@@ -13,7 +13,7 @@ from peftbench.analysis.comparison import Against, Comparison
 from peftbench.analysis.cost import cost, reach
 from peftbench.analysis.flags import flags
 from peftbench.analysis.groups import Spread
-from peftbench.analysis.scores import summary
+from peftbench.analysis.scores import headlines, summary
 from peftbench.analysis.stats.difference import MetricDifference
 from peftbench.jobs.liveness import state_shown
 from peftbench.memory.parts import score
@@ -35,9 +35,10 @@ _PRINTED: dict[Standing, str] = {
 
 
 def run_summary(run: Run) -> dict[str, Any]:
-    """Return a run's row with its spec."""
+    """Return a run's row with its spec, and the metric of each task's scores."""
     values = dataclasses.asdict(run)
     values["spec"] = json.loads(values.pop(_STORED_AS_JSON))
+    values["headlines"] = headlines(run)
     values["state"] = state_shown(run)
     return values
 
@@ -106,6 +107,7 @@ def comparison(result: Comparison) -> dict[str, Any]:
         "baseline": result.groups[0].label,
         "split": result.split,
         "metrics": list(result.metrics),
+        "headlines": headlines(result.groups[0].first),
         "groups": [_group(result, index) for index in range(len(result.groups))],
         "runs": [
             {

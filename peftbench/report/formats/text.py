@@ -45,10 +45,14 @@ def latex(page: Page) -> str:
 
 
 def comma_separated(page: Page) -> str:
-    """Return CSV with one value per line: table, row, column, unrounded value, text as shown, best (1 or 0)."""
+    """Return CSV with one value per line: table, row, column, unrounded value, text as shown, best (1 or 0).
+
+    The first line is the page's title, which says what scores are of.
+    """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(("table", "row", "column", "value", "text", "best"))
+    writer.writerow(("title", "", "", "", _safe(page.title), ""))
     for line in (*page.warnings, *page.verdicts):
         writer.writerow(("warning" if line.warning else "verdict", "", "", "", _safe(line.text), ""))
     for sheet in page.sheets:
