@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from peftbench.data.batches import Batch, Batcher, PackedText, PrefixText, TextBatch, pack_mixed
@@ -49,6 +50,7 @@ class MultitaskModel(nn.Module):
         self.method: Method = method_info(spec.method.name).load(spec.runtime)(spec.method)
         self.method.attach(encoder, [task.name for task in spec.tasks], spec.seed)
         self.takes_types = spec.encoder.token_types and _has_token_types(encoder)
+        self.first_is_global = self.pooling != "mean" and "global_attention_mask" in _inputs(encoder)
         self.encoder_trains = any(weight.requires_grad for weight in encoder.parameters())
         hidden = hidden_size(encoder)
         separate = spec.encoder.pair_encoding == "separate"
@@ -180,8 +182,10 @@ class MultitaskModel(nn.Module):
         return half, torch.set_grad_enabled(self.encoder_trains and torch.is_grad_enabled())
 
     def _output(self, text: TextBatch) -> Any:
-        types = {"token_type_ids": text.types} if self.takes_types else {}
-        return self.encoder(input_ids=text.ids, attention_mask=text.mask, **types)
+        more = {"token_type_ids": text.types} if self.takes_types else {}
+        if self.first_is_global:  # as transformers' LongformerForSequenceClassification
+            more["global_attention_mask"] = F.pad(torch.ones_like(text.mask[:, :1]), (0, text.mask.shape[1] - 1))
+        return self.encoder(input_ids=text.ids, attention_mask=text.mask, **more)
 
     def _transformers(self, text: TextBatch) -> Tensor:
         output = self._output(text)
@@ -218,10 +222,18 @@ class MultitaskModel(nn.Module):
 
 
 def _has_token_types(encoder: nn.Module) -> bool:
-    """Return whether the encoder has several token types. RoBERTa has one, DistilBERT none; XLNet has no table."""
+    """Return whether the encoder has several token types. RoBERTa has one, DistilBERT none.
+
+    XLNet and Funnel have no table: they attend differently within a text and between two.
+    """
     types = getattr(encoder.config, "type_vocab_size", 0)
-    knows = (isinstance(types, int) and types > 1) or getattr(encoder.config, "model_type", "") == "xlnet"
-    return knows and "token_type_ids" in inspect.signature(encoder.forward).parameters
+    knows = (isinstance(types, int) and types > 1) or getattr(encoder.config, "model_type", "") in ("xlnet", "funnel")
+    return knows and "token_type_ids" in _inputs(encoder)
+
+
+def _inputs(encoder: nn.Module) -> Mapping[str, Any]:
+    """Return the parameters of the encoder's forward by name."""
+    return inspect.signature(encoder.forward).parameters
 
 
 def _round_frozen(encoder: nn.Module) -> None:

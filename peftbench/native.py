@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from peftbench.data.batches import PackedText, TextSegment
+from peftbench.families import FAMILIES
 from peftbench.kernels.attention import attention
 from peftbench.kernels.device import recomputing
 from peftbench.kernels.dropout import dropped
@@ -33,7 +34,7 @@ from peftbench.kernels.linear import FrozenWeight, onednn, onednn_bf16, trained_
 from peftbench.kernels.norm import residual_norm
 from peftbench.methods.adapted import AdaptedLinear
 
-ARCHITECTURES = ("BertModel", "RobertaModel", "XLMRobertaModel", "CamembertModel")
+ARCHITECTURES = tuple(family.encoder_class for family in FAMILIES if family.native)
 
 Linear = Callable[[Tensor], Tensor]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from peftbench.encoder.classes import attention_of, auto_class
 from peftbench.encoder.files import (
     EMBEDDED_NAME,
     EncoderFiles,
@@ -12,7 +13,6 @@ from peftbench.encoder.files import (
 )
 from peftbench.encoder.loading import (
     LoadedEncoder,
-    attention_of,
     load_config,
     load_encoder,
     load_with_facts,
@@ -25,6 +25,7 @@ __all__ = [
     "EncoderFiles",
     "LoadedEncoder",
     "attention_of",
+    "auto_class",
     "check_fits",
     "embedded_is_installed",
     "find_encoder",

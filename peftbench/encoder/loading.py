@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from peftbench.encoder.classes import attention_of, auto_class, check_computes
 from peftbench.encoder.files import EncoderFiles
 from peftbench.encoder.layout import positions_of
 from peftbench.errors import MissingError, UsageError
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _POOLER = "pooler."
 _NAMES_SHOWN = 3  # names in a message
+_DROPOUTS = ("dropout", "dropout_prob", "dropout_rate")
 
 # Checkpoint parts on top of the encoder that are not used: poolers and transformers' heads (language modelling, next
 # sentence prediction, classification, question answering), by module name.
@@ -75,15 +77,6 @@ def load_config(spec: EncoderSpec, files: EncoderFiles) -> Any:
     return config
 
 
-def attention_of(config: Any) -> str:
-    """Return the attention implementation for a configuration's transformers model: sdpa if supported, else eager."""
-    from transformers.models.auto.modeling_auto import MODEL_MAPPING
-
-    kinds = MODEL_MAPPING.get(type(config), ())
-    kinds = kinds if isinstance(kinds, tuple | list) else (kinds,)
-    return "sdpa" if kinds and all(getattr(kind, "_supports_sdpa", False) for kind in kinds) else "eager"
-
-
 def load_encoder(spec: EncoderSpec, files: EncoderFiles) -> nn.Module:
     """Load the encoder in fp32, with the spec's dropout, on the CPU.
 
@@ -97,19 +90,18 @@ def load_with_facts(spec: EncoderSpec, files: EncoderFiles) -> LoadedEncoder:
     """Load the encoder in fp32, with the spec's dropout, on the CPU, and return facts about the loading.
 
     Raises:
-        MissingError: transformers cannot load it without executing code of the checkpoint; the checkpoint lacks encoder
-            weights, or has unexpected ones; a weight is NaN or infinite.
+        MissingError: transformers cannot load it without executing code of the checkpoint, or cannot compute it; the
+            checkpoint lacks encoder weights, or has unexpected ones; a weight is NaN or infinite.
         UsageError: the spec asks for a pooler and the architecture has none, or for more tokens than it has positions.
     """
     import torch
-    from transformers import AutoModel
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     config = load_config(spec, files)
-    attention = attention_of(config)
+    attention, of_transformers = attention_of(config), auto_class(config)
     try:
-        encoder, report = AutoModel.from_pretrained(
+        encoder, report = of_transformers.from_pretrained(
             files.folder,
             config=config,
             dtype=torch.float32,
@@ -135,8 +127,14 @@ def load_with_facts(spec: EncoderSpec, files: EncoderFiles) -> LoadedEncoder:
     unused = _check_unexpected(files, report["unexpected_keys"], encoder.base_model_prefix)
     _check_numbers(files, encoder.state_dict(keep_vars=True), missing)
     _check_positions(spec, files, encoder)
-    full = " (original_full)" if config.model_type == "big_bird" else ""
-    return LoadedEncoder(encoder, attention + full, unused, missing)
+    check_computes(encoder, files)
+    return LoadedEncoder(encoder, attention + _attention_detail(config, spec.pooling), unused, missing)
+
+
+def _attention_detail(config: Any, pooling: str) -> str:
+    if config.model_type == "big_bird":
+        return " (original_full)"
+    return " (first token global)" if config.model_type == "longformer" and pooling in ("cls", "pooler") else ""
 
 
 def _check_sizes(files: EncoderFiles, mismatched: Iterable[tuple[str, Any, Any]]) -> None:
@@ -211,10 +209,10 @@ def _check_positions(spec: EncoderSpec, files: EncoderFiles, encoder: Any) -> No
 
 
 def set_dropout(config: Any, dropout: float | None) -> None:
-    """Set every dropout in the configuration (BERT, DistilBERT and ModernBERT use different names)."""
+    """Set every dropout in the configuration (BERT, DistilBERT, ModernBERT and T5 use different names)."""
     if dropout is None:
         return
-    names = [key for key in config.to_dict() if key.endswith(("dropout", "dropout_prob")) and "classif" not in key]
+    names = [key for key in config.to_dict() if key.endswith(_DROPOUTS) and "classif" not in key]
     for name in names:
         if isinstance(getattr(config, name), int | float):
             setattr(config, name, dropout)

@@ -10,6 +10,7 @@ from peftbench.encoder.files import EncoderFiles
 from peftbench.encoder.formats import vocabulary_files
 from peftbench.encoder.layout import counts_from_padding
 from peftbench.errors import MissingError, UsageError
+from peftbench.families import family_of
 from peftbench.store.conditions import TokenizerConditions
 from peftbench.text import clean
 
@@ -102,22 +103,30 @@ def check_fits(tokenizer: Any, encoder: Any, files: EncoderFiles, pooling: str) 
                 f"and positions of a {clean(config.model_type)} depend on it",
                 "use the tokeniser that the encoder was trained with",
             )
-    if pooling == "cls" and _cls_index(tokenizer) not in (None, 0):
-        raise UsageError(
-            f"encoder.pooling = 'cls': the tokeniser of {name} puts {clean(tokenizer.cls_token)} at the end, and the "
-            "first token is a word",
-            "use --set encoder.pooling=mean",
-        )
-    return [
+    if pooling == "cls":
+        _check_first_token(tokenizer, name)
+    notes = [
         f"{key}: {theirs} in the tokeniser, {ours} in the configuration of {name}"
         for key, (theirs, ours) in differing.items()
     ]
+    family = family_of(config.model_type)
+    if family is not None and family.sees_padding:
+        notes.append(f"{name}: states of a text in a {type(encoder).__name__} depend on the padding beside it")
+    return notes
 
 
-def _cls_index(tokenizer: Any) -> int | None:
-    """Return the index of the class token in a tokenised text; None if there is none."""
+def _check_first_token(tokenizer: Any, name: str) -> None:
+    """Check that a text begins with a special token, so that its state can stand for the text."""
     ids = tokenizer("a")["input_ids"]
-    return ids.index(tokenizer.cls_token_id) if tokenizer.cls_token_id in ids else None
+    if ids and ids[0] in set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}:
+        return
+    token = clean(tokenizer.cls_token)
+    raise UsageError(
+        f"encoder.pooling = 'cls': the tokeniser of {name} "
+        + (f"puts {token} at the end" if tokenizer.cls_token_id in ids else "adds no class token")
+        + ", and the first token is a word",
+        "use --set encoder.pooling=mean",
+    )
 
 
 def behaviour_sha256(tokenizer: Any) -> str:

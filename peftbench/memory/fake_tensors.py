@@ -24,6 +24,7 @@ from torch.overrides import TorchFunctionMode
 from peftbench.data.batches import Batch, Batcher
 from peftbench.data.encode import EncodedSplit, Ragged
 from peftbench.data.words import OUTSIDE, Words
+from peftbench.encoder import auto_class
 from peftbench.errors import MissingError
 from peftbench.kernels.device import DeviceType
 from peftbench.memory.parts import BatchShape
@@ -43,13 +44,12 @@ def placeholder_encoder(config: Any, attention: str) -> nn.Module:
         attention: transformers' name of the attention, `sdpa` or `eager`.
 
     Raises:
-        MissingError: transformers does not support this model or attention.
+        MissingError: transformers does not support this model or attention, or has no class for its encoder alone.
     """
-    from transformers import AutoModel
-
+    of_transformers = auto_class(config)
     try:
         with torch.device("meta"):
-            encoder: nn.Module = AutoModel.from_config(
+            encoder: nn.Module = of_transformers.from_config(
                 copy.deepcopy(config), attn_implementation=attention, dtype=torch.float32, trust_remote_code=False
             )
     except Exception as error:  # transformers raises many types here

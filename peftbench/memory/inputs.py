@@ -14,12 +14,13 @@ from peftbench.encoder import (
     set_dropout,
 )
 from peftbench.errors import MissingError
+from peftbench.families import FAMILIES
 from peftbench.memory.parts import BatchShape
 from peftbench.memory.shapes import has_data, largest_batch, lengths_of_data, lengths_of_study
 from peftbench.spec.model import EncoderSpec, RunSpec
 
 KNOWN_ENCODER = "google-bert/bert-base-uncased"  # its published shape is transformers' default BertConfig
-PACKED_TYPES = ("bert", "roberta", "xlm-roberta", "camembert")  # model types that the native runtime supports
+PACKED_TYPES = tuple(family.model_type for family in FAMILIES if family.native)
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,8 +72,11 @@ def byte_level() -> Any:
     )  # fmt: skip
 
 
-def unigram(*, cls_last: bool = False) -> Any:
-    """An XLM-R tokeniser, with `<pad>` and `</s>` in its vocabulary; `cls_last`: XLNet's, `A <sep> <cls>`."""
+def unigram(*, cls_last: bool = False, t5: bool = False) -> Any:
+    """An XLM-R tokeniser, with `<pad>` and `</s>` in its vocabulary.
+
+    `cls_last`: XLNet's, `A <sep> <cls>`; `t5`: T5's, `A </s>`.
+    """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
@@ -86,20 +89,26 @@ def unigram(*, cls_last: bool = False) -> Any:
     single, pair = (
         ("$A </s> <s>:2", "$A </s> $B:1 </s>:1 <s>:2") if cls_last else ("<s> $A </s>", "<s> $A </s> </s> $B </s>")
     )
+    if t5:
+        single, pair = "$A </s>", "$A </s> $B </s>"
     backend.post_processor = processors.TemplateProcessing(
         single=single, pair=pair, special_tokens=[("<s>", 0), ("</s>", 2)]
     )
+    if t5:
+        return PreTrainedTokenizerFast(
+            tokenizer_object=backend, unk_token="<unk>", pad_token="<pad>", eos_token="</s>"
+        )  # fmt: skip
     return PreTrainedTokenizerFast(
         tokenizer_object=backend, unk_token="<unk>", pad_token="<pad>", cls_token="<s>", sep_token="</s>",
         bos_token="<s>", eos_token="</s>", mask_token="<mask>",
     )  # fmt: skip
 
 
-def _of(name: str, positions: str = "max_position_embeddings", **given: Any) -> Callable[[int], Any]:
+def _of(name: str, **given: Any) -> Callable[[int], Any]:
     def build(rows: int) -> Any:
         import transformers
 
-        known = {**_SIZES, "vocab_size": ROWS, positions: rows, **given}
+        known = {**_SIZES, "vocab_size": ROWS, "max_position_embeddings": rows, **given}
         return getattr(transformers, name)(**known)
 
     return build
@@ -111,17 +120,25 @@ def _plain(name: str, **given: Any) -> Callable[[int], Any]:
     def build(rows: int) -> Any:
         import transformers
 
-        if name != "XLNetConfig":
+        if name not in UNBOUNDED:
             given["max_position_embeddings"] = rows
         return getattr(transformers, name)(vocab_size=ROWS, **given)
 
     return build
 
 
+UNBOUNDED = ("XLNetConfig", "T5Config", "MT5Config", "FunnelConfig")  # their positions are relative
+
 _ROBERTA = {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
 _V3 = {
     "relative_attention": True, "position_biased_input": False, "pos_att_type": ["p2c", "c2p"], "type_vocab_size": 0,
     "norm_rel_ebd": "layer_norm", "share_att_key": True, "position_buckets": 16,
+}  # fmt: skip
+
+_WORDPIECE = {"pad_token_id": 0, "cls_token_id": 2, "bos_token_id": 2, "sep_token_id": 3, "eos_token_id": 3}
+_T5 = {
+    "d_model": 32, "d_kv": 16, "d_ff": 48, "num_layers": 2, "num_heads": 2, "pad_token_id": 1, "eos_token_id": 2,
+    "decoder_start_token_id": 1,
 }  # fmt: skip
 
 # Each family: configuration given the rows of its position table, tokeniser, and the number of unusable rows.
@@ -152,16 +169,55 @@ FAMILIES: dict[str, tuple[Callable[[int], Any], Callable[[], Any], int]] = {
         lambda: unigram(cls_last=True),
         0,
     ),
+    "modernbert": (
+        _of("ModernBertConfig", local_attention=16, global_attn_every_n_layers=2, **_WORDPIECE),
+        wordpiece,
+        0,
+    ),
+    "nomic_bert": (_of("NomicBertConfig", head_dim=16), wordpiece, 0),
+    "eurobert": (_of("EuroBertConfig", num_key_value_heads=2, mask_token_id=4, **_ROBERTA), byte_level, 0),
+    "gte": (_of("GteConfig"), wordpiece, 0),
+    "t5": (_plain("T5Config", **_T5), lambda: unigram(t5=True), 0),
+    "mt5": (_plain("MT5Config", **_T5), lambda: unigram(t5=True), 0),
+    "funnel": (
+        _plain(
+            "FunnelConfig",
+            d_model=32,
+            d_head=16,
+            n_head=2,
+            d_inner=48,
+            block_sizes=[1, 1],
+            num_decoder_layers=1,
+            architectures=["FunnelModel"],
+        ),
+        wordpiece,
+        0,
+    ),
+    "flaubert": (_plain("FlaubertConfig", emb_dim=32, n_layers=2, n_heads=2, pad_index=1), unigram, 0),
+    "xlm": (_plain("XLMConfig", emb_dim=32, n_layers=2, n_heads=2, pad_index=1), unigram, 0),
+    "ernie": (_of("ErnieConfig"), wordpiece, 0),
+    "rembert": (_of("RemBertConfig", input_embedding_size=16), wordpiece, 0),
+    "roformer": (_of("RoFormerConfig", embedding_size=16), wordpiece, 0),
+    "mobilebert": (_of("MobileBertConfig", embedding_size=16, intra_bottleneck_size=16), wordpiece, 0),
+    "convbert": (_of("ConvBertConfig", embedding_size=32, conv_kernel_size=3), wordpiece, 0),
+    "fnet": (_of("FNetConfig"), wordpiece, 0),
+    "squeezebert": (_of("SqueezeBertConfig", embedding_size=32), wordpiece, 0),
 }
 
 
-def save_family(name: str, folder: Path, rows: int = 130) -> Path:
-    """Write a tiny encoder of a family and its tokeniser; `rows` of its position table."""
+def save_family(name: str, folder: Path, rows: int = 130, **changes: Any) -> Path:
+    """Write a tiny encoder of a family and its tokeniser; `rows` of its position table.
+
+    Of an encoder-decoder the decoder is written too. `changes`: of the configuration.
+    """
     import torch
     from transformers import AutoModel
 
     build, tokenizer, _ = FAMILIES[name]
+    config = build(rows)
+    for key, value in changes.items():
+        setattr(config, key, value)
     torch.manual_seed(0)
-    AutoModel.from_config(build(rows)).save_pretrained(folder)
+    AutoModel.from_config(config).save_pretrained(folder)
     tokenizer().save_pretrained(folder)
     return folder

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,10 @@ from peftbench.data.batches import Batcher
 from peftbench.data.encode import encode_texts
 from peftbench.encoder import attention_of, check_fits, find_encoder, load_tokenizer, load_with_facts
 from peftbench.encoder.layout import counts_from_padding, positions_of
-from peftbench.errors import UsageError
+from peftbench.errors import EXIT_MISSING, MissingError, UsageError
+from peftbench.families import FAMILIES as KNOWN
+from peftbench.families import family_of
+from peftbench.native import why_not_native
 from peftbench.spec import EncoderSpec, resolve
 from tests.encoder.families import FAMILIES, save_family
 from tests.marks import soaked_but
@@ -20,6 +24,10 @@ from tests.recorders import train
 from tests.tiny import tiny_overrides
 
 EAGER = ("mpnet", "deberta", "deberta-v2", "deberta-v3", "big_bird", "longformer", "nystromformer", "xlnet")
+ALSO_EAGER = ("funnel", "flaubert", "xlm", "rembert", "roformer", "convbert", "fnet", "squeezebert")
+UNBOUNDED = ("xlnet", "t5", "mt5", "funnel")
+# Without a table of positions: inputs longer than the configuration says would work.
+ROTARY = ("deberta-v3", "modernbert", "nomic_bert", "eurobert", "gte")
 
 
 @pytest.fixture(scope="module")
@@ -41,16 +49,48 @@ def spec_of(folder: Path, **given: object) -> EncoderSpec:
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_family_is_loaded_whole_with_the_attention_it_supports(name: str, family: Callable[[str], Path]) -> None:
-    spec = spec_of(family(name))
+    spec = spec_of(family(name), dropout=0.0)
     files = find_encoder(spec)
     loaded = load_with_facts(spec, files)
-    assert loaded.attention.partition(" ")[0] == ("eager" if name in EAGER else "sdpa")
-    assert loaded.encoder.config._attn_implementation == attention_of(loaded.encoder.config)
-    assert loaded.unused == loaded.missing == ()
-    check_fits(load_tokenizer(files), loaded.encoder, files, "mean")
+    encoder: Any = loaded.encoder
+    known = family_of(encoder.config.model_type)
+    assert known is not None and type(encoder).__name__ == known.encoder_class
+    assert loaded.attention.partition(" ")[0] == encoder.config._attn_implementation == known.attention
+    assert attention_of(encoder.config) == known.attention
+    assert all(weight.startswith("decoder.") for weight in loaded.unused) and not loaded.missing
+    assert (getattr(encoder, "pooler", None) is not None) == ("pooler" in known.poolings)
+    assert (why_not_native(encoder) is None) == known.native
+    assert not [part for part in encoder.modules() if isinstance(part, torch.nn.Dropout) and part.p]
+    tokenizer = load_tokenizer(files)
+    check_fits(tokenizer, encoder, files, "mean")
+    if "cls" in known.poolings:
+        check_fits(tokenizer, encoder, files, "cls")
+    else:
+        with pytest.raises(UsageError, match="the first token is a word"):
+            check_fits(tokenizer, encoder, files, "cls")
 
 
-@pytest.mark.parametrize("name", [name for name in FAMILIES if name != "xlnet"])
+def test_every_known_family_is_tried() -> None:
+    assert {build(130).model_type for build, _, _ in FAMILIES.values()} == {family.model_type for family in KNOWN}
+
+
+@pytest.mark.parametrize("name", [name for name in FAMILIES if name not in (*EAGER, *ALSO_EAGER)])
+def test_both_attentions_of_a_family_compute_the_same(name: str, family: Callable[[str], Path]) -> None:
+    spec = spec_of(family(name))
+    encoder: Any = load_with_facts(spec, find_encoder(spec)).encoder.eval()
+    assert encoder.config._attn_implementation == "sdpa"
+    ids = torch.arange(40).reshape(2, 20) + 50
+    mask = torch.ones_like(ids)
+    mask[1, 12:] = 0
+    states = []
+    for attention in ("sdpa", "eager"):
+        encoder.set_attn_implementation(attention)
+        with torch.no_grad():
+            states.append(encoder(input_ids=ids, attention_mask=mask).last_hidden_state[mask.bool()])
+    torch.testing.assert_close(*states, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", [name for name in FAMILIES if name not in UNBOUNDED])
 def test_an_encoder_takes_as_many_tokens_as_it_says_and_not_one_more(name: str, family: Callable[[str], Path]) -> None:
     unreached = FAMILIES[name][2]
     spec = spec_of(family(name), max_length=130 - unreached)
@@ -61,7 +101,7 @@ def test_an_encoder_takes_as_many_tokens_as_it_says_and_not_one_more(name: str, 
     with torch.no_grad():
         states = encoder(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
         assert bool(states.isfinite().all())
-        if name != "deberta-v3":  # relative positions: longer inputs than the configured 130 would work
+        if name not in ROTARY:
             longer = torch.full((1, 131 - unreached), 50)
             with pytest.raises((IndexError, RuntimeError)):
                 encoder(input_ids=longer, attention_mask=torch.ones_like(longer))
@@ -70,8 +110,9 @@ def test_an_encoder_takes_as_many_tokens_as_it_says_and_not_one_more(name: str, 
         load_with_facts(longer_spec, find_encoder(longer_spec))
 
 
-def test_relative_positions_without_a_stated_bound_are_free(family: Callable[[str], Path]) -> None:
-    spec = spec_of(family("xlnet"), max_length=4096)
+@pytest.mark.parametrize("name", UNBOUNDED)
+def test_relative_positions_without_a_stated_bound_are_free(name: str, family: Callable[[str], Path]) -> None:
+    spec = spec_of(family(name), max_length=4096)
     assert positions_of(load_with_facts(spec, find_encoder(spec)).encoder) is None
 
 
@@ -90,9 +131,12 @@ def test_a_text_has_the_same_states_alone_and_padded_beside_a_longer_one(
         (alone,), (both,) = (make(split, rows).texts for rows in ([0], [0, 1]))
         length = alone.ids.shape[1]
         states = [encoder(input_ids=x.ids, attention_mask=x.mask).last_hidden_state[0, :length] for x in (alone, both)]
-    if name == "nystromformer":  # its landmarks include the padding in their means
-        return
-    torch.testing.assert_close(*states, atol=2e-5, rtol=2e-5)
+    known = family_of(encoder.config.model_type)
+    if known is not None and known.sees_padding:
+        assert not torch.allclose(*states, atol=2e-5, rtol=2e-5)
+        assert any("depend on the padding" in note for note in check_fits(tokenizer, encoder, files, "mean"))
+    else:
+        torch.testing.assert_close(*states, atol=2e-5, rtol=2e-5)
 
 
 @pytest.mark.slow
@@ -167,3 +211,75 @@ def test_the_first_token_of_xlnet_is_no_class_token(family: Callable[[str], Path
     with pytest.raises(UsageError, match=r"pooling = 'cls': the tokeniser .* at the end") as caught:
         check_fits(load_tokenizer(files), load_with_facts(spec, files).encoder, files, "cls")
     assert caught.value.hint == "use --set encoder.pooling=mean"
+
+
+def test_a_t5_is_its_encoder_alone_and_what_is_saved_of_it_is_one_again(
+    family: Callable[[str], Path], tmp_path: Path
+) -> None:
+    spec = spec_of(family("t5"))
+    encoder: Any = load_with_facts(spec, find_encoder(spec)).encoder
+    assert not any("decoder" in name for name in encoder.state_dict())
+    encoder.save_pretrained(tmp_path)
+    load_tokenizer(find_encoder(spec)).save_pretrained(tmp_path)
+    again = load_with_facts(spec_of(tmp_path), find_encoder(spec_of(tmp_path)))
+    assert type(again.encoder).__name__ == "T5EncoderModel" and not again.unused
+    for name, weight in encoder.state_dict().items():
+        assert torch.equal(weight, again.encoder.state_dict()[name])
+
+
+def test_a_text_of_t5_begins_with_a_word(family: Callable[[str], Path]) -> None:
+    spec = spec_of(family("t5"), pooling="cls")
+    files = find_encoder(spec)
+    with pytest.raises(UsageError, match=r"adds no class token, and the first token is a word"):
+        check_fits(load_tokenizer(files), load_with_facts(spec, files).encoder, files, "cls")
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "said"),
+    [
+        ("flaubert", {"pre_norm": True}, r"FlaubertModel cannot compute a text's states: TypeError"),
+        ("funnel", {"architectures": ["FunnelBaseModel"]}, r"FunnelBaseModel returns a tensor of 1 x 4 x 32"),
+    ],
+)
+def test_what_transformers_cannot_compute_is_refused_with_its_reason(
+    name: str, changes: dict[str, object], said: str, tmp_path: Path
+) -> None:
+    spec = spec_of(save_family(name, tmp_path / name, **changes))
+    with pytest.raises(MissingError, match=said) as caught:
+        load_with_facts(spec, find_encoder(spec))
+    assert caught.value.exit_code == EXIT_MISSING and caught.value.hint
+
+
+def test_an_encoder_decoder_without_an_encoder_of_its_own_is_refused(tmp_path: Path) -> None:
+    from transformers import BartConfig, BartModel
+
+    from tests.encoder.families import byte_level
+
+    sizes = {"encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 8, "decoder_ffn_dim": 8}
+    config = BartConfig(vocab_size=320, d_model=8, encoder_attention_heads=1, decoder_attention_heads=1, **sizes)
+    BartModel(config).save_pretrained(tmp_path)
+    byte_level().save_pretrained(tmp_path)
+    with pytest.raises(MissingError, match="a bart is an encoder with a decoder"):
+        load_with_facts(spec_of(tmp_path), find_encoder(spec_of(tmp_path)))
+
+
+def test_the_first_token_of_a_longformer_attends_to_all_where_it_stands_for_the_text(
+    family: Callable[[str], Path],
+) -> None:
+    from peftbench.model import MultitaskModel
+
+    changes = {}
+    for pooling in ("cls", "mean"):
+        overrides = [*tiny_overrides(family("longformer")), f"encoder.pooling={pooling}", "encoder.max_length=64"]
+        spec = resolve("last-layer", overrides=overrides).spec
+        files = find_encoder(spec.encoder)
+        loaded = load_with_facts(spec.encoder, files)
+        assert loaded.attention == ("eager (first token global)" if pooling == "cls" else "eager")
+        model = MultitaskModel(loaded.encoder, spec).prepare(torch.device("cpu")).eval()
+        tokenizer, states = load_tokenizer(files), []
+        for last in ("yes", "no"):  # out of reach of two layers with windows of 8
+            split = encode_texts([("the film was " * 4 + last,)], tokenizer, True, 64)
+            with torch.no_grad():
+                states.append(model.token_states(model.batcher(1)(split, [0]).texts[0])[0])
+        changes[pooling] = float((states[0] - states[1]).abs().max())
+    assert changes["cls"] > 0 == changes["mean"]
