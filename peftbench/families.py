@@ -1,6 +1,6 @@
 """The encoder families known by name: how transformers computes each, and what its linear layers are called.
 
-Light: data only. docs/reference/families.md shows the table, and tests/encoder hold it to small encoders of each.
+Light: data only. docs/reference/encoders.md shows the table, and tests/encoder hold it to small encoders of each.
 A family that is not listed is loaded too; its layers are found by the spellings of those that are.
 """
 
@@ -117,7 +117,11 @@ FAMILIES: tuple[Family, ...] = (
             *(model_type, encoder_class, "sdpa", _MEAN, _T5),
             note=f"the encoder alone; {_NO_CLASS_TOKEN}; positions are relative, without a bound",
         )
-        for model_type, encoder_class in (("t5", "T5EncoderModel"), ("mt5", "MT5EncoderModel"))
+        for model_type, encoder_class in (
+            ("t5", "T5EncoderModel"),
+            ("mt5", "MT5EncoderModel"),
+            ("umt5", "UMT5EncoderModel"),
+        )
     ),
     Family(
         *("funnel", "FunnelModel", "eager", _CLS),

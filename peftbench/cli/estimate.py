@@ -123,6 +123,7 @@ def _prediction_json(spec: RunSpec, prediction: StepPrediction) -> dict[str, Any
             task: {"examples": shape.examples, "tokens": shape.tokens, "tokens_padded": shape.padded}
             for task, shape in prediction.batches.items()
         },
+        "adapted": list(prediction.adapted),
         "bytes": prediction.anatomy.as_dict(),
         "notes": list(prediction.notes),
     }

@@ -41,12 +41,16 @@ Change = Callable[[MultitaskModel], None]
 
 @dataclass(frozen=True, slots=True)
 class StepPrediction:
-    """A predicted anatomy with its conditions: the device's code path, batches, and notes for the user."""
+    """A predicted anatomy with its conditions: the device's code path, batches, and notes for the user.
+
+    `adapted`: the names of the encoder's modules with adapters.
+    """
 
     anatomy: Anatomy
     device: DeviceType
     batches: Mapping[str, BatchShape]
     notes: tuple[str, ...]
+    adapted: tuple[str, ...] = ()
 
 
 def predict(spec: RunSpec, device: DeviceType = "cuda") -> StepPrediction:
@@ -61,7 +65,11 @@ def predict(spec: RunSpec, device: DeviceType = "cuda") -> StepPrediction:
     notes = source.notes
     if device == "cuda" and not torch.cuda.is_available():
         notes = (*notes, "torch finds no GPU here: for a run on this machine, see --device cpu")
-    return StepPrediction(predict_for(source.config, spec, source.batches, device), device, source.batches, notes)
+    adapted: list[str] = []
+    anatomy = predict_for(
+        source.config, spec, source.batches, device, change=lambda model: adapted.extend(model.method.adapted)
+    )
+    return StepPrediction(anatomy, device, source.batches, notes, tuple(adapted))
 
 
 def predict_for(
@@ -81,7 +89,7 @@ def predict_for(
         batches: the largest batch of each trained task, by task name; at least one.
         device: the code path, "cuda" or "cpu". Nothing is computed, and no GPU is needed.
         attention: transformers' attention for its forward pass; None: as in runs, see `attention_of`.
-        change: called with the model after its method is attached, to modify its computation.
+        change: called with the model after its method is attached, to read it or modify its computation.
 
     Raises:
         UsageError: a task is unknown, none is given, or the method cannot attach to this encoder.

@@ -117,6 +117,7 @@ class LowRank(Method[LoraLike]):
         """
         names = target_names(encoder, self.options.targets, self.options.layers)
         freeze(encoder)
+        self.names = tuple(names)
         self.layers: list[AdaptedLinear] = []
         for name in names:
             layer = AdaptedLinear(cast("nn.Linear", encoder.get_submodule(name)))
@@ -126,6 +127,11 @@ class LowRank(Method[LoraLike]):
             replace(encoder, name, layer)
             self.layers.append(layer)
         self.switch_mode(tasks[0])
+
+    @property
+    def adapted(self) -> tuple[str, ...]:
+        """The names of the adapted layers."""
+        return self.names
 
     def switch_mode(self, task: str) -> None:
         """One pointer a layer."""

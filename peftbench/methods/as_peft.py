@@ -150,9 +150,11 @@ class AsPeft:
         from peft.tuners.tuners_utils import check_target_module_exists
 
         options: LoraOptions = self.method.options
-        config.target_modules = set(spelt(self.encoder, options.targets))
+        plain = _plain_modules(self.encoder)
+        linears = [name for name in plain if isinstance(self.encoder.get_submodule(name), nn.Linear | AdaptedLinear)]
+        config.target_modules = set(spelt(self.encoder, options.targets, linears))
         config.layers_to_transform = None if options.layers is None else sorted(layer_numbers(options.layers))
-        meant = {name for name in _plain_modules(self.encoder) if check_target_module_exists(config, name)}
+        meant = {name for name in plain if check_target_module_exists(config, name)}
         if meant != set(names):
             config.target_modules, config.layers_to_transform = set(names), None
 

@@ -59,6 +59,11 @@ class Method(ABC, Generic[Options]):
         """Called after an optimiser step, while the gradients still exist."""
 
     @property
+    def adapted(self) -> tuple[str, ...]:
+        """The names of the modules with adapters."""
+        return ()
+
+    @property
     def needs_after_step(self) -> bool:
         """Whether `after_step` does anything. In fp16 that costs a device synchronisation at each step."""
         return type(self).after_step is not Method.after_step

@@ -9,6 +9,14 @@ from pydantic import Field, field_validator, model_validator
 
 from peftbench.tasks import Part
 
+TARGET_WORDS: dict[str, tuple[str, ...]] = {
+    "qkv": ("query", "key", "value"),
+    "attention": ("query", "key", "value", "output"),
+    "mlp": ("ffn",),
+    "all-linear": ("query", "key", "value", "output", "ffn"),
+}
+"""Words for several targets, with their roles in `peftbench.families`. `all-linear` also has layers without a role."""
+
 _LAYERS = re.compile(r"\s*(\d{1,4})(?:-(\d{1,4}))?\s*")
 
 
@@ -33,11 +41,21 @@ class TargetedOptions(MethodOptions):
         ("query", "key", "value"),
         strict=False,
         min_length=1,
-        description="query, key, value (mapped in all known architectures) or literal module names",
+        description="query, key, value (in every known family of encoders), attention (these and the output "
+        "projection), mlp, all-linear (all of the encoder's layers), or literal module names",
     )
     layers: str | None = Field(
         None, description="only these layers, counted from 0: '6-11', '0,2,4'; None: all", examples=["6-11"]
     )
+
+    @field_validator("targets", mode="before")
+    @classmethod
+    def _one_target_may_be_a_word(cls, targets: Any) -> Any:
+        if not isinstance(targets, str):
+            return targets
+        if targets not in TARGET_WORDS:
+            raise ValueError(f"expected a list of module names, or one of: {', '.join(TARGET_WORDS)}")
+        return TARGET_WORDS["qkv"] if targets == "qkv" else (targets,)
 
     @field_validator("layers", mode="before")
     @classmethod

@@ -99,6 +99,11 @@ class PeftTuner(Method[o.MethodOptions]):
         """Return a substring of PEFT's names of a task's weights."""
         return f".{_adapter(task)}."
 
+    @property
+    def adapted(self) -> tuple[str, ...]:
+        """The names of the modules that PEFT's tuner replaced."""
+        return tuple(self.model.base_model.targeted_module_names)
+
     def parameter_groups(self, weights: Mapping[str, nn.Parameter], lr: float) -> list[ParameterGroup]:
         """For LoRA+, group as PEFT's `create_loraplus_optimizer` does: B at `lr_ratio * lr`."""
         if isinstance(self.options, o.LoraPlusOptions):

@@ -8,51 +8,86 @@ from collections.abc import Sequence
 from torch import nn
 
 from peftbench.errors import UsageError, did_you_mean
-from peftbench.methods.options import layer_numbers
+from peftbench.families import Roles, family_of, spellings
+from peftbench.methods.options import TARGET_WORDS, layer_numbers
 
-_LAYER = re.compile(r"(?:^|\.)layers?\.(\d+)\.")
-
-# Names of the attention projections in each architecture. ModernBERT and DeBERTa v1 have all three in one matrix with
-# weight [3 * hidden, hidden], which takes a single adapter.
-_ROLES: dict[str, dict[str, str]] = {
-    "distilbert": {"query": "q_lin", "key": "k_lin", "value": "v_lin"},
-    "mpnet": {"query": "attn.q", "key": "attn.k", "value": "attn.v"},
-    "deberta": {"query": "in_proj", "key": "in_proj", "value": "in_proj"},
-    "deberta-v2": {"query": "query_proj", "key": "key_proj", "value": "value_proj"},
-    "modernbert": {"query": "Wqkv", "key": "Wqkv", "value": "Wqkv"},
-}
+_LAYER = re.compile(r"(?:^|(?<!decoder)\.)(?:layers?|block|attentions|ffns)\.(\d+)\.")
+_IN_A_LAYER = re.compile(r"\.\d+\.")
+_ROLES = {**{role: (role,) for role in ("query", "key", "value")}, **TARGET_WORDS}
 
 
 def target_names(encoder: nn.Module, targets: Sequence[str], layers: str | None = None) -> list[str]:
     """Return the full names of the linear layers matched by the targets, in the encoder's order.
 
-    A target is a role (query, key, value), or a suffix of a module's name. `layers` ('6-11') restricts them to some
-    of the encoder's layers, counted from 0.
+    A target is a suffix of a module's name; else a role (query, key, value), whose names the encoder's family has, or
+    a word for several (`TARGET_WORDS`). `layers` ('6-11') restricts them to some of the encoder's layers, counted
+    from 0.
 
     Raises:
         UsageError: a target matches no linear layer of this encoder, or it has no such layer.
     """
     linears = [name for name, module in encoder.named_modules() if isinstance(module, nn.Linear)]
-    model_type = _model_type(encoder)
-    chosen: set[str] = set()
-    for target, suffix in zip(targets, spelt(encoder, targets), strict=True):
-        matches = {name for name in linears if f".{name}".endswith(f".{suffix}")}
-        if not matches:
-            kinds = sorted({name.rpartition(".")[2] for name in linears})
-            raise UsageError(
-                f"method.targets: '{target}' matches no linear layer of this {model_type or 'encoder'}"
-                f"{did_you_mean(target, kinds)}",
-                f"its linear layers: {', '.join(kinds)}",
-            )
-        chosen |= matches
+    chosen = {name for target in targets for name in _matches(encoder, target, linears)}
     names = [name for name in linears if name in chosen]
     return names if layers is None else _of_layers(names, layers)
 
 
-def spelt(encoder: nn.Module, targets: Sequence[str]) -> list[str]:
-    """Return this encoder's module name of each target: that of a role, or the target itself."""
-    roles = _ROLES.get(_model_type(encoder), {})
-    return [roles.get(target, target) for target in targets]
+def spelt(encoder: nn.Module, targets: Sequence[str], linears: Sequence[str]) -> list[str]:
+    """Return the ends of module names that the targets stand for in this encoder (`*`: digits).
+
+    Args:
+        encoder: with or without adapters.
+        targets: as in `target_names`.
+        linears: the names of its linear layers, with or without adapters.
+    """
+    return [suffix for target in targets for suffix in _suffixes(encoder, target, linears)]
+
+
+def _matches(encoder: nn.Module, target: str, linears: Sequence[str]) -> set[str]:
+    if target == "all-linear" and not _ending(linears, target):
+        found = {name for name in linears if _IN_A_LAYER.search(name)}
+    else:
+        found = {name for suffix in _suffixes(encoder, target, linears) for name in _ending(linears, suffix)}
+    if found:
+        return found
+    kinds = sorted({name.rpartition(".")[2] for name in linears if _IN_A_LAYER.search(name)})
+    family, what = family_of(_model_type(encoder)), f"this {_model_type(encoder) or 'encoder'}"
+    if family is not None and family.lacks and target in _ROLES:
+        raise UsageError(
+            f"method.targets: '{target}' matches no linear layer of {what}: {family.lacks}",
+            f"use --set method.targets=mlp, or name some of its linear layers: {', '.join(kinds)}"
+            if kinds
+            else "use a method without adapters: --preset full, or last-layer",
+        )
+    raise UsageError(
+        f"method.targets: '{target}' matches no linear layer of {what}{did_you_mean(target, kinds)}",
+        f"its linear layers: {', '.join(kinds) or 'none'}",
+    )
+
+
+def _suffixes(encoder: nn.Module, target: str, linears: Sequence[str]) -> tuple[str, ...]:
+    """Return the ends of names that a target stands for: itself, if a linear layer is called so."""
+    if target not in _ROLES or _ending(linears, target):
+        return (target,)
+    family = family_of(_model_type(encoder))
+    roles = _guessed(linears) if family is None else family.roles
+    parts = [getattr(roles, role) for role in _ROLES[target]]
+    return tuple(suffix for part in parts for suffix in part)
+
+
+def _guessed(linears: Sequence[str]) -> Roles:
+    """Return the roles of an unknown family: for each the first known spelling that occurs in the encoder."""
+    found = {
+        role: next((names for names in spellings(role) if all(_ending(linears, name) for name in names)), ())
+        for role in Roles._fields
+    }
+    return Roles(**found)
+
+
+def _ending(linears: Sequence[str], suffix: str) -> list[str]:
+    """Return the names that end in a suffix (`*`: digits), from a dot on."""
+    pattern = re.compile(r"(?:^|.*\.)" + re.escape(suffix).replace(r"\*", r"\d+"))
+    return [name for name in linears if pattern.fullmatch(name)]
 
 
 def _model_type(encoder: nn.Module) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from peftbench.store.rows import Run
 
 BAR = 24
+_IN_LAYER = re.compile(r"\.\d+\.")
 _STACK = {"weights": "█", "gradients": "▓", "optimizer": "▒", "activations": "░", "workspace": "·"}
 _NAMES = {"trainable": "  trained", "optimizer": "optimiser"}
 
@@ -31,6 +33,7 @@ def estimate_page(spec: RunSpec, prediction: StepPrediction) -> Group:
     parts: list[RenderableType] = [
         _title(spec, prediction.device),
         *_batches(prediction.batches),
+        *_adapted(prediction.adapted),
         Text(""),
         _parts(anatomy),
     ]
@@ -114,6 +117,12 @@ def anatomies(run: Run) -> tuple[Anatomy | None, Anatomy | None]:
     stored = (run.memory_predicted, run.memory_measured)
     predicted, measured = (None if parts is None else Anatomy.from_dict(parts) for parts in stored)
     return predicted, measured
+
+
+def _adapted(names: Sequence[str]) -> list[Text]:
+    """Return a line with the number of modules with adapters, and their names without the layer's; none without any."""
+    kinds = dict.fromkeys(clean(_IN_LAYER.split(name)[-1], 40) for name in names)
+    return [Text(f"adapters on {len(names)} modules: {', '.join(kinds)}", style="dim")] if names else []
 
 
 def _title(spec: RunSpec, device: str) -> Text:

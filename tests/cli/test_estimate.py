@@ -44,6 +44,7 @@ def test_the_parts_of_the_json_add_up(tiny_encoder: Path) -> None:
     done = estimate("--preset", "dora-r12", "--device", "cpu", "--json", *sets(tiny_encoder))
     found = json.loads(done.stdout)
     assert (found["preset"], found["device"], found["runtime"], found["notes"]) == ("dora-r12", "cpu", "native", [])
+    assert len(found["adapted"]) == 6 and "encoder.layer.1.attention.self.query" in found["adapted"]
     parts = found["bytes"]
     assert list(parts) == [*PARTS, "total"]
     assert parts["total"] == sum(parts[name] for name in PARTS if name != "trainable")

@@ -127,7 +127,7 @@ def _plain(name: str, **given: Any) -> Callable[[int], Any]:
     return build
 
 
-UNBOUNDED = ("XLNetConfig", "T5Config", "MT5Config", "FunnelConfig")  # their positions are relative
+UNBOUNDED = ("XLNetConfig", "T5Config", "MT5Config", "UMT5Config", "FunnelConfig")  # their positions are relative
 
 _ROBERTA = {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
 _V3 = {
@@ -179,6 +179,7 @@ FAMILIES: dict[str, tuple[Callable[[int], Any], Callable[[], Any], int]] = {
     "gte": (_of("GteConfig"), wordpiece, 0),
     "t5": (_plain("T5Config", **_T5), lambda: unigram(t5=True), 0),
     "mt5": (_plain("MT5Config", **_T5), lambda: unigram(t5=True), 0),
+    "umt5": (_plain("UMT5Config", **_T5), lambda: unigram(t5=True), 0),
     "funnel": (
         _plain(
             "FunnelConfig",

@@ -25,7 +25,7 @@ from tests.tiny import tiny_overrides
 
 EAGER = ("mpnet", "deberta", "deberta-v2", "deberta-v3", "big_bird", "longformer", "nystromformer", "xlnet")
 ALSO_EAGER = ("funnel", "flaubert", "xlm", "rembert", "roformer", "convbert", "fnet", "squeezebert")
-UNBOUNDED = ("xlnet", "t5", "mt5", "funnel")
+UNBOUNDED = ("xlnet", "t5", "mt5", "umt5", "funnel")
 # Without a table of positions: inputs longer than the configuration says would work.
 ROTARY = ("deberta-v3", "modernbert", "nomic_bert", "eurobert", "gte")
 
@@ -61,6 +61,9 @@ def test_a_family_is_loaded_whole_with_the_attention_it_supports(name: str, fami
     assert (getattr(encoder, "pooler", None) is not None) == ("pooler" in known.poolings)
     assert (why_not_native(encoder) is None) == known.native
     assert not [part for part in encoder.modules() if isinstance(part, torch.nn.Dropout) and part.p]
+    if "pooler" in known.poolings:
+        with torch.no_grad():
+            assert encoder.eval()(input_ids=torch.full((2, 8), 50)).pooler_output.shape == (2, 32)
     tokenizer = load_tokenizer(files)
     check_fits(tokenizer, encoder, files, "mean")
     if "cls" in known.poolings:
