@@ -1,5 +1,7 @@
 """Writes the reference pages that the program itself knows: commands, keys of a spec, tables of the store, workloads.
 
+It also writes the table of families in the page of encoders.
+
     python docs/generate.py
 
 `make docs` runs it; a test fails where a page that is committed is not what this writes.
@@ -17,6 +19,7 @@ import typer
 from pydantic import BaseModel
 
 from peftbench.cli import COMMANDS, build
+from peftbench.families import FAMILIES, Family
 from peftbench.methods.options import MethodOptions
 from peftbench.methods.registry import registered
 from peftbench.spec import read_recipe, resolve, shipped
@@ -68,6 +71,10 @@ _ROWS: dict[tuple[str, str | None], tuple[int, ...]] = {
     ("SetFit/sst5", None): (8_544, 1_101),
 }
 _LABELS_SHOWN = 3
+_TABLE_BEGINS = (
+    "<!-- The table, to its end, is written by docs/generate.py from peftbench/families.py: run `make docs`. -->"
+)
+_TABLE_ENDS = "<!-- The table ends here. -->"
 
 
 def cell(text: str) -> str:
@@ -338,6 +345,37 @@ def _reported(spec: RunSpec) -> str:
     return "test" if spec.split.has_test else "dev"
 
 
+# The families of encoders
+
+
+def encoders() -> str:
+    """Return the page of encoders with the table of their families; the rest of the page is as it is."""
+    before, begin, rest = (FOLDER / "encoders.md").read_text("utf-8").partition(_TABLE_BEGINS)
+    _, end, after = rest.partition(_TABLE_ENDS)
+    columns = ("family", "class", "attention", "runtime", "default targets", "poolings", "note")
+    rows = table(columns, [_family_row(family) for family in FAMILIES])
+    return "\n".join((f"{before}{begin}", "", *rows, f"{end}{after}"))
+
+
+def _family_row(family: Family) -> tuple[str, ...]:
+    roles = family.roles
+    targets = dict.fromkeys((*roles.query, *roles.key, *roles.value))
+    notes = (
+        "" if targets else f"no query, key or value to adapt: {family.lacks}",
+        "a text's states depend on the padding beside it" if family.sees_padding else "",
+        family.note,
+    )
+    return (
+        code(family.model_type),
+        code(family.encoder_class),
+        code(family.attention),
+        code("native" if family.native else "transformers"),
+        ", ".join(map(code, targets)) or "none",
+        ", ".join(map(code, family.poolings)),
+        "; ".join(filter(None, notes)).replace("|", "\\|"),
+    )
+
+
 def _page(lines: Sequence[str]) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
@@ -347,6 +385,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "spec.md": spec_keys,
     "schema.md": store_schema,
     "workloads.md": workloads,
+    "encoders.md": encoders,
 }
 
 
