@@ -40,6 +40,8 @@ _XLM = _roles("q_lin", "k_lin", "v_lin", "out_lin", "ffns.*.lin1", "ffns.*.lin2"
 _MEAN, _CLS, _POOLER = ("mean",), ("mean", "cls"), ("mean", "cls", "pooler")
 _NO_CLASS_TOKEN = "no class token: the first token is a word"
 
+_UNPREDICTED = "memory is not predicted"
+
 
 @dataclass(frozen=True, slots=True)
 class Family:
@@ -110,12 +112,13 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         *("longformer", "LongformerModel", "eager", _POOLER),
         note="with cls or pooler its first token attends to all and all to it, through `query_global`, `key_global` "
-        "and `value_global`, which are not among the default targets; memory is not predicted",
+        f"and `value_global`, which are not among the default targets; {_UNPREDICTED}",
     ),
     *(
         Family(
             *(model_type, encoder_class, "sdpa", _MEAN, _T5),
-            note=f"the encoder alone; {_NO_CLASS_TOKEN}; positions are relative, without a bound",
+            note=f"the encoder alone, by `AutoModelForTextEncoding`; {_NO_CLASS_TOKEN}; positions are relative, "
+            "without a bound",
         )
         for model_type, encoder_class in (
             ("t5", "T5EncoderModel"),
@@ -129,8 +132,15 @@ FAMILIES: tuple[Family, ...] = (
         sees_padding=True,
         note="with its decoder; a FunnelBaseModel, which returns fewer states than tokens, is refused",
     ),
-    Family("flaubert", "FlaubertModel", "eager", _CLS, _XLM, note="with `pre_norm` transformers cannot compute it"),
-    Family("xlm", "XLMModel", "eager", _CLS, _XLM, note="no language ids are passed"),
+    Family(
+        "flaubert",
+        "FlaubertModel",
+        "eager",
+        _CLS,
+        _XLM,
+        note=f"with `pre_norm` transformers cannot compute it; {_UNPREDICTED}",
+    ),
+    Family("xlm", "XLMModel", "eager", _CLS, _XLM, note=f"no language ids are passed; {_UNPREDICTED}"),
     Family("roberta-prelayernorm", "RobertaPreLayerNormModel", "sdpa", _POOLER),
     Family("xlm-roberta-xl", "XLMRobertaXLModel", "sdpa", _POOLER),
     Family("data2vec-text", "Data2VecTextModel", "sdpa", _POOLER),

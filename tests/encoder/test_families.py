@@ -146,7 +146,7 @@ def test_a_text_has_the_same_states_alone_and_padded_beside_a_longer_one(
 @pytest.mark.parametrize(
     ("name", "preset"),
     [(name, "lora-r12") for name in EAGER]
-    + soaked_but([("mpnet", "full"), ("xlnet", "full")], [(name, "full") for name in EAGER]),
+    + soaked_but([("mpnet", "full"), ("xlnet", "full")], [(name, "full") for name in (*EAGER, *ALSO_EAGER)]),
 )
 def test_an_epoch_is_trained_in_transformers_runtime_and_its_memory_predicted(
     name: str, preset: str, family: Callable[[str], Path], tmp_path: Path
@@ -161,7 +161,7 @@ def test_an_epoch_is_trained_in_transformers_runtime_and_its_memory_predicted(
     assert conditions["path"] == "transformers"
     assert len(told.epochs) == 1 and all(score.loss is None or score.loss < 100 for score in told.scores)
     assert told.facts["memory_measured"]["activations"] > 0
-    if name == "longformer":
+    if name in ("longformer", "flaubert", "xlm"):
         assert told.facts["memory_predicted"] is None
         assert any("memory: not predicted" in note and "depends on values" in note for note in told.notes)
     else:

