@@ -168,7 +168,7 @@ class MultitaskModel(nn.Module):
         if isinstance(text, TextBatch):
             half, grad = self._of_transformers(text)
             with half, grad:
-                return self._output(text).last_hidden_state.float().flatten(0, 1)
+                return self._output(text, first_is_global=False).last_hidden_state.float().flatten(0, 1)
         assert self.native is not None, "a packed batch needs the native runtime"
         if isinstance(text, PrefixText):
             assert text.packed is not None, "token tasks have no cached text embeddings"
@@ -181,14 +181,14 @@ class MultitaskModel(nn.Module):
         half = torch.autocast(text.ids.device.type, dtype, enabled=self.precision != "fp32")
         return half, torch.set_grad_enabled(self.encoder_trains and torch.is_grad_enabled())
 
-    def _output(self, text: TextBatch) -> Any:
+    def _output(self, text: TextBatch, first_is_global: bool) -> Any:
         more = {"token_type_ids": text.types} if self.takes_types else {}
-        if self.first_is_global:  # as transformers' LongformerForSequenceClassification
+        if first_is_global:  # as transformers' LongformerForSequenceClassification
             more["global_attention_mask"] = F.pad(torch.ones_like(text.mask[:, :1]), (0, text.mask.shape[1] - 1))
         return self.encoder(input_ids=text.ids, attention_mask=text.mask, **more)
 
     def _transformers(self, text: TextBatch) -> Tensor:
-        output = self._output(text)
+        output = self._output(text, self.first_is_global)
         if self.pooling == "pooler":
             pooled: Tensor = output.pooler_output
             return pooled

@@ -71,10 +71,10 @@ def export_transformers(source: TrainedRun, folder: Path) -> list[ExportedTask]:
     expected = {task.name: probe(model, spec, task, tokenizer) for task in spec.tasks}
     done = []
     for task, merged in merged_models(source, files, model):
-        place = folder / task.name
-        _classifier(merged, source, task).save_pretrained(place)
-        _tokenizer_alone(tokenizer, merged, spec).save_pretrained(place)
-        off = compare(expected[task.name], _logits(*_reloaded(task, place), source, task), task.name)
+        task_folder = folder / task.name
+        _classifier(merged, source, task).save_pretrained(task_folder)
+        _tokenizer_alone(tokenizer, merged, spec).save_pretrained(task_folder)
+        off = compare(expected[task.name], _logits(*_reloaded(task, task_folder), source, task), task.name)
         done.append(ExportedTask(task.name, source.epochs[task.name], off))
     return done
 

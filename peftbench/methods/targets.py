@@ -45,11 +45,11 @@ def spelt(encoder: nn.Module, targets: Sequence[str], linears: Sequence[str]) ->
 
 def _matches(encoder: nn.Module, target: str, linears: Sequence[str]) -> set[str]:
     if target == "all-linear" and not _ending(linears, target):
-        found = {name for name in linears if _IN_A_LAYER.search(name)}
+        names = {name for name in linears if _IN_A_LAYER.search(name)}
     else:
-        found = {name for suffix in _suffixes(encoder, target, linears) for name in _ending(linears, suffix)}
-    if found:
-        return found
+        names = {name for suffix in _suffixes(encoder, target, linears) for name in _ending(linears, suffix)}
+    if names:
+        return names
     kinds = sorted({name.rpartition(".")[2] for name in linears if _IN_A_LAYER.search(name)})
     family, what = family_of(_model_type(encoder)), f"this {_model_type(encoder) or 'encoder'}"
     if family is not None and family.lacks and target in _ROLES:
@@ -77,11 +77,11 @@ def _suffixes(encoder: nn.Module, target: str, linears: Sequence[str]) -> tuple[
 
 def _guessed(linears: Sequence[str]) -> Roles:
     """Return the roles of an unknown family: for each the first known spelling that occurs in the encoder."""
-    found = {
+    by_role = {
         role: next((names for names in spellings(role) if all(_ending(linears, name) for name in names)), ())
         for role in Roles._fields
     }
-    return Roles(**found)
+    return Roles(**by_role)
 
 
 def _ending(linears: Sequence[str], suffix: str) -> list[str]:
