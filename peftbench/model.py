@@ -17,10 +17,11 @@ from peftbench.encoder.layout import hidden_size
 from peftbench.errors import UsageError
 from peftbench.head import build_head
 from peftbench.kernels.device import on_cpu, recomputing
+from peftbench.kernels.quantized import follow, quantize
 from peftbench.methods.base import Method
 from peftbench.methods.registry import method_info
 from peftbench.native import NativeEncoder, why_not_native
-from peftbench.spec.model import RunSpec
+from peftbench.spec.model import QUANTIZED, RunSpec
 from peftbench.text import clean
 
 
@@ -45,8 +46,12 @@ class MultitaskModel(nn.Module):
         self.encoder = encoder
         self.runtime = spec.runtime
         self.precision = spec.precision
+        self.computes_in_half = spec.precision != "fp32" and not (
+            spec.precision in QUANTIZED and spec.quantization.compute_dtype == "fp32"
+        )
         self.recomputes = spec.train.gradient_checkpointing
         self.pooling = spec.encoder.pooling
+        self.quantized = quantize_as(encoder, spec) if spec.precision in QUANTIZED else 0
         self.method: Method = method_info(spec.method.name).load(spec.runtime)(spec.method)
         self.method.attach(encoder, [task.name for task in spec.tasks], spec.seed)
         self.takes_types = spec.encoder.token_types and _has_token_types(encoder)
@@ -76,7 +81,18 @@ class MultitaskModel(nn.Module):
                 "precision = 'fp16' needs a GPU, and this run is on the CPU",
                 "use --set precision=autocast: mixed precision in bf16, which also works on a CPU",
             )
+        if (
+            self.runtime == "peft"
+            and self.precision == "int8"
+            and on_cpu(device)
+            and self.method.options.name == "dora"
+        ):
+            raise UsageError(  # PEFT moves the weight to and fro, and bitsandbytes then forgets the scales
+                "PEFT's DoRA fails on int8 weights on a CPU: it loses their scales",
+                "use --set runtime=transformers, or --set precision=nf4",
+            )
         self.to(device)
+        follow(self.encoder)
         if self.precision == "bf16" and not any(_is_frozen_linear(module) for module in self.encoder.modules()):
             raise UsageError(
                 "precision = 'bf16' rounds the frozen weights, and this method has none",
@@ -98,6 +114,8 @@ class MultitaskModel(nn.Module):
             if self.recomputes:
                 _recompute_layers(self.encoder)
             self.path = self.runtime if reason is None else f"transformers, not native: {reason}"
+            if self.quantized:
+                self.path += f", {self.quantized} linear layers in {self.precision}"
         return self
 
     def batcher(self, pad_id: int) -> Batcher:
@@ -178,7 +196,7 @@ class MultitaskModel(nn.Module):
     def _of_transformers(self, text: TextBatch) -> tuple[Any, Any]:
         """Return the contexts of mixed precision and of gradients, in which transformers' forward runs."""
         dtype = torch.float16 if self.precision == "fp16" else torch.bfloat16
-        half = torch.autocast(text.ids.device.type, dtype, enabled=self.precision != "fp32")
+        half = torch.autocast(text.ids.device.type, dtype, enabled=self.computes_in_half)
         return half, torch.set_grad_enabled(self.encoder_trains and torch.is_grad_enabled())
 
     def _output(self, text: TextBatch, first_is_global: bool) -> Any:
@@ -219,6 +237,17 @@ class MultitaskModel(nn.Module):
 
     def _belongs_to(self, name: str, task: str) -> bool:
         return any(mark in f".{name}." for mark in (f".heads.{task}.", self.method.mark(task)))
+
+
+def quantize_as(encoder: nn.Module, spec: RunSpec) -> int:
+    """Quantize an encoder's frozen linear layers as a spec says, and return how many.
+
+    Raises:
+        MissingError: bitsandbytes cannot be imported.
+    """
+    how = spec.quantization
+    dtype = torch.bfloat16 if how.compute_dtype == "bf16" else torch.float32
+    return quantize(encoder, spec.precision, double_quant=how.double_quant, compute_dtype=dtype)
 
 
 def _has_token_types(encoder: nn.Module) -> bool:

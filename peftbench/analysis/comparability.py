@@ -29,6 +29,7 @@ _CONFOUNDING_IN_SPEC = (
     *(
         "runtime",
         "precision",
+        "quantization",
         "train.cache_frozen_features",
         "train.accumulation_steps",
         "train.gradient_checkpointing",
@@ -46,7 +47,7 @@ _NEW_ROWS = "new rows"
 _METHOD = "augment.method"
 _IRRELEVANT_IN_SPEC = ("seed",)
 _CONFOUNDING_CONDITIONS = ("device", "device_type", "path", "threads", "malloc", "torch", "encoder_sha256")
-_IRRELEVANT_CONDITIONS = ("python", "peftbench", "transformers", "peft", "host", "platform")
+_IRRELEVANT_CONDITIONS = ("python", "peftbench", "transformers", "peft", "bitsandbytes", "host", "platform")
 _CONFOUNDING_OF_CARD = ("name", "uuid", "power_limit_w", "persistence", "driver", "power_source")
 _CONFOUNDING_FLAGS = ("throttled", "shared_gpu", "busy_machine")
 

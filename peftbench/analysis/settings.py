@@ -18,6 +18,8 @@ MEANT_BEFORE = {
     "train.warmup_ratio": 0.0,
     "train.gradient_checkpointing": False,
     "split.dev_is": "both",
+    "quantization.double_quant": True,
+    "quantization.compute_dtype": "fp32",
     "head.kind": "linear",
     "head.layers": 1,
 }

@@ -13,8 +13,10 @@ from peftbench.encoder import EncoderFiles, load_encoder, load_tokenizer
 from peftbench.errors import UsageError
 from peftbench.interchange.peft_format import ExportedTask
 from peftbench.interchange.trained import TrainedRun, around, compare, probe, write_head
+from peftbench.kernels.quantized import make_dense
 from peftbench.methods.base import Method
 from peftbench.model import MultitaskModel
+from peftbench.spec.model import QUANTIZED
 from peftbench.tasks import TaskSpec
 from peftbench.text import clean
 
@@ -30,12 +32,14 @@ def export_merged(source: TrainedRun, folder: Path) -> list[ExportedTask]:
         MissingError: the encoder or the trained weights are not available.
         PeftbenchError: the exported model's logits differ from the run's.
     """
+    check_mergeable(source)
     files = source.files()
     tokenizer = load_tokenizer(files)
     model = source.model(files)
     tasks = source.spec.tasks
     expected = {task.name: probe(model, source.spec, task, tokenizer) for task in tasks}
     if _share_an_encoder(model):
+        make_dense(model.encoder)
         _save(model, tokenizer, folder)
         for task in tasks:
             write_head(model, source, task, folder / task.name)
@@ -47,6 +51,25 @@ def export_merged(source: TrainedRun, folder: Path) -> list[ExportedTask]:
         write_head(merged, source, task, task_folder)
         done.append(_verified(source, files, tokenizer, task, task_folder, expected[task.name]))
     return done
+
+
+def check_mergeable(source: TrainedRun) -> None:
+    """Check that a model of dense weights can compute what the run does.
+
+    Raises:
+        UsageError: it rounds more than its weights, or merging would change these.
+    """
+    spec, instead = source.spec, "use --format peft: the adapters, for the same quantized encoder"
+    if spec.precision == "int8":
+        raise UsageError(
+            "precision = 'int8' rounds the inputs of layers too when it predicts, which no dense weight does", instead
+        )
+    if spec.precision in QUANTIZED and spec.runtime == "peft":
+        raise UsageError(
+            f"runtime = 'peft' with precision = '{spec.precision}': PEFT quantizes merged weights again, which changes "
+            "them",
+            instead,
+        )
 
 
 def merged_models(
@@ -62,6 +85,7 @@ def merged_models(
         fresh = model if shared or number == 0 else source.model(files)  # merging is irreversible
         if not shared:
             _merge(fresh, task.name)
+        make_dense(fresh.encoder)
         yield task, fresh
 
 

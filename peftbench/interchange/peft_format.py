@@ -15,8 +15,8 @@ from peftbench.encoder import load_encoder, load_tokenizer, public_name
 from peftbench.errors import DataError, MissingError
 from peftbench.interchange.trained import TrainedRun, around, compare, probe, read_head, write_head
 from peftbench.methods.as_peft import AsPeft, PeftAdapter
-from peftbench.model import MultitaskModel
-from peftbench.spec.model import RunSpec
+from peftbench.model import MultitaskModel, quantize_as
+from peftbench.spec.model import QUANTIZED, RunSpec
 from peftbench.text import clean
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -52,7 +52,10 @@ def export_peft(source: TrainedRun, folder: Path) -> list[ExportedTask]:
         adapter = converters[0].adapter(task.name)
         write_adapter(adapter, spec, type(model.encoder), task_folder)
         write_head(model, source, task, task_folder)
-        again = around(load_with_peft(load_encoder(spec.encoder, files), task_folder), spec, task, task_folder)
+        base = load_encoder(spec.encoder, files)
+        if spec.precision in QUANTIZED:
+            quantize_as(base, source.computed_plainly)
+        again = around(load_with_peft(base, task_folder), spec, task, task_folder)
         off = compare(probe(model, spec, task, tokenizer), probe(again, spec, task, tokenizer), task.name)
         done.append(ExportedTask(task.name, source.epochs[task.name], off, adapter.converted))
     return done

@@ -19,7 +19,7 @@ from peftbench.errors import DataError, MissingError, PeftbenchError
 from peftbench.head import weights_of
 from peftbench.methods.options import LastLayerOptions
 from peftbench.model import MultitaskModel
-from peftbench.spec.model import RunSpec
+from peftbench.spec.model import QUANTIZED, QuantizationSpec, RunSpec
 from peftbench.spec.stored import hashes
 from peftbench.store.conditions import label_names
 from peftbench.tasks import TaskSpec
@@ -64,6 +64,16 @@ class TrainedRun:
         self.recorded.check_encoder(files)
         return files
 
+    @property
+    def computed_plainly(self) -> RunSpec:
+        """The spec, with products in fp32 and the transformers runtime; quantized weights stay quantized."""
+        plain: dict[str, Any] = {"quantization": self.spec.quantization.model_copy(update={"compute_dtype": "fp32"})}
+        if self.spec.precision not in QUANTIZED:
+            plain["precision"] = "fp32"
+        if self.spec.runtime == "native":
+            plain["runtime"] = "transformers"  # the same modules, without repacked weights
+        return self.spec.model_copy(update=plain)
+
     def model(
         self, files: EncoderFiles, before: Callable[[MultitaskModel], None] = lambda model: None
     ) -> MultitaskModel:
@@ -77,10 +87,7 @@ class TrainedRun:
             MissingError: the trained weights do not exist, or are damaged.
             ChangedError: they differ from those that the run wrote.
         """
-        plain: dict[str, Any] = {"precision": "fp32"}
-        if self.spec.runtime == "native":
-            plain["runtime"] = "transformers"  # the same modules, without repacked weights
-        model = MultitaskModel(load_encoder(self.spec.encoder, files), self.spec.model_copy(update=plain))
+        model = MultitaskModel(load_encoder(self.spec.encoder, files), self.computed_plainly)
         before(model)
         known = {spec_hash for spec_hash, _ in hashes(self.spec)}
         for task, epoch in self.epochs.items() if self.own else [(None, min(self.epochs.values()))]:
@@ -114,6 +121,7 @@ def write_head(model: MultitaskModel, source: TrainedRun, task: TaskSpec, folder
         "id2label": None if names is None else dict(enumerate(names)),
         "range": [task.low, task.high] if task.kind == "similarity" else None,
         "scale": [scale.mean, scale.sd] if task.kind == "regression" else None,  # prediction = mean + sd * output
+        "quantization": _quantization(spec),
         "threshold": label_threshold(source, task),
         "pooling": None if task.kind == "tokens" else spec.encoder.pooling,  # tokens: the first piece of each word
         "pair_encoding": spec.encoder.pair_encoding if task.is_pair else None,
@@ -122,6 +130,13 @@ def write_head(model: MultitaskModel, source: TrainedRun, task: TaskSpec, folder
         "epoch": source.epochs[task.name],
     }
     (folder / HEAD).write_text(json.dumps(about, indent=2) + "\n", "utf-8")
+
+
+def _quantization(spec: RunSpec) -> dict[str, Any] | None:
+    """Return how the base weights were quantized in training; None: they were not."""
+    if spec.precision not in QUANTIZED:
+        return None
+    return {"precision": spec.precision, **spec.quantization.model_dump()}
 
 
 def label_threshold(source: TrainedRun, task: TaskSpec) -> float | None:
@@ -164,7 +179,8 @@ def around(encoder: nn.Module, spec: RunSpec, task: TaskSpec, folder: Path) -> M
 
 def untrained(encoder: nn.Module, spec: RunSpec, task: TaskSpec) -> MultitaskModel:
     """Return a single-task model from an encoder, without adapters, and with the head that a run begins with."""
-    plain = {"method": LastLayerOptions(name="last-layer"), "runtime": "transformers", "precision": "fp32"}
+    plain: dict[str, Any] = {"runtime": "transformers", "precision": "fp32", "quantization": QuantizationSpec()}
+    plain["method"] = LastLayerOptions(name="last-layer")
     model = MultitaskModel(encoder, spec.model_copy(update={**plain, "tasks": (task,)}))
     return model.prepare(torch.device("cpu"))
 

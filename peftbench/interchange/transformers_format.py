@@ -19,7 +19,7 @@ from peftbench.data.standardise import LabelScale, recorded_scale
 from peftbench.data.words import recorded_tags
 from peftbench.encoder import EncoderFiles, load_encoder, load_tokenizer
 from peftbench.errors import UsageError
-from peftbench.interchange.merged import merged_models
+from peftbench.interchange.merged import check_mergeable, merged_models
 from peftbench.interchange.peft_format import ExportedTask
 from peftbench.interchange.trained import (
     CHECKED_WITHIN,
@@ -64,6 +64,7 @@ def export_transformers(source: TrainedRun, folder: Path) -> list[ExportedTask]:
         DataError: the run has no record of a task's tags, or of the scale of its labels.
         PeftbenchError: an exported model's logits differ from the run's.
     """
+    check_mergeable(source)
     spec, files = source.spec, source.files()
     tokenizer = load_tokenizer(files)
     _check_expressible(source, files, tokenizer)

@@ -21,7 +21,7 @@ from peftbench.meters.conditions import measured_under
 from peftbench.meters.session import MeterSession
 from peftbench.methods.registry import method_info
 from peftbench.model import MultitaskModel
-from peftbench.spec.model import RunSpec
+from peftbench.spec.model import QUANTIZED, RunSpec
 from peftbench.store.conditions import MemoryParts, RunFacts
 from peftbench.store.rows import MeterSettings, Progress, RunSettings, now
 from peftbench.training.checkpoint import Checkpoint, Checkpoints
@@ -191,7 +191,7 @@ def _load(
             for task in spec.tasks
         },
         conditions={
-            **measured_under(device),
+            **measured_under(device, spec.precision in QUANTIZED),
             "precision": spec.precision,
             "path": model.path,
             ENCODER: files.weights_sha256,

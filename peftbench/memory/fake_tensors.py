@@ -27,6 +27,7 @@ from peftbench.data.words import OUTSIDE, Words
 from peftbench.encoder import auto_class
 from peftbench.errors import MissingError
 from peftbench.kernels.device import DeviceType
+from peftbench.kernels.quantized import change_scales, is_quantized
 from peftbench.memory.parts import BatchShape
 from peftbench.tasks import TaskSpec
 from peftbench.text import clean
@@ -65,11 +66,24 @@ def without_values(model: nn.Module, mode: FakeTensorMode, holder: object) -> No
     """Replace every weight and buffer by a fake tensor, also where lists of `holder` refer to them."""
     with mode:
         replaced = _replace_all(model, lambda tensor: torch.empty(tensor.shape, dtype=tensor.dtype))
+        for module in model.modules():
+            if is_quantized(module):
+                _without_scales(module)
     for module in model.modules():
         module._apply = MethodType(_convert, module)  # type: ignore[method-assign]
     for name, value in vars(holder).items():
         if isinstance(value, list):
             setattr(holder, name, [replaced.get(id(item), (item, item))[1] for item in value])
+
+
+def _without_scales(module: Any) -> None:
+    """Replace what a quantized layer has beside its weight by fake tensors, where bitsandbytes looks for them."""
+    if not hasattr(module, "state"):
+        change_scales(module, lambda tensor: torch.empty(tensor.shape, dtype=tensor.dtype))
+        module.weight.quant_state = module.quant_state
+        return
+    module.state.CB, module.state.SCB = module.weight.data, torch.empty(module.out_features)
+    module.weight.CB = module.weight.SCB = None
 
 
 def _convert(module: nn.Module, change: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:

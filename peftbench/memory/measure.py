@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from peftbench.data.batches import Batch
+from peftbench.kernels.quantized import scales
 from peftbench.memory.parts import Anatomy
 from peftbench.memory.storages import SavedBytes, bytes_of, tensors_in
 from peftbench.model import MultitaskModel
@@ -51,6 +52,8 @@ def resident(model: MultitaskModel) -> Iterator[Tensor]:
     """Yield all tensors that the model keeps between steps: weights, buffers, packed copies of the native runtime."""
     yield from model.parameters()
     yield from model.buffers()
+    for module in model.modules():
+        yield from scales(module)
     for weight in model.native.frozen if model.native is not None else ():
         yield from weight.tensors()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -12,8 +13,11 @@ from peftbench.store.conditions import Conditions
 from peftbench.threads import waiting
 
 
-def measured_under(device: torch.device) -> Conditions:
-    """Return the facts of program, libraries and machine that a comparison should know."""
+def measured_under(device: torch.device, quantized: bool = False) -> Conditions:
+    """Return the facts of program, libraries and machine that a comparison should know.
+
+    `quantized`: whether the encoder's weights are.
+    """
     import transformers
 
     from peftbench.version import __version__
@@ -24,6 +28,7 @@ def measured_under(device: torch.device) -> Conditions:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
+        **({"bitsandbytes": version("bitsandbytes")} if quantized else {}),
         "device": torch.cuda.get_device_name(device) if on_gpu else _cpu_name(),
         "device_type": device.type,
         "cuda": torch.version.cuda if on_gpu else None,

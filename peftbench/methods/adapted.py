@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from peftbench.kernels.linear import FrozenWeight
+from peftbench.kernels.quantized import plain
 from peftbench.methods.base import Method, freeze
 from peftbench.methods.options import LoraOptions
 from peftbench.methods.targets import target_names
@@ -144,6 +145,7 @@ class LowRank(Method[LoraLike]):
         for name, module in list(encoder.named_modules()):
             if isinstance(module, AdaptedLinear):
                 adapter = cast("Adapter", module.adapters[task])
-                module.base.weight = nn.Parameter(adapter.weight(module.base), requires_grad=False)
-                replace(encoder, name, module.base)
+                weight, base = adapter.weight(module.base), plain(module.base)
+                base.weight = nn.Parameter(weight, requires_grad=False)
+                replace(encoder, name, base)
         self.layers = []

@@ -15,12 +15,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import Function
 
 from peftbench.kernels.device import all_above, on_cpu
 from peftbench.kernels.linear import FrozenWeight
+from peftbench.kernels.quantized import dense, product
 from peftbench.methods.adapted import LowRank
 from peftbench.methods.lora import LoraAdapter, low_rank_gradients
 from peftbench.methods.options import DoraOptions
@@ -37,7 +37,7 @@ class DoraAdapter(LoraAdapter):
     def __init__(self, base: nn.Linear, options: DoraOptions, rng: torch.Generator) -> None:
         super().__init__(base, options, rng)
         self.dim = 1 if options.norm_axis == "output" else 0
-        self.m = nn.Parameter(torch.linalg.vector_norm(base.weight.detach(), dim=self.dim))
+        self.m = nn.Parameter(torch.linalg.vector_norm(dense(base).detach(), dim=self.dim))
 
     def forward(self, x: Tensor, base: nn.Linear) -> Tensor:
         """Return W' x + b, `[..., out]`, for x, `[..., in]`.
@@ -46,20 +46,20 @@ class DoraAdapter(LoraAdapter):
         """
         factor = self.m / self.norm(base)
         if self.dim == 1:
-            h = factor * (F.linear(x, base.weight) + self.low_rank(x))
+            h = factor * (product(x, base) + self.low_rank(x))
         else:
-            h = F.linear(factor * x, base.weight) + self.low_rank(factor * x)
+            h = product(factor * x, base) + self.low_rank(factor * x)
         return h if base.bias is None else h + base.bias
 
     @torch.no_grad()
     def norm(self, base: nn.Linear) -> Tensor:
         """Return ||W0 + s B A|| along the norm axis, a constant in backward."""
-        return torch.linalg.vector_norm(base.weight + self.scale * (self.B @ self.A), dim=self.dim)
+        return torch.linalg.vector_norm(dense(base) + self.scale * (self.B @ self.A), dim=self.dim)
 
     def weight(self, base: nn.Linear) -> Tensor:
         """Return W', `[out, in]`: equation 5 directly, for tests and merging."""
         factor = (self.m / self.norm(base)).unsqueeze(self.dim)
-        return factor * (base.weight + self.scale * (self.B @ self.A))
+        return factor * (dense(base) + self.scale * (self.B @ self.A))
 
     @property
     def needs_backward(self) -> bool:  # type: ignore[override]

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 
 from peftbench.kernels.linear import FrozenWeight
+from peftbench.kernels.quantized import dense
 from peftbench.methods.adapted import Adapter, LowRank
 from peftbench.methods.base import ParameterGroup, faster_b
 from peftbench.methods.options import LoraOptions, LoraPlusOptions
@@ -47,7 +48,7 @@ class LoraAdapter(Adapter):
 
     def weight(self, base: nn.Linear) -> Tensor:
         """Return W0 + s B A, `[out, in]`: for tests and merging."""
-        return base.weight + self.scale * (self.B @ self.A)
+        return dense(base) + self.scale * (self.B @ self.A)
 
     def fast(self, x: Tensor, base: FrozenWeight) -> Tensor:
         """Return what `forward` does, for x, `[n, in]`; beside x, A x and the weights nothing is saved."""

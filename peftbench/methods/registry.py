@@ -28,7 +28,8 @@ class MethodInfo:
 
     `independent_tasks`: no trainable weight is shared by two tasks, so that the best epoch may be chosen for each task
     separately. `peft`: the folder of HF PEFT's tuner, where there is one; the method then runs through PEFT too, or,
-    without an `implementation` of peftbench's own, only there.
+    without an `implementation` of peftbench's own, only there. `quantized`: it leaves the base weights as they are, and
+    trains on quantized ones.
     """
 
     name: str
@@ -37,6 +38,7 @@ class MethodInfo:
     implementation: str | None
     independent_tasks: bool
     peft: str | None = None
+    quantized: bool = False
 
     @property
     def runtimes(self) -> tuple[str, ...]:
@@ -61,6 +63,8 @@ class MethodInfo:
         return any((Path(folder) / "tuners" / (self.peft or "")).is_dir() for folder in folders)
 
 
+_ON_QUANTIZED = ("rslora", "ia3")  # of those through PEFT alone
+
 _BUILT_IN = (
     MethodInfo(
         "last-layer",
@@ -68,6 +72,7 @@ _BUILT_IN = (
         options.LastLayerOptions,
         "peftbench.methods.plain:LastLayer",
         independent_tasks=True,
+        quantized=True,
     ),
     MethodInfo(
         "full",
@@ -83,6 +88,7 @@ _BUILT_IN = (
         "peftbench.methods.lora:Lora",
         independent_tasks=True,
         peft="lora",
+        quantized=True,
     ),
     MethodInfo(
         "dora",
@@ -91,6 +97,7 @@ _BUILT_IN = (
         "peftbench.methods.dora:Dora",
         independent_tasks=True,
         peft="lora",
+        quantized=True,
     ),
     MethodInfo(
         "loraplus",
@@ -99,6 +106,7 @@ _BUILT_IN = (
         "peftbench.methods.lora:LoraPlus",
         independent_tasks=True,
         peft="lora",
+        quantized=True,
     ),
     MethodInfo(
         "delta-lora",
@@ -108,7 +116,7 @@ _BUILT_IN = (
         independent_tasks=True,
     ),
     *(
-        MethodInfo(name, summary, chosen, None, independent_tasks=True, peft=folder)
+        MethodInfo(name, summary, chosen, None, independent_tasks=True, peft=folder, quantized=name in _ON_QUANTIZED)
         for name, summary, chosen, folder in (
             ("rslora", "LoRA with the scale alpha / sqrt(rank) (Kalajdzievski 2023)", options.RsLoraOptions, "lora"),
             ("pissa", "LoRA from the principal singular vectors (Meng et al. 2024)", options.PissaOptions, "lora"),

@@ -22,6 +22,7 @@ ADDED_KEYS = {
     ),
     "head": ("kind", "layers", "width", "tasks"),
     "split": ("folds", "fold"),
+    "quantization": ("double_quant", "compute_dtype"),
 }
 ADDED_TASK_KEYS = ("labels", "missing", "loss", "metric", "sample_weight", "threshold")
 
@@ -79,4 +80,6 @@ def determinants(spec: RunSpec) -> dict[str, Any]:
                 del dump[part][key]
     if not spec.split.has_test:
         del dump["split"]
+    if not dump["quantization"]:
+        del dump["quantization"]
     return former_spec(dump)

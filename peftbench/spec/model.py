@@ -18,6 +18,7 @@ from peftbench.spec.hashing import canonical_json, determinants, hash_of, of_gro
 from peftbench.tasks import KNOWN_TASKS, Part, TaskSpec
 from peftbench.text import clean
 
+QUANTIZED = ("nf4", "int8")  # values of `precision`
 FEWEST_FOLDS = 3  # one is tested, one chooses the epoch, one trains
 
 
@@ -186,6 +187,15 @@ class SplitSpec(Part):
         return self.has_test and self.select is None and self.folds is None
 
 
+class QuantizationSpec(Part):
+    """How `precision = "nf4"` and `"int8"` store the encoder's frozen linear layers (bitsandbytes)."""
+
+    double_quant: bool = Field(True, description="of nf4: the scales of its blocks are in 8 bits themselves")
+    compute_dtype: Literal["fp32", "bf16"] = Field(
+        "fp32", description="products are computed in it; 'bf16': the other operations as with 'autocast'"
+    )
+
+
 class RunSpec(Part):
     """Preset, workload, overrides and seed, validated. `preset` and `workload` are labels only."""
 
@@ -195,11 +205,13 @@ class RunSpec(Part):
     runtime: Literal["native", "transformers", "peft"] = Field(
         "native", description="'native': no padding; 'transformers': its own forward; 'peft': that with PEFT's layers"
     )
-    precision: Literal["fp32", "bf16", "autocast", "fp16"] = Field(
+    precision: Literal["fp32", "bf16", "autocast", "fp16", "nf4", "int8"] = Field(
         "fp32",
         description="'bf16': frozen base weights in bf16; 'autocast': bf16 matrix multiplications; "
-        "'fp16': fp16 with loss scaling (needs a GPU)",
+        "'fp16': fp16 with loss scaling (needs a GPU); 'nf4', 'int8': frozen base weights in 4 or 8 bits, see "
+        "quantization",
     )
+    quantization: QuantizationSpec = QuantizationSpec()
     encoder: EncoderSpec
     head: HeadSpec = HeadSpec()
     tasks: tuple[TaskSpec, ...] = Field(min_length=1)
@@ -237,6 +249,24 @@ class RunSpec(Part):
         if self.runtime not in runtimes:
             raise ValueError(
                 f"method {self.method.name} has no runtime '{self.runtime}': use --set runtime={runtimes[0]}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _quantized_weights_are_frozen(self) -> RunSpec:
+        if self.precision not in QUANTIZED:
+            if self.quantization != QuantizationSpec():
+                raise ValueError(f"`quantization` has no meaning with precision = '{self.precision}': use nf4 or int8")
+            return self
+        if not method_info(self.method.name).quantized:
+            raise ValueError(
+                f"precision = '{self.precision}' keeps the base weights frozen and quantized, and method "
+                f"{self.method.name} changes or needs them: use lora, dora, loraplus or last-layer"
+            )
+        if self.runtime == "native":
+            raise ValueError(
+                f"precision = '{self.precision}': the native runtime has no quantized products: use "
+                f"--set runtime={'transformers' if method_info(self.method.name).implementation else 'peft'}"
             )
         return self
 

@@ -129,6 +129,7 @@ class Conditions(TypedDict, total=False):
     python: str
     torch: str
     transformers: str
+    bitsandbytes: str
     device: str
     device_type: str
     cuda: str | None

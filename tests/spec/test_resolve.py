@@ -543,6 +543,7 @@ class TestIdentity:
             "augment",
             *("split.dev_is", "split.select", "tasks.sst.source.test"),  # hashed together: tests/training/test_held_out
             *("split.folds", "split.fold"),  # tests/training/test_folds
+            *("quantization.double_quant", "quantization.compute_dtype"),  # tests/methods/test_quantized
             *("tasks.sst.loss", "tasks.sst.metric"),  # tests/training/test_objective and test_metrics
             "tasks.sst.sample_weight",  # tests/training/test_sample_weights
             "tasks.sst.threshold",  # of other kinds: tests/training/test_threshold
@@ -568,7 +569,7 @@ class TestIdentity:
             del tree["train"][key]
         for key in ("kind", "layers", "width", "tasks"):
             del tree["head"][key]
-        del tree["augment"], tree["split"]
+        del tree["augment"], tree["split"], tree["quantization"]
         for task in tree["tasks"]:
             for key in ("labels", "missing", "group", "loss", "metric", "sample_weight", "threshold"):
                 del task[key]
@@ -628,7 +629,7 @@ class TestIdentity:
             for key in keys:
                 del tree[part][key]
         tree["train"]["prefix_cache"] = tree["train"].pop("cache_frozen_features")
-        left_out = ("preset", "workload", "augment", "split")
+        left_out = ("preset", "workload", "augment", "split", "quantization")
         determinants = {key: tree[key] for key in tree if key not in left_out}
         text = json.dumps(determinants, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         assert old.hash() == spec.hash() == hashlib.sha256(text.encode()).hexdigest()
