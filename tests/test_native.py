@@ -118,6 +118,8 @@ def test_after_100_steps_the_weights_are_those_of_peft(preset: str, tiny: Callab
         ("lora-r12", ['method.targets=["value", "output.dense", "intermediate.dense"]']),
         ("dora-r12", ['method.targets=["value", "output.dense"]']),
         ("dora-r12", ["method.norm_axis=input"]),
+        ("lora-r12-all", []),
+        ("dora-r12-all", []),
         ("lora-r12", ["method.alpha=3"]),
         ("dora-r12", ["method.alpha=30", "method.norm_axis=input"]),
     ],

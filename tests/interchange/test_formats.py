@@ -37,7 +37,7 @@ Tiny = Callable[..., Resolved]
 TOLERANCE = 1e-5
 TEXTS = [("Rain fell all day.", "It rained."), ("a", "b c d e f"), ("He was not amused at all, was he?", "No.")]
 
-THROUGH_OURS = ["lora-r12", "dora-r12", "loraplus-r12", "delta-lora-r12"]
+THROUGH_OURS = ["lora-r12", "dora-r12", "lora-r12-all", "dora-r12-all", "loraplus-r12", "delta-lora-r12"]
 THROUGH_PEFT = [
     *("lora-r12-peft", "dora-r12-peft", "rslora-r12", "pissa-r12", "adalora-r12", "vera-r256", "ia3"),
     *("oft-b32", "boft-b8", "ln-tuning", "loha-r8"),

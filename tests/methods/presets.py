@@ -15,4 +15,4 @@ THROUGH_PEFT = (
     "ln-tuning",
     "loha-r8",
 )
-BEYOND_LORA = ("loraplus-r12", "delta-lora-r12", *THROUGH_PEFT)
+BEYOND_LORA = ("loraplus-r12", "delta-lora-r12", "lora-r12-all", "dora-r12-all", *THROUGH_PEFT)

@@ -28,6 +28,8 @@ HIDDEN, LAYERS, INNER = 32, 2, 48  # of the tiny encoder
 WEIGHTS_A_TASK = {
     "loraplus-r12": LAYERS * 3 * 12 * 2 * HIDDEN,
     "delta-lora-r12": LAYERS * 3 * 12 * 2 * HIDDEN,
+    "lora-r12-all": LAYERS * 12 * (4 * 2 * HIDDEN + 2 * (HIDDEN + INNER)),
+    "dora-r12-all": LAYERS * (12 * (4 * 2 * HIDDEN + 2 * (HIDDEN + INNER)) + 5 * HIDDEN + INNER),
     "lora-r12-peft": LAYERS * 3 * 12 * 2 * HIDDEN,
     "dora-r12-peft": LAYERS * 3 * (12 * 2 * HIDDEN + HIDDEN),
     "rslora-r12": LAYERS * 3 * 12 * 2 * HIDDEN,

@@ -125,6 +125,14 @@ def test_the_learning_rates_of_a_small_encoder_are_its_workloads_own() -> None:
     assert {resolve(name, "paper-mini").spec.train.lr for name in ADAPTERS} == {1e-3}
 
 
+@pytest.mark.parametrize("name", ["lora-r12", "dora-r12"])
+def test_adapters_on_every_linear_layer_differ_in_nothing_but_their_targets(name: str) -> None:
+    few, every = (resolve(preset, "paper").spec for preset in (name, f"{name}-all"))
+    assert every.method.targets == ("all-linear",)
+    assert every.method.model_copy(update={"targets": few.method.targets}) == few.method
+    assert every.train == few.train and every.encoder == few.encoder
+
+
 @pytest.mark.parametrize("name", ["dora-r12-peft", "lora-r12-peft", "dora-r12-top6", "lora-r12-top6"])
 def test_what_stands_beside_the_studys_adapters_has_their_rate(name: str) -> None:
     """So that a comparison isolates the feature of the preset."""
