@@ -97,6 +97,7 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         *("modernbert", "ModernBertModel", "sdpa", _CLS),
         _roles("Wqkv", "Wqkv", "Wqkv", "attn.Wo", "mlp.Wi", "mlp.Wo"),
+        native=True,
         note="query, key and value are one matrix, with one adapter; no token types",
     ),
     Family("nomic_bert", "NomicBertModel", "sdpa", _CLS, _PROJ),

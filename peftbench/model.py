@@ -20,7 +20,7 @@ from peftbench.kernels.device import on_cpu, recomputing
 from peftbench.kernels.quantized import follow, quantize
 from peftbench.methods.base import Method
 from peftbench.methods.registry import method_info
-from peftbench.native import NativeEncoder, why_not_native
+from peftbench.native import NativeEncoder, native_encoder, why_not_native
 from peftbench.spec.model import QUANTIZED, RunSpec
 from peftbench.text import clean
 
@@ -36,7 +36,7 @@ class MultitaskModel(nn.Module):
     """
 
     head: nn.Sequential
-    native: NativeEncoder | None = None
+    native: NativeEncoder[Any] | None = None
 
     def __init__(self, encoder: nn.Module, spec: RunSpec) -> None:
         super().__init__()
@@ -100,7 +100,7 @@ class MultitaskModel(nn.Module):
             )
         reason = why_not_native(self.encoder) if self.runtime == "native" else None
         if self.runtime == "native" and reason is None:
-            self.native = NativeEncoder(
+            self.native = native_encoder(
                 self.encoder,
                 self.pooling,
                 token_types=self.takes_types,

@@ -14,7 +14,7 @@ from peftbench.data.batches import Batcher
 from peftbench.data.encode import EncodedSplit, encode_texts
 from peftbench.encoder import find_encoder, load_encoder, load_tokenizer
 from peftbench.model import MultitaskModel
-from peftbench.native import counted_positions
+from peftbench.native.bert import counted_positions
 from peftbench.spec import resolve
 from tests.encoder.families import save_family
 from tests.models import PACKED, TOLERANCE, gradients

@@ -75,7 +75,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--quick", action="store_true", help="batch 8, dropout 0, short rounds, no peak RSS: 3 minutes")
-    parser.add_argument("--shapes", nargs="+", choices=SHAPES, metavar="SHAPE", help="base, minilm")
+    parser.add_argument("--shapes", nargs="+", choices=SHAPES, metavar="SHAPE", help="base, minilm, modernbert")
     parser.add_argument("--batches", nargs="+", type=int, metavar="N", help="batch sizes (default: 8 64)")
     parser.add_argument("--dropout", nargs="+", type=float, metavar="P", help="of the encoder (default: 0 0.1)")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS, metavar="METHOD", help="default: all")

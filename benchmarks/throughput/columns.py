@@ -18,7 +18,6 @@ from peftbench.model import MultitaskModel
 from peftbench.spec import resolve
 
 RANK = 12
-TARGETS = ("query", "key", "value")
 LEARNING_RATE = 1e-5
 PRESETS = {"lora": "lora-r12", "dora": "dora-r12", "full": "full", "last-layer": "last-layer"}
 
@@ -32,12 +31,20 @@ class Shape:
     heads: int
     intermediate: int
     pooling: Literal["cls", "mean"]
+    family: Literal["bert", "modernbert"] = "bert"
+
+    @property
+    def targets(self) -> list[str]:
+        """The linear layers with adapters: query, key and value."""
+        return ["Wqkv"] if self.family == "modernbert" else ["query", "key", "value"]
 
 
 SHAPES = {
     "base": Shape(768, 12, 12, 3072, "cls"),  # BERT-base
     "minilm": Shape(384, 6, 12, 1536, "mean"),  # all-MiniLM-L6-v2
+    "modernbert": Shape(768, 22, 12, 1152, "cls", "modernbert"),  # ModernBERT-base
     "tiny": Shape(32, 2, 2, 48, "mean"),  # for the tests
+    "tiny-modernbert": Shape(32, 2, 2, 48, "cls", "modernbert"),
 }
 
 
@@ -97,21 +104,25 @@ class Column:
 
 
 def new_encoder(setting: Setting) -> nn.Module:
-    """Return a randomly initialised BERT of the setting's shape."""
-    from transformers import BertConfig, BertModel
+    """Return a randomly initialised encoder of the setting's shape."""
+    from transformers import BertConfig, BertModel, ModernBertConfig, ModernBertModel
 
-    shape = SHAPES[setting.shape]
-    config = BertConfig(
-        hidden_size=shape.hidden,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        intermediate_size=shape.intermediate,
-        hidden_dropout_prob=setting.dropout,
-        attention_probs_dropout_prob=setting.dropout,
-        attn_implementation="sdpa",
-    )
+    shape, p = SHAPES[setting.shape], setting.dropout
+    sizes: dict[str, Any] = {
+        "hidden_size": shape.hidden,
+        "num_hidden_layers": shape.layers,
+        "num_attention_heads": shape.heads,
+        "intermediate_size": shape.intermediate,
+        "attn_implementation": "sdpa",
+    }
     torch.manual_seed(0)
-    encoder: nn.Module = BertModel(config, add_pooling_layer=False)
+    encoder: nn.Module
+    if shape.family == "modernbert":
+        dropout = {"embedding_dropout": p, "attention_dropout": p, "mlp_dropout": p}
+        encoder = ModernBertModel(ModernBertConfig(**sizes, **dropout))
+    else:
+        config = BertConfig(**sizes, hidden_dropout_prob=p, attention_probs_dropout_prob=p)
+        encoder = BertModel(config, add_pooling_layer=False)
     return encoder
 
 
@@ -146,7 +157,9 @@ def huggingface_model(setting: Setting, method: str) -> PlainClassifier:
     elif method != "full":
         from peft import LoraConfig, get_peft_model
 
-        options = LoraConfig(r=RANK, lora_alpha=RANK, target_modules=list(TARGETS), use_dora=method == "dora")
+        options = LoraConfig(
+            r=RANK, lora_alpha=RANK, target_modules=SHAPES[setting.shape].targets, use_dora=method == "dora"
+        )
         encoder = get_peft_model(encoder, options)
     shape = SHAPES[setting.shape]
     return PlainClassifier(encoder, shape.pooling, shape.hidden)

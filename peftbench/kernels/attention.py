@@ -55,7 +55,9 @@ def round_up(tokens: int) -> int:
     return -(-tokens // step) * step
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, layout: Layout, p: float) -> Tensor:
+def attention(
+    q: Tensor, k: Tensor, v: Tensor, heads: int, layout: Layout, p: float, window: int | None = None
+) -> Tensor:
     """Return softmax(q k^T / sqrt(head)) v within each text, with as many rows as q; padding rows are 0.
 
     Args:
@@ -65,11 +67,39 @@ def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, layout: Layout, p: fl
         heads: number of heads, of `hidden / heads` columns each.
         layout: the positions of the texts.
         p: dropout on the attention weights; 0 in evaluation.
+        window: a token attends to those at most so far from it; None: to all of its text.
     """
+    if window is not None and layout.longest - 1 <= window:
+        window = None
     if not on_cpu(q.device):
-        return _nested(q, k, v, heads, layout, p)
-    out: Tensor = _Dropped.apply(q, k, v, heads, layout, p) if p else _Flash.apply(q, k, v, heads, layout)
+        return _nested(q, k, v, heads, layout, p) if window is None else _masked(q, k, v, heads, layout, p, window)
+    if p:
+        out: Tensor = _Dropped.apply(q, k, v, heads, layout, p, window)
+    else:
+        out = _Flash.apply(q, k, v, heads, layout, window)
     return out
+
+
+def _band(rows: int, length: int, window: int | None, like: Tensor) -> Tensor | None:
+    """Return what is added to scores, `[rows, length]`: -inf outside the window; None where nothing is outside."""
+    if window is None or length - 1 <= window:
+        return None
+    at = torch.arange(length, device=like.device)
+    outside = (at[:rows, None] - at).abs() > window
+    return torch.zeros(outside.shape, dtype=like.dtype, device=like.device).masked_fill_(outside, -torch.inf)
+
+
+def _masked(q: Tensor, k: Tensor, v: Tensor, heads: int, layout: Layout, p: float, window: int) -> Tensor:
+    """Attend within a window on a GPU, whose kernels of variable length take no mask: group by group."""
+    parts = []
+    for query, seen in zip(_views(layout, len(q)), layout.groups, strict=True):
+        mask = _band(query[2], seen[2], window, q)
+        tensors = (_heads(q, query, heads), _heads(k, seen, heads), _heads(v, seen, heads))
+        parts.append(
+            F.scaled_dot_product_attention(*tensors, attn_mask=mask, dropout_p=p).transpose(1, 2).flatten(0, 1)
+        )
+    out = torch.cat(parts).flatten(-2)
+    return F.pad(out, (0, 0, 0, len(q) - len(out)))
 
 
 def _nested(q: Tensor, k: Tensor, v: Tensor, heads: int, layout: Layout, p: float) -> Tensor:
@@ -133,16 +163,19 @@ class _Flash(Function):
     """torch's CPU flash kernel, group by group: saves the output and the log-sum-exp, but no attention weights."""
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, heads: int, layout: Layout) -> Tensor:
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, heads: int, layout: Layout, window: int | None) -> Tensor:
         out = _empty_like(q, layout)
         sums = []
         for query, seen in zip(_views(layout, len(q)), layout.groups, strict=True):
             attended, log_sum = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-                _heads(q, query, heads), _heads(k, seen, heads), _heads(v, seen, heads)
+                _heads(q, query, heads),
+                _heads(k, seen, heads),
+                _heads(v, seen, heads),
+                attn_mask=_band(query[2], seen[2], window, q),
             )
             _heads(out, query, heads).copy_(attended)
             sums.append(log_sum)
-        ctx.heads, ctx.layout = heads, layout
+        ctx.heads, ctx.layout, ctx.window = heads, layout, window
         ctx.save_for_backward(q, k, v, out, *sums)
         return out
 
@@ -159,26 +192,29 @@ class _Flash(Function):
                 log_sum,
                 0.0,
                 False,
+                attn_mask=_band(query[2], seen[2], ctx.window, q),
             )
             for grad, view, part in zip(grads, views, parts, strict=True):
                 _heads(grad, view, ctx.heads).copy_(part)
-        return (*grads, None, None)
+        return (*grads, None, None, None)
 
 
 class _Dropped(Function):
     """Attention with dropout on the weights, which are recomputed in backward: only the dropout mask is saved."""
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, heads: int, layout: Layout, p: float) -> Tensor:
+    def forward(
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, heads: int, layout: Layout, p: float, window: int | None
+    ) -> Tensor:
         out = _empty_like(q, layout)
         queries = _views(layout, len(q))
         sizes = [c * heads * rows * length for (_, c, rows), (_, _, length) in zip(queries, layout.groups, strict=True)]
         mask, ctx.scale = keep_mask((sum(sizes),), p, q.device)
         for query, seen, kept in zip(queries, layout.groups, mask.split(sizes), strict=True):
-            weights = _weights(q, k, heads, query, seen)
+            weights = _weights(q, k, heads, query, seen, window)
             weights *= kept.view_as(weights)
             _heads(out, query, heads).copy_(torch.matmul(weights, _heads(v, seen, heads)))
-        ctx.heads, ctx.layout, ctx.sizes = heads, layout, sizes
+        ctx.heads, ctx.layout, ctx.sizes, ctx.window = heads, layout, sizes, window
         ctx.save_for_backward(q, k, v, mask)
         return out.mul_(ctx.scale)
 
@@ -190,7 +226,7 @@ class _Dropped(Function):
         g = g * ctx.scale
         queries = _views(ctx.layout, len(q))
         for query, seen, kept in zip(queries, ctx.layout.groups, mask.split(ctx.sizes), strict=True):
-            weights = _weights(q, k, heads, query, seen)
+            weights = _weights(q, k, heads, query, seen, ctx.window)
             kept = kept.view_as(weights)
             g_out = _heads(g, query, heads)
             _heads(gv, seen, heads).copy_(torch.matmul((weights * kept).transpose(-1, -2), g_out))
@@ -199,10 +235,14 @@ class _Dropped(Function):
             g_scores *= (q.shape[1] // heads) ** -0.5
             _heads(gq, query, heads).copy_(torch.matmul(g_scores, _heads(k, seen, heads)))
             _heads(gk, seen, heads).copy_(torch.matmul(g_scores.transpose(-1, -2), _heads(q, query, heads)))
-        return gq, gk, gv, None, None, None
+        return gq, gk, gv, None, None, None, None
 
 
-def _weights(q: Tensor, k: Tensor, heads: int, asked: tuple[int, int, int], seen: tuple[int, int, int]) -> Tensor:
+def _weights(
+    q: Tensor, k: Tensor, heads: int, asked: tuple[int, int, int], seen: tuple[int, int, int], window: int | None
+) -> Tensor:
     """Return a group's attention weights, `[texts, heads, queries, length]`."""
     scores = torch.matmul(_heads(q, asked, heads), _heads(k, seen, heads).transpose(-1, -2))
-    return scores.mul_((q.shape[1] // heads) ** -0.5).softmax(dim=-1)
+    scores.mul_((q.shape[1] // heads) ** -0.5)
+    mask = _band(asked[2], seen[2], window, q)
+    return (scores if mask is None else scores.add_(mask)).softmax(dim=-1)

@@ -48,7 +48,7 @@ class FrozenFeatures:
         native = model.native
         has_prefix = native is not None and (self._is_whole or 0 < native.first_trained < len(native.layers))
         self.wanted = spec.train.cache_frozen_features and has_prefix
-        self.is_constant_in_training = native is not None and native.hidden_dropout == native.attention_dropout == 0
+        self.is_constant_in_training = native is not None and not native.drops
         self.in_memory = 0
         self.known: dict[str, MakeBatch] = {}
 

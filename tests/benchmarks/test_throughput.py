@@ -60,9 +60,10 @@ def test_every_column_has_rates_memory_and_a_ratio_to_its_bar(tmp_path: Path) ->
     assert "very" not in out.read_text() + tables.read_text()
 
 
+@pytest.mark.parametrize("shape", ["tiny", "tiny-modernbert"])
 @pytest.mark.parametrize("method", METHODS)
-def test_theirs_and_ours_compute_the_same_loss(method: str) -> None:
-    setting, split, cpu = Setting("tiny", 0.0), random_texts([5, 17, 5, 30]), torch.device("cpu")
+def test_theirs_and_ours_compute_the_same_loss(method: str, shape: str) -> None:
+    setting, split, cpu = Setting(shape, 0.0), random_texts([5, 17, 5, 30]), torch.device("cpu")
     theirs, own = huggingface(setting, method=method), ours(setting, method=method)
     theirs.model.head.load_state_dict(own.model.head[1].state_dict())
     losses = [

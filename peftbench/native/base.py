@@ -1,4 +1,4 @@
-"""The native runtime for BERT-like encoders: a forward pass without padding, using the transformers model's weights.
+"""The native runtime: a forward pass without padding, using the weights of transformers' model.
 
 Differences from transformers' forward, with the same result:
 
@@ -8,33 +8,26 @@ Differences from transformers' forward, with the same result:
 - frozen weights are multiplied in oneDNN's own layout, and no activations are saved for their gradients.
 
 It owns no weights. Adapters are integrated through `fast` (methods/lora.py); any other module that replaces a linear
-layer is called on the token matrix unchanged, which is noted in the run's record.
+layer is called on the token matrix unchanged, which is noted in the run's record. What differs between architectures
+is in a subclass each (`bert`, `modernbert`).
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import Any, Generic, TypeVar, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from peftbench.data.batches import PackedText, TextSegment
-from peftbench.families import FAMILIES
-from peftbench.kernels.attention import attention
 from peftbench.kernels.device import recomputing
-from peftbench.kernels.dropout import dropped
-from peftbench.kernels.feed_forward import feed_forward
 from peftbench.kernels.linear import FrozenWeight, onednn, onednn_bf16, trained_linear
-from peftbench.kernels.norm import residual_norm
 from peftbench.methods.adapted import AdaptedLinear
-
-ARCHITECTURES = tuple(family.encoder_class for family in FAMILIES if family.native)
 
 Linear = Callable[[Tensor], Tensor]
 
@@ -46,37 +39,10 @@ _DTYPES = {  # compute dtypes of frozen and of trained weights
 }
 
 
-def why_not_native(encoder: nn.Module) -> str | None:
-    """Return why the native runtime does not support the encoder, or None if it does."""
-    name = type(encoder).__name__
-    if name not in ARCHITECTURES:
-        return f"{name} is not BERT-shaped ({', '.join(ARCHITECTURES)})"
-    config = encoder.config
-    if getattr(config, "is_decoder", False):
-        return f"{name} is a decoder here"
-    kind = getattr(config, "position_embedding_type", "absolute")
-    return None if kind in (None, "absolute") else f"{name} has {kind} positions"
+Layer = TypeVar("Layer")  # the modules of one layer of an architecture
 
 
-@dataclass(frozen=True, slots=True)
-class _Layer:
-    """The modules of one layer. A linear layer maps `[n, in]` to `[n, out]`."""
-
-    query: Linear
-    key: Linear
-    value: Linear
-    attention_out: Linear
-    attention_norm: nn.LayerNorm
-    up: Linear
-    activation: Linear
-    down: Linear
-    norm: nn.LayerNorm
-
-
-_Compute = Callable[[_Layer, Tensor, PackedText, bool], Tensor]  # computes a layer's output
-
-
-class NativeEncoder:
+class NativeEncoder(ABC, Generic[Layer]):
     """Runs a transformers encoder's weights over packed tokens.
 
     Args:
@@ -104,41 +70,47 @@ class NativeEncoder:
         self.token_types = token_types
         self.recomputes = recomputes
         self.dtype, self.trained_dtype = _DTYPES[precision]
-        config = parts.config
-        self.heads: int = config.num_attention_heads
-        self.exact_gelu = config.hidden_act == "gelu"
-        self.hidden_dropout: float = config.hidden_dropout_prob
-        self.attention_dropout: float = config.attention_probs_dropout_prob
-        self.padding: int | None = parts.embeddings.position_embeddings.padding_idx  # positions depend on it
+        self.heads: int = parts.config.num_attention_heads
         self.frozen: list[FrozenWeight] = []
         self.segments: Sequence[TextSegment] | None = None
         self.plain = 0  # replaced linear layers called unchanged, in fp32
         self.first_trained = first_trained_layer(encoder)
         graph = self.first_trained < 0
-        self.layers: list[_Layer] = []
-        for module in parts.encoder.layer:
-            layer, graph = self._layer(module, graph)
+        self.layers: list[Layer] = []
+        for module in layers_of(encoder):
+            layer, graph = self.prepared(module, graph)
             self.layers.append(layer)
-        self.pooler = self._linear(parts.pooler.dense, graph) if pooling == "pooler" else None
+        self.pooler = self.linear(parts.pooler.dense, graph) if pooling == "pooler" else None
 
-    def _layer(self, module: Any, graph: bool) -> tuple[_Layer, bool]:
+    @property
+    @abstractmethod
+    def drops(self) -> bool:
+        """Whether the embeddings or the layers have dropout in training."""
+
+    @abstractmethod
+    def prepared(self, module: Any, graph: bool) -> tuple[Layer, bool]:
         """Prepare a layer; `graph` says whether its input has an autograd graph, and is returned for its output."""
-        own, attended, up, out = module.attention.self, module.attention.output, module.intermediate, module.output
-        query, key, value = (self._linear(part, graph) for part in (own.query, own.key, own.value))
-        graph = graph or _has_trained(own)
-        attention_out = self._linear(attended.dense, graph)
-        graph = graph or _has_trained(attended)
-        first = self._linear(up.dense, graph)
-        graph = graph or _has_trained(up)
-        second = self._linear(out.dense, graph)
-        norms = (attended.LayerNorm, out.LayerNorm)
-        layer = _Layer(query, key, value, attention_out, norms[0], first, up.intermediate_act_fn, second, norms[1])
-        return layer, graph or _has_trained(out)
 
-    def _linear(self, module: nn.Module, graph: bool) -> Linear:
+    @abstractmethod
+    def embed(self, text: PackedText, training: bool) -> Tensor:
+        """Return the first layer's input, `[tokens, hidden]`."""
+
+    @abstractmethod
+    def all_tokens(self, layer: Layer, x: Tensor, text: PackedText, training: bool) -> Tensor:
+        """Compute a layer, `[tokens, hidden]`."""
+
+    @abstractmethod
+    def first_tokens(self, layer: Layer, x: Tensor, text: PackedText, training: bool) -> Tensor:
+        """Compute a layer for the texts' first tokens, `[texts, hidden]`: other tokens only give keys and values."""
+
+    def last_norm(self, x: Tensor) -> Tensor:
+        """Return what follows the last layer, of any of its rows; post-norm architectures have nothing."""
+        return x
+
+    def linear(self, module: nn.Module, graph: bool) -> Linear:
         """Choose the fastest implementation for a linear layer or the module that replaces it."""
         if type(module) is nn.Linear:
-            if _has_trained(module):
+            if has_trained(module):
                 return partial(trained_linear, linear=module, dtype=self.trained_dtype)
             return self._freeze(module, graph)
         if isinstance(module, AdaptedLinear) and all(adapter.is_fast for adapter in module.each()):
@@ -177,27 +149,18 @@ class NativeEncoder:
         finally:
             self.segments = None
 
-    def embed(self, text: PackedText, training: bool) -> Tensor:
-        """Return the first layer's input, `[tokens, hidden]`."""
-        parts = self.encoder.embeddings
-        with _grad(self.first_trained < 0):
-            x = F.embedding(text.ids, parts.word_embeddings.weight, parts.word_embeddings.padding_idx)
-            types = text.types if self.token_types else torch.zeros_like(text.ids)
-            x = x + F.embedding(types, parts.token_type_embeddings.weight)
-            positions = text.positions if self.padding is None else counted_positions(text, self.padding)
-            x = x + F.embedding(positions, parts.position_embeddings.weight, self.padding)
-            return dropped(parts.LayerNorm(x), self.hidden_dropout if training else 0.0)
-
     def run(self, x: Tensor, start: int, stop: int, text: PackedText, training: bool) -> Tensor:
         """Return the output of layer `stop - 1` for all tokens, from the input of layer `start`."""
         for index in range(start, stop):
-            x = self._layer_output(self._all_tokens, index, x, text, training)
+            x = self._layer_output(self.all_tokens, index, x, text, training)
         return x
 
-    def _layer_output(self, compute: _Compute, index: int, x: Tensor, text: PackedText, training: bool) -> Tensor:
+    def _layer_output(
+        self, compute: Callable[..., Tensor], index: int, x: Tensor, text: PackedText, training: bool
+    ) -> Tensor:
         """Compute a layer, with an autograd graph if needed, saving its activations or only its input."""
         layer = self.layers[index]
-        with _grad(index >= self.first_trained):
+        with grad(index >= self.first_trained):
             if not (self.recomputes and training and torch.is_grad_enabled()):
                 return compute(layer, x, text, training)
             out: Tensor = checkpoint(compute, layer, x, text, training, use_reentrant=False, context_fn=recomputing)
@@ -207,36 +170,21 @@ class NativeEncoder:
         """Return each text's embedding, `[texts, hidden]`, from the input of layer `start`, `[tokens, hidden]`."""
         last = len(self.layers) - 1
         if self.pooling == "mean":
-            return text.restore_order(_means(self.run(x, start, last + 1, text, training), text))
+            return text.restore_order(_means(self.token_states(x, start, text, training), text))
         x = self.run(x, start, last, text, training)
-        x = self._layer_output(self._first_tokens, last, x, text, training)
+        x = self._finished(self._layer_output(self.first_tokens, last, x, text, training))
         if self.pooler is not None:
-            with _grad(self.first_trained <= last or _has_trained(self.encoder.pooler)):
+            with grad(self.first_trained <= last or has_trained(self.encoder.pooler)):
                 x = torch.tanh(self.pooler(x))
         return text.restore_order(x)
 
     def token_states(self, x: Tensor, start: int, text: PackedText, training: bool) -> Tensor:
         """Return the last layer's output for all tokens, `[tokens, hidden]`, from the input of layer `start`."""
-        return self.run(x, start, len(self.layers), text, training)
+        return self._finished(self.run(x, start, len(self.layers), text, training))
 
-    def _all_tokens(self, layer: _Layer, x: Tensor, text: PackedText, training: bool) -> Tensor:
-        p = self.attention_dropout if training else 0.0
-        attended = attention(layer.query(x), layer.key(x), layer.value(x), self.heads, text.layout, p)
-        return self._layer_tail(layer, attended, x, training)
-
-    def _first_tokens(self, layer: _Layer, x: Tensor, text: PackedText, training: bool) -> Tensor:
-        """Compute a layer for the texts' first tokens, `[texts, hidden]`: other tokens only give keys and values."""
-        p = self.attention_dropout if training else 0.0
-        first = x[text.first_tokens]
-        attended = attention(layer.query(first), layer.key(x), layer.value(x), self.heads, text.layout, p)
-        return self._layer_tail(layer, attended, first, training)
-
-    def _layer_tail(self, layer: _Layer, attended: Tensor, x: Tensor, training: bool) -> Tensor:
-        p = self.hidden_dropout if training else 0.0
-        x = residual_norm(layer.attention_out(attended), x, layer.attention_norm, p)
-        if isinstance(layer.up, FrozenWeight) and isinstance(layer.down, FrozenWeight) and self.exact_gelu:
-            return residual_norm(feed_forward(x, layer.up, layer.down), x, layer.norm, p)
-        return residual_norm(layer.down(layer.activation(layer.up(x))), x, layer.norm, p)
+    def _finished(self, x: Tensor) -> Tensor:
+        with grad(self.first_trained < len(self.layers)):
+            return self.last_norm(x)
 
     def restore(self) -> None:
         """Restore the released weights to the encoder, so that transformers' forward works again."""
@@ -251,35 +199,31 @@ class NativeEncoder:
         return f"{way}, {str(self.dtype).removeprefix('torch.')}{plain}"
 
 
-def counted_positions(text: PackedText, padding: int) -> Tensor:
-    """Return RoBERTa's token positions, `[tokens]`.
-
-    Non-padding tokens of a text are numbered from `padding + 1` on; a padding token, which a text may contain, has
-    the position `padding` (transformers' `create_position_ids_from_input_ids`).
-    """
-    counts = (text.ids != padding).long()
-    before = counts.cumsum(0) - counts  # over all texts; the count before the text's first token is subtracted below
-    firsts = torch.arange(len(counts), device=counts.device) - text.positions
-    return (before - before[firsts] + 1) * counts + padding
-
-
 def first_trained_layer(encoder: nn.Module) -> int:
     """Return the index of the first layer with a trained weight; -1 for the embeddings, the layer count for none.
 
     A trained pooler counts as none: its input has no autograd graph.
     """
     parts: Any = encoder
-    if _has_trained(parts.embeddings):
+    if has_trained(parts.embeddings):
         return -1
-    layers = list(parts.encoder.layer)
-    return next((index for index, layer in enumerate(layers) if _has_trained(layer)), len(layers))
+    layers = list(layers_of(encoder))
+    return next((index for index, layer in enumerate(layers) if has_trained(layer)), len(layers))
 
 
-def _has_trained(module: nn.Module) -> bool:
+def layers_of(encoder: nn.Module) -> Any:
+    """Return an encoder's layers, in order."""
+    parts: Any = encoder
+    return parts.encoder.layer if hasattr(parts, "encoder") else parts.layers
+
+
+def has_trained(module: nn.Module) -> bool:
+    """Tell whether a module has a trained weight."""
     return any(weight.requires_grad for weight in module.parameters())
 
 
-def _grad(wanted: bool) -> Any:
+def grad(wanted: bool) -> Any:
+    """Return a context with autograd graphs only where they are wanted."""
     return nullcontext() if wanted else torch.no_grad()
 
 
