@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO_DB := .demo/peftbench.db
 EACH_METHOD := last-layer full lora-r12 dora-r12 loraplus-r12 delta-lora-r12 rslora-r12 pissa-r12 adalora-r12 \
-  vera-r256 ia3 oft-b32 boft-b8 ln-tuning loha-r8
+  vera-r256 ia3 oft-b32 boft-b8 ln-tuning loha-r8 bitfit houlsby-m48 pfeiffer-m48
 HAS_GPU := import sys, torch; sys.exit(0 if torch.cuda.is_available() else \
   "gpu-check needs an NVIDIA GPU and a CUDA build of torch; this torch is " + torch.__version__)
 

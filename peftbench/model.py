@@ -138,10 +138,13 @@ class MultitaskModel(nn.Module):
             chosen: for each task, a split and the rows to use.
 
         Raises:
-            UsageError: the encoder does not use the native runtime, or a task is one of tokens.
+            UsageError: the encoder does not use the native runtime, the method's tasks differ in more than adapters
+                on linear layers, or a task is one of tokens.
         """
         if self.native is None:
             raise UsageError(f"mixed-task batches need the native runtime, and this model uses: {self.path}")
+        if reason := self.method.unmixable:
+            raise UsageError(f"method {self.method.options.name} allows no mixed-task batches: {reason}")
         if tokens := [task for task, (split, _) in chosen.items() if split.words is not None]:
             raise UsageError(f"mixed-task batches are of whole texts, and {tokens[0]} is a task of tokens")
         self.eval()
@@ -155,7 +158,13 @@ class MultitaskModel(nn.Module):
         return logits
 
     def merge(self, task: str) -> Self:
-        """Merge a task's adapters into the encoder, irreversibly: the result predicts that task without adapters."""
+        """Merge a task's adapters into the encoder, irreversibly: the result predicts that task without adapters.
+
+        Raises:
+            UsageError: the method's adapters cannot be merged.
+        """
+        if self.method.unmergeable:
+            raise UsageError(f"method {self.method.options.name}: {self.method.unmergeable}")
         if self.native is not None:
             self.native.restore()
             self.native = None

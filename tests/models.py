@@ -27,8 +27,10 @@ def model_with_adapters(resolved: Resolved, runtime: str, **changes: object) -> 
         rng = torch.Generator().manual_seed(zlib.crc32(name.encode()))
         if name.endswith((".A", ".B")):  # B starts at zero, where half of the gradients vanish
             weight.data.normal_(0, 0.1, generator=rng)
-        if name.endswith(".m"):
+        elif name.endswith(".m"):
             weight.data.mul_(torch.empty_like(weight).uniform_(0.5, 1.5, generator=rng))
+        elif ".adapters." in name:
+            weight.data.add_(torch.empty_like(weight).normal_(0, 0.1, generator=rng))
     return model.prepare(CPU)
 
 

@@ -95,6 +95,11 @@ def _share_an_encoder(model: MultitaskModel) -> bool:
 
 def _merge(model: MultitaskModel, task: str) -> None:
     method = model.method
+    if method.unmergeable:
+        raise UsageError(
+            f"method {method.options.name}: its adapters cannot be merged: {method.unmergeable}",
+            "use --format bundle, which peftbench itself imports",
+        )
     if type(method).merge is Method.merge:
         raise UsageError(f"method {method.options.name} does not implement merging its adapters")
     try:

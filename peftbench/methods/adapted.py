@@ -1,9 +1,9 @@
-"""Linear layers with an adapter for each task, and the methods that put them on an encoder's targets."""
+"""Layers with an adapter for each task, and the methods that put them on an encoder's linear layers."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, TypeVar, cast
 
 import torch
@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from peftbench.kernels.linear import FrozenWeight
 from peftbench.kernels.quantized import plain
 from peftbench.methods.base import Method, freeze
-from peftbench.methods.options import LoraOptions
+from peftbench.methods.options import LoraOptions, MethodOptions
 from peftbench.methods.targets import target_names
+from peftbench.methods.task_weights import TaskWeights
 from peftbench.seeds import generator
 
 
@@ -56,12 +57,12 @@ class Adapter(nn.Module, ABC):
         raise NotImplementedError  # never called otherwise
 
 
-class AdaptedLinear(nn.Module):
-    """A frozen linear layer with one adapter a task; `active` points at the one in use."""
+class Adapted(nn.Module):
+    """A frozen layer with one adapter a task; `active` points at the one in use."""
 
     active: Adapter
 
-    def __init__(self, base: nn.Linear) -> None:
+    def __init__(self, base: nn.Module) -> None:
         super().__init__()
         self.base = base
         self.adapters = nn.ModuleDict()
@@ -69,6 +70,25 @@ class AdaptedLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the adapted layer's output for the active task."""
         return cast("Tensor", self.active(x, self.base))
+
+    def each(self) -> list[Adapter]:
+        """Return the adapters of all tasks."""
+        return [cast("Adapter", adapter) for adapter in self.adapters.values()]
+
+    def switch_mode(self, task: str) -> None:
+        """Point at the task's adapter, without registering it as a second child."""
+        object.__setattr__(self, "active", self.adapters[task])
+
+
+class AdaptedLinear(Adapted):
+    """A frozen linear layer with one adapter a task."""
+
+    base: nn.Linear
+
+    @property
+    def weight(self) -> Tensor:
+        """The frozen weight, whose dtype T5's layers read."""
+        return self.base.weight
 
     def forward_multitask(self, x: Tensor, rows: Sequence[tuple[str, int]], base: FrozenWeight | None) -> Tensor:
         """Return `[n, out]` for rows of several tasks, one task's after another's, without a graph.
@@ -87,14 +107,6 @@ class AdaptedLinear(nn.Module):
             adapter.apply_inplace_(out, part, base)
         return u
 
-    def each(self) -> list[Adapter]:
-        """Return the adapters of all tasks."""
-        return [cast("Adapter", adapter) for adapter in self.adapters.values()]
-
-    def switch_mode(self, task: str) -> None:
-        """Point at the task's adapter, without registering it as a second child."""
-        object.__setattr__(self, "active", self.adapters[task])
-
 
 def replace(encoder: nn.Module, name: str, module: nn.Module) -> None:
     """Put a module in the place of the one of that name."""
@@ -102,42 +114,74 @@ def replace(encoder: nn.Module, name: str, module: nn.Module) -> None:
     setattr(encoder.get_submodule(parent), attribute, module)
 
 
+AnyOptions = TypeVar("AnyOptions", bound=MethodOptions)
 LoraLike = TypeVar("LoraLike", bound=LoraOptions)
 
 
-class LowRank(Method[LoraLike]):
-    """Puts one adapter a task on every target; what the adapter computes is the subclass's."""
+class OnLayers(Method[AnyOptions]):
+    """Puts one adapter a task on some layers, and gives each task a copy of some other weights.
+
+    Which layers, what the adapter computes and which weights is the subclass's.
+    """
 
     adapter: type[Adapter]
+    wrapper: type[Adapted] = AdaptedLinear
 
     def attach(self, encoder: nn.Module, tasks: Sequence[str], seed: int) -> None:
-        """Freeze the encoder and wrap its targets.
+        """Freeze the encoder and wrap the layers.
 
         Raises:
-            UsageError: a target names no linear layer of this encoder.
+            UsageError: the encoder has no such layers.
         """
-        names = target_names(encoder, self.options.targets, self.options.layers)
+        self.names = tuple(self.places(encoder))
+        copied = self.copied(encoder)
         freeze(encoder)
-        self.names = tuple(names)
-        self.layers: list[AdaptedLinear] = []
-        for name in names:
-            layer = AdaptedLinear(cast("nn.Linear", encoder.get_submodule(name)))
+        self.weights = TaskWeights(encoder, copied, tasks)
+        self.layers: list[Adapted] = []
+        for name in self.names:
+            layer = self.wrapper(encoder.get_submodule(name))
             for task in tasks:
                 rng = generator(seed, "adapter", task, name)
-                layer.adapters[task] = self.adapter(layer.base, self.options, rng)
+                layer.adapters[task] = self.adapter(cast("nn.Linear", layer.base), self.options, rng)
             replace(encoder, name, layer)
             self.layers.append(layer)
         self.switch_mode(tasks[0])
 
+    @abstractmethod
+    def places(self, encoder: nn.Module) -> list[str]:
+        """Return the names of the layers to put adapters on."""
+
+    def copied(self, encoder: nn.Module) -> Mapping[str, Sequence[str]]:
+        """Return the names of the weights of which each task trains a copy, by the name of their module."""
+        return {}
+
     @property
     def adapted(self) -> tuple[str, ...]:
-        """The names of the adapted layers."""
-        return self.names
+        """The names of the adapted layers, and of the modules of which each task has a copy."""
+        return (*self.names, *self.weights.names)
+
+    @property
+    def unmixable(self) -> str | None:
+        """Why a batch cannot hold rows of several tasks."""
+        return f"each task has its own {self.weights.names[0]}" if self.weights.names else None
 
     def switch_mode(self, task: str) -> None:
         """One pointer a layer."""
         for layer in self.layers:
             layer.switch_mode(task)
+        self.weights.switch_mode(task)
+
+
+class LowRank(OnLayers[LoraLike]):
+    """Puts one adapter a task on every target; what the adapter computes is the subclass's."""
+
+    def places(self, encoder: nn.Module) -> list[str]:
+        """Return the names of the targets.
+
+        Raises:
+            UsageError: a target names no linear layer of this encoder.
+        """
+        return target_names(encoder, self.options.targets, self.options.layers)
 
     @torch.no_grad()
     def merge(self, encoder: nn.Module, task: str) -> None:
@@ -149,3 +193,4 @@ class LowRank(Method[LoraLike]):
                 base.weight = nn.Parameter(weight, requires_grad=False)
                 replace(encoder, name, base)
         self.layers = []
+        self.weights.merge(task)

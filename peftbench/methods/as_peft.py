@@ -34,6 +34,7 @@ from peftbench.text import clean
 _PREFIX = "base_model.model."
 _A, _B, _M = "lora_A.weight", "lora_B.weight", "lora_magnitude_vector"
 _SAME = ("peft_type", "r", "lora_alpha", "use_dora", "use_rslora", "rank_pattern", "alpha_pattern", "fan_in_fan_out")
+_ONLY_BUNDLE = "use --format bundle, which peftbench itself imports"
 _OTHERWISE = "use --format merged: plain weights, which transformers loads without PEFT"
 
 
@@ -64,7 +65,9 @@ class AsPeft:
         self.peft = peft_package("--format peft")
         self.method, self.encoder = method, encoder
         if reason := _refusal(method):
-            raise UsageError(f"method {method.options.name}: {reason}", _OTHERWISE)
+            raise UsageError(
+                f"method {method.options.name}: {reason}", _ONLY_BUNDLE if method.unmergeable else _OTHERWISE
+            )
         self._starts: dict[str, dict[str, Tensor]] = {}
         if isinstance(method, PeftTuner) and any(map(takes_from_base, method.model.peft_config.values())):
             for task in tasks:  # all start from the weights of the first
@@ -163,6 +166,8 @@ def _refusal(method: Method[Any]) -> str | None:
     """Return why PEFT's format cannot represent a method's adapters; None where it can."""
     if isinstance(method, PeftTuner):
         return None
+    if method.adapted and not isinstance(method, LowRank):
+        return "HF PEFT has no such adapters"
     if not isinstance(method, LowRank):
         return "it has no adapters that HF PEFT's format can represent"
     if method.adapter not in (LoraAdapter, DoraAdapter, DeltaLoraAdapter):

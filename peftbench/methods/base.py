@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from torch import Tensor, nn
 
@@ -20,7 +20,11 @@ class Method(ABC, Generic[Options]):
     Only the first two methods must be implemented. The others let a method take part in training: `plan` is called
     once before it, `penalty` and `after_step` at every step of the given task. A method with state between steps must
     implement `state` and `load_state`, or its runs cannot be resumed bit-identically.
+
+    `unmergeable`: why a task's adapters cannot become part of the encoder's weights.
     """
+
+    unmergeable: ClassVar[str | None] = None
 
     def __init__(self, options: Options) -> None:
         self.options = options
@@ -62,6 +66,11 @@ class Method(ABC, Generic[Options]):
     def adapted(self) -> tuple[str, ...]:
         """The names of the modules with adapters."""
         return ()
+
+    @property
+    def unmixable(self) -> str | None:
+        """Why a batch of the native runtime cannot hold rows of several tasks; None where it can."""
+        return None
 
     @property
     def needs_after_step(self) -> bool:

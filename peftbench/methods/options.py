@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -34,28 +34,12 @@ class FullOptions(MethodOptions):
     """`full`: every weight of the encoder trained, shared by all tasks."""
 
 
-class TargetedOptions(MethodOptions):
-    """The layers that adapters are applied to."""
+class LayeredOptions(MethodOptions):
+    """Which of the encoder's layers have adapters."""
 
-    targets: tuple[str, ...] = Field(
-        ("query", "key", "value"),
-        strict=False,
-        min_length=1,
-        description="query, key, value (in every known family of encoders), attention (these and the output "
-        "projection), mlp, all-linear (all of the encoder's layers), or literal module names",
-    )
     layers: str | None = Field(
         None, description="only these layers, counted from 0: '6-11', '0,2,4'; None: all", examples=["6-11"]
     )
-
-    @field_validator("targets", mode="before")
-    @classmethod
-    def _one_target_may_be_a_word(cls, targets: Any) -> Any:
-        if not isinstance(targets, str):
-            return targets
-        if targets not in TARGET_WORDS:
-            raise ValueError(f"expected a list of module names, or one of: {', '.join(TARGET_WORDS)}")
-        return TARGET_WORDS["qkv"] if targets == "qkv" else (targets,)
 
     @field_validator("layers", mode="before")
     @classmethod
@@ -68,6 +52,27 @@ class TargetedOptions(MethodOptions):
         if layers is not None:
             layer_numbers(layers)
         return layers
+
+
+class TargetedOptions(LayeredOptions):
+    """The layers that adapters are applied to."""
+
+    targets: tuple[str, ...] = Field(
+        ("query", "key", "value"),
+        strict=False,
+        min_length=1,
+        description="query, key, value (in every known family of encoders), attention (these and the output "
+        "projection), mlp, all-linear (all of the encoder's layers), or literal module names",
+    )
+
+    @field_validator("targets", mode="before")
+    @classmethod
+    def _one_target_may_be_a_word(cls, targets: Any) -> Any:
+        if not isinstance(targets, str):
+            return targets
+        if targets not in TARGET_WORDS:
+            raise ValueError(f"expected a list of module names, or one of: {', '.join(TARGET_WORDS)}")
+        return TARGET_WORDS["qkv"] if targets == "qkv" else (targets,)
 
 
 def layer_numbers(layers: str) -> frozenset[int]:
@@ -194,6 +199,43 @@ class BoftOptions(TargetedOptions):
     block_size: int = Field(8, ge=2, description="must divide the layers' input width")
     factors: int = Field(2, ge=1, description="butterfly factors")
     dropout: float = Field(0.0, ge=0, lt=1)
+
+
+class BitFitOptions(MethodOptions):
+    """`bitfit`: only the encoder's biases, a copy of each for every task (Ben Zaken et al. 2022, arXiv 2106.10199)."""
+
+
+class BottleneckOptions(LayeredOptions):
+    """A small feed-forward network inside the encoder's layers: `A(h) = U f(D h + d) + u`."""
+
+    bottleneck: int | None = Field(None, ge=1, le=65536, description="width of D h; None: by `reduction_factor`")
+    reduction_factor: int | None = Field(
+        None, ge=1, le=65536, description="width of the encoder over that of D h; None: 16, or by `bottleneck`"
+    )
+    activation: Literal["relu", "gelu", "silu", "tanh"] = Field("relu", description="f")
+    init_std: float = Field(0.01, gt=0, le=1, description="standard deviation of D and U at the start, truncated at 2")
+    train_norms: bool = Field(False, description="train the norms too, a copy for each task")
+
+    @model_validator(mode="after")
+    def _one_of_the_two_gives_the_width(self) -> Self:
+        if self.bottleneck is not None and self.reduction_factor is not None:
+            raise ValueError("`bottleneck` and `reduction_factor` both give the width of D h: choose one")
+        return self
+
+    def width(self, hidden: int) -> int:
+        """Return the width of D h for vectors of a width."""
+        return self.bottleneck or max(1, hidden // (self.reduction_factor or 16))
+
+
+class HoulsbyOptions(BottleneckOptions):
+    """`houlsby`: two bottleneck adapters in each layer, and its norms (Houlsby et al. 2019, arXiv 1902.00751)."""
+
+    activation: Literal["relu", "gelu", "silu", "tanh"] = Field("gelu", description="f; gelu as in the authors' code")
+    train_norms: bool = Field(True, description="train the norms too, a copy for each task, as the paper does")
+
+
+class PfeifferOptions(BottleneckOptions):
+    """`pfeiffer`: one bottleneck adapter in each layer, after its last norm (Pfeiffer et al. 2021)."""
 
 
 class LnTuningOptions(MethodOptions):

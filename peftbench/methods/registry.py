@@ -29,7 +29,7 @@ class MethodInfo:
     `independent_tasks`: no trainable weight is shared by two tasks, so that the best epoch may be chosen for each task
     separately. `peft`: the folder of HF PEFT's tuner, where there is one; the method then runs through PEFT too, or,
     without an `implementation` of peftbench's own, only there. `quantized`: it leaves the base weights as they are, and
-    trains on quantized ones.
+    trains on quantized ones. `not_native`: why the native runtime cannot compute it.
     """
 
     name: str
@@ -39,17 +39,24 @@ class MethodInfo:
     independent_tasks: bool
     peft: str | None = None
     quantized: bool = False
+    not_native: str = ""
 
     @property
     def runtimes(self) -> tuple[str, ...]:
         """The `runtime` values that this method supports, the preferred one first."""
-        return (("native", "transformers") if self.implementation else ()) + (("peft",) if self.peft else ())
+        own = ("transformers",) if self.not_native else ("native", "transformers")
+        return (own if self.implementation else ()) + (("peft",) if self.peft else ())
+
+    def why_not(self, runtime: str) -> str:
+        """Return why the method has not got a runtime, and what it has."""
+        reason = f" ({self.not_native})" if runtime == "native" and self.not_native else ""
+        return f"method {self.name} has no runtime '{runtime}'{reason}: use --set runtime={self.runtimes[0]}"
 
     def load(self, runtime: str = "native") -> type[Method]:
         """Import and return the implementing class."""
         entry_point = _THROUGH_PEFT if runtime == "peft" else self.implementation
         if entry_point is None:
-            raise UsageError(f"method {self.name} has no runtime '{runtime}': {', '.join(self.runtimes)}")
+            raise UsageError(self.why_not(runtime))
         module, _, attribute = entry_point.partition(":")
         method_class: type[Method] = getattr(import_module(module), attribute)
         return method_class
@@ -114,6 +121,28 @@ _BUILT_IN = (
         options.DeltaLoraOptions,
         "peftbench.methods.delta_lora:DeltaLora",
         independent_tasks=True,
+    ),
+    MethodInfo(
+        "bitfit",
+        "only the biases, one set per task (Ben Zaken et al. 2022)",
+        options.BitFitOptions,
+        "peftbench.methods.bitfit:BitFit",
+        independent_tasks=True,
+    ),
+    MethodInfo(
+        "houlsby",
+        "two bottleneck adapters a layer, and its norms (Houlsby et al. 2019)",
+        options.HoulsbyOptions,
+        "peftbench.methods.bottleneck:Houlsby",
+        independent_tasks=True,
+    ),
+    MethodInfo(
+        "pfeiffer",
+        "one bottleneck adapter a layer, after its last norm (Pfeiffer et al. 2021)",
+        options.PfeifferOptions,
+        "peftbench.methods.bottleneck:Pfeiffer",
+        independent_tasks=True,
+        not_native="its adapter takes the place of a norm, which the native runtime joins with the residual",
     ),
     *(
         MethodInfo(name, summary, chosen, None, independent_tasks=True, peft=folder, quantized=name in _ON_QUANTIZED)

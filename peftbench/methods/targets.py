@@ -29,7 +29,26 @@ def target_names(encoder: nn.Module, targets: Sequence[str], layers: str | None 
     linears = [name for name, module in encoder.named_modules() if isinstance(module, nn.Linear)]
     chosen = {name for target in targets for name in _matches(encoder, target, linears)}
     names = [name for name in linears if name in chosen]
-    return names if layers is None else _of_layers(names, layers)
+    return names if layers is None else of_layers(names, layers)
+
+
+def sublayer_outputs(encoder: nn.Module) -> tuple[list[str], list[str]]:
+    """Return the names of the linear layers that end the attention, and of those that end the feed-forward part.
+
+    Raises:
+        UsageError: the encoder has no feed-forward part of linear layers.
+    """
+    linears = [name for name, module in encoder.named_modules() if isinstance(module, nn.Linear)]
+    family = family_of(_model_type(encoder))
+    roles = _guessed(linears) if family is None else family.roles
+    if not roles.ffn:
+        raise UsageError(
+            f"this {_model_type(encoder) or 'encoder'} has no known feed-forward part to adapt"
+            f"{': ' + family.lacks if family is not None and family.lacks else ''}",
+            "use a method without adapters: --preset full, or last-layer",
+        )
+    attention = [name for suffix in roles.output for name in _ending(linears, suffix)]
+    return attention, [name for name in _ending(linears, roles.ffn[-1]) if name not in attention]
 
 
 def spelt(encoder: nn.Module, targets: Sequence[str], linears: Sequence[str]) -> list[str]:
@@ -94,7 +113,12 @@ def _model_type(encoder: nn.Module) -> str:
     return getattr(getattr(encoder, "config", None), "model_type", "")
 
 
-def _of_layers(names: Sequence[str], layers: str) -> list[str]:
+def of_layers(names: Sequence[str], layers: str) -> list[str]:
+    """Return the names that are of some of the encoder's layers ('6-11'), counted from 0.
+
+    Raises:
+        UsageError: it has no such layer.
+    """
     numbers = {name: int(match[1]) for name in names if (match := _LAYER.search(name))}
     count = max(numbers.values(), default=-1) + 1
     wanted = layer_numbers(layers)

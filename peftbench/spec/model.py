@@ -245,11 +245,9 @@ class RunSpec(Part):
 
     @model_validator(mode="after")
     def _method_has_the_runtime(self) -> RunSpec:
-        runtimes = method_info(self.method.name).runtimes
-        if self.runtime not in runtimes:
-            raise ValueError(
-                f"method {self.method.name} has no runtime '{self.runtime}': use --set runtime={runtimes[0]}"
-            )
+        info = method_info(self.method.name)
+        if self.runtime not in info.runtimes:
+            raise ValueError(info.why_not(self.runtime))
         return self
 
     @model_validator(mode="after")

@@ -15,4 +15,9 @@ THROUGH_PEFT = (
     "ln-tuning",
     "loha-r8",
 )
-BEYOND_LORA = ("loraplus-r12", "delta-lora-r12", "lora-r12-all", "dora-r12-all", *THROUGH_PEFT)
+NEARLY_PRETRAINED = ("houlsby-m48", "pfeiffer-m48")  # at the start
+BEYOND_LORA = (
+    *("loraplus-r12", "delta-lora-r12", "lora-r12-all", "dora-r12-all", "bitfit"),
+    *NEARLY_PRETRAINED,
+    *THROUGH_PEFT,
+)

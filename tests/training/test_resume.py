@@ -51,6 +51,9 @@ METHODS = {
     "adalora-r12": ("method.every=2",),
     "pissa-r12": (),
     "boft-b8": (),
+    "bitfit": (),
+    "houlsby-m48": ("train.gradient_checkpointing=true",),
+    "pfeiffer-m48": (),
 }
 
 
