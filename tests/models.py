@@ -38,7 +38,7 @@ def ours(name: str) -> str:
     """PEFT's name of a weight, as ours."""
     for theirs, mine in (("lora_A", "A"), ("lora_B", "B"), ("lora_magnitude_vector", "m")):
         name = re.sub(rf"\.{theirs}\.task-(\w+)\.weight$", rf".adapters.\1.{mine}", name)
-    return name
+    return re.sub(r"\.modules_to_save\.task-(\w+)\.", r".adapters.\1.", name)
 
 
 def named(model: MultitaskModel) -> dict[str, torch.nn.Parameter]:

@@ -25,6 +25,8 @@ MEANT_BEFORE = {
 }
 MEANT_BEFORE_OF_TASKS = {"missing": "skip", "group": "", "sample_weight": "", "threshold": 0.5}
 _OF_RUNS = ("seed", "split.fold")  # what the runs of one group differ in
+_OF_LORA = {"train_norms": False, "train_embeddings": False, "train_pooler": False}
+_WITH_LORA_OPTIONS = ("lora", "dora", "loraplus", "delta-lora")
 _OF_FILES = {"quoting": "auto"}
 
 
@@ -35,6 +37,9 @@ def flat_spec(run: Run) -> dict[str, Any]:
         task["metric"] = task.get("metric") or headline_for(task["kind"])
         if task["source"].get("type") == "files":
             task["source"] = {**_OF_FILES, **task["source"]}
+    method = run.spec["method"]
+    if method["name"] in _WITH_LORA_OPTIONS:
+        method = {**_OF_LORA, **method}
     flat: dict[str, Any] = dict(MEANT_BEFORE)
 
     def walk(prefix: str, value: Any) -> None:
@@ -44,7 +49,9 @@ def flat_spec(run: Run) -> dict[str, Any]:
         else:
             flat[prefix] = value
 
-    walk("", {key: value for key, value in {**run.spec, "tasks": tasks}.items() if key not in _LABELS})
+    walk(
+        "", {key: value for key, value in {**run.spec, "tasks": tasks, "method": method}.items() if key not in _LABELS}
+    )
     return flat
 
 

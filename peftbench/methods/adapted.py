@@ -9,12 +9,13 @@ from typing import Any, ClassVar, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
+from peftbench.errors import UsageError
 from peftbench.kernels.linear import FrozenWeight
 from peftbench.kernels.quantized import plain
 from peftbench.methods.base import Method, freeze
 from peftbench.methods.options import LoraOptions, MethodOptions
 from peftbench.methods.targets import target_names
-from peftbench.methods.task_weights import TaskWeights
+from peftbench.methods.task_weights import TaskWeights, beside_adapters
 from peftbench.seeds import generator
 
 
@@ -135,6 +136,8 @@ class OnLayers(Method[AnyOptions]):
         """
         self.names = tuple(self.places(encoder))
         copied = self.copied(encoder)
+        if both := sorted(copied.keys() & set(self.names)):
+            raise UsageError(f"method.targets: {both[0]} cannot have adapters and be trained as a whole, too")
         freeze(encoder)
         self.weights = TaskWeights(encoder, copied, tasks)
         self.layers: list[Adapted] = []
@@ -182,6 +185,10 @@ class LowRank(OnLayers[LoraLike]):
             UsageError: a target names no linear layer of this encoder.
         """
         return target_names(encoder, self.options.targets, self.options.layers)
+
+    def copied(self, encoder: nn.Module) -> Mapping[str, Sequence[str]]:
+        """Return the weights that `train_norms`, `train_embeddings` and `train_pooler` name."""
+        return beside_adapters(encoder, self.options)
 
     @torch.no_grad()
     def merge(self, encoder: nn.Module, task: str) -> None:

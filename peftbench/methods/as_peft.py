@@ -133,6 +133,7 @@ class AsPeft:
         return {key: weight.detach() for key, weight in state.items()}
 
     def _ours(self, task: str) -> PeftAdapter:
+        assert isinstance(self.method, LowRank)
         options: LoraOptions = self.method.options
         adapters = list(_adapters(self.encoder, task))
         doubles = isinstance(adapters[0][1], DeltaLoraAdapter)
@@ -146,6 +147,8 @@ class AsPeft:
         )
         self._set_targets(config, [name for name, _ in adapters])
         weights = {f"{_PREFIX}{name}.{key}": w for name, adapter in adapters for key, w in _weights(adapter)}
+        config.modules_to_save = list(self.method.weights.names) or None
+        weights |= {f"{_PREFIX}{name}": weight for name, weight in self.method.weights.of(task).items()}
         return PeftAdapter(config, weights, f"LoRA of rank {2 * options.rank}" if doubles else None)
 
     def _set_targets(self, config: Any, names: Sequence[str]) -> None:

@@ -111,6 +111,16 @@ class LowRankOptions(TargetedOptions):
 class LoraOptions(LowRankOptions):
     """`lora`: `h = W0 x + (alpha / rank) B A x` on each target, one adapter set per task (Hu et al. 2021, eq. 3)."""
 
+    train_norms: bool = Field(
+        False, description="train the encoder's norms too, a copy for each task; with `layers` those of these layers"
+    )
+    train_embeddings: bool = Field(
+        False, description="train the tables of words, positions and types too, a copy for each task"
+    )
+    train_pooler: bool = Field(
+        False, description="train the pooler too, a copy for each task; encoder.pooling = 'pooler'"
+    )
+
 
 class DoraOptions(LoraOptions):
     """`dora`: magnitude and direction separated (Liu et al. 2024, eq. 5), the norm detached (section 4.3)."""

@@ -20,6 +20,7 @@ from peftbench.errors import MissingError, UsageError, did_you_mean
 from peftbench.methods import options as o
 from peftbench.methods.base import Method, ParameterGroup, faster_b
 from peftbench.methods.targets import target_names
+from peftbench.methods.task_weights import beside_adapters
 from peftbench.seeds import derive_seed
 from peftbench.text import clean
 
@@ -91,7 +92,8 @@ class PeftTuner(Method[o.MethodOptions]):
             weight.requires_grad_(True)
 
     def merge(self, encoder: nn.Module, task: str) -> None:
-        """PEFT's own merge."""
+        """PEFT's own merge; of modules trained as a whole PEFT keeps the active copy."""
+        self.switch_mode(task)
         self.model.merge_and_unload(adapter_names=[self.names[task]])
         self.trained = []
 
@@ -238,6 +240,8 @@ def _config(peft: Any, options: o.MethodOptions, encoder: nn.Module, seed: int) 
     keys = build(options, seed)
     if isinstance(options, o.TargetedOptions):
         keys["target_modules"] = target_names(encoder, options.targets, options.layers)
+    if isinstance(options, o.LoraOptions):
+        keys["modules_to_save"] = list(beside_adapters(encoder, options)) or None
     if isinstance(options, o.Ia3Options):
         inputs = set(target_names(encoder, options.inputs, options.layers)) if options.inputs else set()
         keys["feedforward_modules"] = [name for name in keys["target_modules"] if name in inputs]

@@ -12,7 +12,7 @@ from peftbench.families import Roles, family_of, spellings
 from peftbench.methods.options import TARGET_WORDS, layer_numbers
 
 _LAYER = re.compile(r"(?:^|(?<!decoder)\.)(?:layers?|block|attentions|ffns)\.(\d+)\.")
-_IN_A_LAYER = re.compile(r"\.\d+\.")
+IN_A_LAYER = re.compile(r"\.\d+\.")
 _ROLES = {**{role: (role,) for role in ("query", "key", "value")}, **TARGET_WORDS}
 
 
@@ -64,12 +64,12 @@ def spelt(encoder: nn.Module, targets: Sequence[str], linears: Sequence[str]) ->
 
 def _matches(encoder: nn.Module, target: str, linears: Sequence[str]) -> set[str]:
     if target == "all-linear" and not _ending(linears, target):
-        names = {name for name in linears if _IN_A_LAYER.search(name)}
+        names = {name for name in linears if IN_A_LAYER.search(name)}
     else:
         names = {name for suffix in _suffixes(encoder, target, linears) for name in _ending(linears, suffix)}
     if names:
         return names
-    kinds = sorted({name.rpartition(".")[2] for name in linears if _IN_A_LAYER.search(name)})
+    kinds = sorted({name.rpartition(".")[2] for name in linears if IN_A_LAYER.search(name)})
     family, what = family_of(_model_type(encoder)), f"this {_model_type(encoder) or 'encoder'}"
     if family is not None and family.lacks and target in _ROLES:
         raise UsageError(

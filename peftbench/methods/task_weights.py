@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from torch import nn
+
+from peftbench.errors import UsageError
+from peftbench.methods.options import LoraOptions
+from peftbench.methods.targets import IN_A_LAYER, of_layers
 
 COPIES = "adapters"  # the name that `Method.mark` gives a task's own weights
 
@@ -70,11 +74,46 @@ def _copies(module: nn.Module, task: str) -> dict[str, nn.Parameter]:
     return dict(module.get_submodule(f"{COPIES}.{task}").named_parameters())
 
 
+def beside_adapters(encoder: nn.Module, options: LoraOptions) -> dict[str, tuple[str, ...]]:
+    """Return the weights that LoRA's options train besides the adapters, by the name of their module.
+
+    Raises:
+        UsageError: the encoder has no such weights.
+    """
+    chosen: dict[str, tuple[str, ...]] = {}
+    if options.train_norms:
+        every = norms(encoder)
+        names = list(every) if options.layers is None else of_layers(list(every), options.layers)
+        chosen |= {name: every[name] for name in names}
+    if options.train_embeddings:
+        chosen |= _required(embeddings(encoder), "train_embeddings", encoder)
+    if options.train_pooler:
+        chosen |= _required(
+            _own_weights(encoder, lambda name, _: name.split(".")[0] == "pooler"), "train_pooler", encoder
+        )
+    return chosen
+
+
+def embeddings(encoder: nn.Module) -> dict[str, tuple[str, ...]]:
+    """Return the encoder's embedding tables outside its layers, by their names."""
+    return _own_weights(encoder, lambda name, module: isinstance(module, nn.Embedding) and not IN_A_LAYER.search(name))
+
+
 def norms(encoder: nn.Module) -> dict[str, tuple[str, ...]]:
     """Return the weights of the encoder's normalisation layers, by the layer's name."""
+    return _own_weights(encoder, lambda _, module: type(module).__name__.endswith("Norm"))
+
+
+def _own_weights(encoder: nn.Module, wanted: Callable[[str, nn.Module], bool]) -> dict[str, tuple[str, ...]]:
     chosen = {
         name: tuple(weight for weight, _ in module.named_parameters(recurse=False))
         for name, module in encoder.named_modules()
-        if type(module).__name__.endswith("Norm")
+        if wanted(name, module)
     }
     return {name: weights for name, weights in chosen.items() if weights}
+
+
+def _required(chosen: dict[str, tuple[str, ...]], option: str, encoder: nn.Module) -> dict[str, tuple[str, ...]]:
+    if not chosen:
+        raise UsageError(f"method.{option}: {type(encoder).__name__} has none", f"use --set method.{option}=false")
+    return chosen

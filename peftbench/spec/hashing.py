@@ -24,6 +24,7 @@ ADDED_KEYS = {
     "split": ("folds", "fold"),
     "quantization": ("double_quant", "compute_dtype"),
 }
+ADDED_METHOD_KEYS = ("train_norms", "train_embeddings", "train_pooler")  # of methods that had specs before
 ADDED_TASK_KEYS = ("labels", "missing", "loss", "metric", "sample_weight", "threshold")
 
 
@@ -78,6 +79,9 @@ def determinants(spec: RunSpec) -> dict[str, Any]:
         for key in keys:
             if dump[part][key] == fields[key].default:
                 del dump[part][key]
+    for key in ADDED_METHOD_KEYS:
+        if dump["method"].get(key) is False:
+            del dump["method"][key]
     if not spec.split.has_test:
         del dump["split"]
     if not dump["quantization"]:

@@ -269,6 +269,14 @@ class RunSpec(Part):
         return self
 
     @model_validator(mode="after")
+    def _a_trained_pooler_is_used(self) -> RunSpec:
+        if getattr(self.method, "train_pooler", False) and self.encoder.pooling != "pooler":
+            raise ValueError(
+                f"method.train_pooler trains the pooler, which encoder.pooling = '{self.encoder.pooling}' does not use"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _task_names_differ(self) -> RunSpec:
         names = [task.name for task in self.tasks]
         if len(set(names)) != len(names):

@@ -34,7 +34,7 @@ def test_two_equal_runs_do_not_differ() -> None:
 
 def test_a_spec_without_a_later_key_has_its_default() -> None:
     from peftbench.spec import TrainSpec
-    from peftbench.spec.hashing import ADDED_KEYS
+    from peftbench.spec.hashing import ADDED_KEYS, ADDED_METHOD_KEYS
     from peftbench.spec.model import HeadSpec, SplitSpec
 
     parts = {"train": TrainSpec, "head": HeadSpec, "split": SplitSpec}
@@ -50,6 +50,8 @@ def test_a_spec_without_a_later_key_has_its_default() -> None:
     for part, key in younger:
         del spec[part][key]
     del spec["split"]
+    for key in ADDED_METHOD_KEYS:
+        del spec["method"][key]
     for task in spec["tasks"]:
         for key in ("labels", "missing", "group"):
             del task[key]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from peftbench.errors import UsageError
 from peftbench.methods.registry import method_info, registered
 from peftbench.spec import RunSpec, flatten, resolve
-from peftbench.spec.hashing import ADDED_KEYS
+from peftbench.spec.hashing import ADDED_KEYS, ADDED_METHOD_KEYS
 from peftbench.spec.resolve import changed
 from peftbench.spec.stored import hashes
 
@@ -377,7 +377,7 @@ class TestData:
 
 CHANGES = [
     *("method.rank=11", "method.alpha=3", "method.dropout=0.5", 'method.targets=["query"]', "method.norm_axis=input"),
-    "method.layers=1",
+    *("method.layers=1", "method.train_norms=true", "method.train_embeddings=true"),
     *("encoder.name=other", "encoder.revision=main", "encoder.pooling=cls", "encoder.pair_encoding=separate"),
     *("encoder.max_length=64", "encoder.token_types=false", "encoder.dropout=0.2", "head.dropout=0.3"),
     *(
@@ -548,7 +548,7 @@ class TestIdentity:
             "tasks.sst.sample_weight",  # tests/training/test_sample_weights
             "tasks.sst.threshold",  # of other kinds: tests/training/test_threshold
             *("head.kind", "head.layers", "head.width", "head.tasks"),
-            "method.name",
+            *("method.name", "method.train_pooler"),  # the pooler: tests/methods/test_task_weights
             "tasks.sst.name",
             *("tasks.sst.kind", "tasks.sst.group"),
             "tasks.sst.source.type",
@@ -570,6 +570,8 @@ class TestIdentity:
         for key in ("kind", "layers", "width", "tasks"):
             del tree["head"][key]
         del tree["augment"], tree["split"], tree["quantization"]
+        for key in ADDED_METHOD_KEYS:
+            del tree["method"][key]
         for task in tree["tasks"]:
             for key in ("labels", "missing", "group", "loss", "metric", "sample_weight", "threshold"):
                 del task[key]
@@ -628,6 +630,8 @@ class TestIdentity:
         for part, keys in ADDED_KEYS.items():
             for key in keys:
                 del tree[part][key]
+        for key in ADDED_METHOD_KEYS:
+            del tree["method"][key]
         tree["train"]["prefix_cache"] = tree["train"].pop("cache_frozen_features")
         left_out = ("preset", "workload", "augment", "split", "quantization")
         determinants = {key: tree[key] for key in tree if key not in left_out}
