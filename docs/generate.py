@@ -368,7 +368,7 @@ def _family_row(family: Family) -> tuple[str, ...]:
     return (
         code(family.model_type),
         code(family.encoder_class),
-        code(family.attention),
+        code(f"{family.attention} (causal)" if family.causal else family.attention),
         code("native" if family.native else "transformers"),
         ", ".join(map(code, targets)) or "none",
         ", ".join(map(code, family.poolings)),

@@ -37,7 +37,8 @@ _T5 = _roles(
 )
 _XLM = _roles("q_lin", "k_lin", "v_lin", "out_lin", "ffns.*.lin1", "ffns.*.lin2")
 
-_MEAN, _CLS, _POOLER = ("mean",), ("mean", "cls"), ("mean", "cls", "pooler")
+_CLS, _POOLER = ("mean", "cls"), ("mean", "cls", "pooler")
+_LAST = ("last", "mean")
 _NO_CLASS_TOKEN = "no class token: the first token is a word"
 
 _UNPREDICTED = "memory is not predicted"
@@ -45,11 +46,12 @@ _UNPREDICTED = "memory is not predicted"
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """One of transformers' encoder families.
+    """One of transformers' families of encoders, or of decoders that can be used as one.
 
     lacks: why a role has no linear layers.
     poolings: the values of `encoder.pooling` that it supports.
     sees_padding: its states of a text depend on the padding beside it.
+    causal: a decoder: each token sees only those before it.
     """
 
     model_type: str
@@ -60,6 +62,7 @@ class Family:
     native: bool = False
     lacks: str = ""
     sees_padding: bool = False
+    causal: bool = False
     note: str = ""
 
 
@@ -104,7 +107,7 @@ FAMILIES: tuple[Family, ...] = (
     Family("eurobert", "EuroBertModel", "sdpa", _CLS, _PROJ, note="no token types"),
     Family("gte", "GteModel", "sdpa", _CLS, _PROJ),
     Family(
-        *("xlnet", "XLNetModel", "eager", _MEAN),
+        *("xlnet", "XLNetModel", "eager", ("mean", "last")),
         Roles(ffn=("ff.layer_1", "ff.layer_2")),
         lacks="its attention multiplies by parameters of its own (rel_attn.q, k, v and o) instead of linear layers",
         note="its class token is the last; positions are relative, without a bound",
@@ -117,7 +120,7 @@ FAMILIES: tuple[Family, ...] = (
     ),
     *(
         Family(
-            *(model_type, encoder_class, "sdpa", _MEAN, _T5),
+            *(model_type, encoder_class, "sdpa", ("mean", "last"), _T5),
             note=f"the encoder alone, by `AutoModelForTextEncoding`; {_NO_CLASS_TOKEN}; positions are relative, "
             "without a bound",
         )
@@ -161,6 +164,44 @@ FAMILIES: tuple[Family, ...] = (
         *("squeezebert", "SqueezeBertModel", "eager", _POOLER),
         Roles(),
         lacks="its projections are grouped convolutions instead of linear layers",
+        note="full and last-layer only",
+    ),
+    *(
+        Family(model_type, decoder_class, "sdpa", _LAST, _PROJ, causal=True, note=note)
+        for model_type, decoder_class, note in (
+            ("llama", "LlamaModel", "SmolLM and TinyLlama too"),
+            ("mistral", "MistralModel", ""),
+            ("qwen2", "Qwen2Model", "Qwen2.5 too"),
+            ("qwen3", "Qwen3Model", ""),
+            ("gemma", "GemmaModel", ""),
+            ("gemma3_text", "Gemma3TextModel", "text only; bidirectional with `use_bidirectional_attention`"),
+        )
+    ),
+    Family(
+        *("gemma2", "Gemma2Model", "eager", _LAST, _PROJ),
+        causal=True,
+        note="attention logits are capped, which `sdpa` cannot do",
+    ),
+    Family(
+        *("phi3", "Phi3Model", "sdpa", _LAST),
+        _roles("qkv_proj", "qkv_proj", "qkv_proj", "o_proj", "mlp.gate_up_proj", "mlp.down_proj"),
+        causal=True,
+        note="query, key and value are one matrix, with one adapter",
+    ),
+    Family(
+        *("gpt_neox", "GPTNeoXModel", "sdpa", _LAST),
+        _roles(
+            *("query_key_value", "query_key_value", "query_key_value", "attention.dense"),
+            *("mlp.dense_h_to_4h", "mlp.dense_4h_to_h"),
+        ),
+        causal=True,
+        note="Pythia too; query, key and value are one matrix, with one adapter",
+    ),
+    Family(
+        *("gpt2", "GPT2Model", "sdpa", _LAST),
+        Roles(),
+        lacks="its projections are transformers' Conv1D, whose weights are transposed, instead of linear layers",
+        causal=True,
         note="full and last-layer only",
     ),
 )

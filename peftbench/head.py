@@ -35,7 +35,9 @@ def build_head(task: TaskSpec, width: int, spec: RunSpec) -> nn.Sequential:
             nn.GELU(),
         ]
         width = size
-    return nn.Sequential(*modules, nn.Dropout(shape.dropout), _linear(width, task.outputs, spec.seed, task.name))
+    return nn.Sequential(
+        *modules, nn.Dropout(shape.dropout), _linear(width, task.outputs, spec.seed, task.name, bias=shape.bias)
+    )
 
 
 def weights_of(head: nn.Module) -> dict[str, nn.Parameter]:
@@ -48,10 +50,11 @@ def weights_of(head: nn.Module) -> dict[str, nn.Parameter]:
     }
 
 
-def _linear(width: int, outputs: int, seed: int, *use: str) -> nn.Linear:
+def _linear(width: int, outputs: int, seed: int, *use: str, bias: bool = True) -> nn.Linear:
     """Return a linear layer with torch's default initialisation, drawn from the run's seed."""
-    linear = nn.Linear(width, outputs)
+    linear = nn.Linear(width, outputs, bias=bias)
     rng = generator(seed, "head", *use)
     nn.init.kaiming_uniform_(linear.weight, a=math.sqrt(5), generator=rng)
-    nn.init.uniform_(linear.bias, -1 / math.sqrt(width), 1 / math.sqrt(width), generator=rng)
+    if bias:
+        nn.init.uniform_(linear.bias, -1 / math.sqrt(width), 1 / math.sqrt(width), generator=rng)
     return linear

@@ -55,7 +55,8 @@ class MultitaskModel(nn.Module):
         self.method: Method = method_info(spec.method.name).load(spec.runtime)(spec.method)
         self.method.attach(encoder, [task.name for task in spec.tasks], spec.seed)
         self.takes_types = spec.encoder.token_types and _has_token_types(encoder)
-        self.first_is_global = self.pooling != "mean" and "global_attention_mask" in _inputs(encoder)
+        self.first_is_global = self.pooling in ("cls", "pooler") and "global_attention_mask" in _inputs(encoder)
+        self.caches = "use_cache" in _inputs(encoder)
         self.encoder_trains = any(weight.requires_grad for weight in encoder.parameters())
         hidden = hidden_size(encoder)
         separate = spec.encoder.pair_encoding == "separate"
@@ -209,7 +210,9 @@ class MultitaskModel(nn.Module):
         return half, torch.set_grad_enabled(self.encoder_trains and torch.is_grad_enabled())
 
     def _output(self, text: TextBatch, first_is_global: bool) -> Any:
-        more = {"token_type_ids": text.types} if self.takes_types else {}
+        more: dict[str, Any] = {"token_type_ids": text.types} if self.takes_types else {}
+        if self.caches:
+            more["use_cache"] = False  # of keys and values, which only serves to generate text
         if first_is_global:  # as transformers' LongformerForSequenceClassification
             more["global_attention_mask"] = F.pad(torch.ones_like(text.mask[:, :1]), (0, text.mask.shape[1] - 1))
         return self.encoder(input_ids=text.ids, attention_mask=text.mask, **more)
@@ -222,6 +225,8 @@ class MultitaskModel(nn.Module):
         states: Tensor = output.last_hidden_state
         if self.pooling == "cls":
             return states[:, 0]
+        if self.pooling == "last":
+            return states[torch.arange(len(states), device=states.device), last_tokens(text.mask)]
         mask = text.mask.unsqueeze(-1).to(states.dtype)
         return (states * mask).sum(dim=1) / mask.sum(dim=1)
 
@@ -257,6 +262,11 @@ def quantize_as(encoder: nn.Module, spec: RunSpec) -> int:
     how = spec.quantization
     dtype = torch.bfloat16 if how.compute_dtype == "bf16" else torch.float32
     return quantize(encoder, spec.precision, double_quant=how.double_quant, compute_dtype=dtype)
+
+
+def last_tokens(mask: Tensor) -> Tensor:
+    """Return the column of each text's last token, `[texts]`, from a mask `[texts, length]` padded on either side."""
+    return (mask * torch.arange(mask.shape[1], device=mask.device)).argmax(dim=1)
 
 
 def _has_token_types(encoder: nn.Module) -> bool:
@@ -298,7 +308,8 @@ def _recompute_layers(encoder: nn.Module) -> None:
             "train.accumulation_steps",
         ) from error
     parts.disable_input_require_grads()
-    parts.config.use_cache = False  # an encoder has no cache, and would emit a warning
+    if "use_cache" not in _inputs(encoder):
+        parts.config.use_cache = False  # an encoder has no cache, and would emit a warning
 
 
 def _is_frozen_linear(module: nn.Module) -> bool:

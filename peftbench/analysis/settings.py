@@ -22,6 +22,7 @@ MEANT_BEFORE = {
     "quantization.compute_dtype": "fp32",
     "head.kind": "linear",
     "head.layers": 1,
+    "head.bias": True,
 }
 MEANT_BEFORE_OF_TASKS = {"missing": "skip", "group": "", "sample_weight": "", "threshold": 0.5}
 _OF_RUNS = ("seed", "split.fold")  # what the runs of one group differ in

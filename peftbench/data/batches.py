@@ -43,6 +43,11 @@ class PackedText:
     inverse_order: Tensor
     layout: Layout
 
+    @property
+    def last_tokens(self) -> Tensor:
+        """The rows of the texts' last tokens, `[texts]`."""
+        return self.layout.offsets[1:].long() - 1
+
     def restore_order(self, x: Tensor) -> Tensor:
         """Reorder `[texts, ...]` from packed order to batch order."""
         return x[self.inverse_order]

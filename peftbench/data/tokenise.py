@@ -112,9 +112,18 @@ def _batch(tokenizer: Any, column: list[list[str]], max_length: int) -> tuple[np
         for row, fewer, kinds in zip(long, short["input_ids"], short["token_type_ids"], strict=True):
             lost += len(ids[row]) - len(fewer)
             ids[row], types[row] = fewer, kinds
+    for row, tokens in enumerate(ids):
+        if not tokens:
+            ids[row], types[row] = [_filler(tokenizer)], [0]
     lengths = np.fromiter(map(len, ids), np.int64, len(ids))
     total = int(lengths.sum())
     return _flat(ids, total), _flat(types, total), lengths, Cut(len(long), lost)
+
+
+def _filler(tokenizer: Any) -> int:
+    """Return the only token of an empty text, which has none where the tokeniser adds none, as those of decoders."""
+    ids = (tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.pad_token_id, tokenizer.unk_token_id)
+    return next((number for number in ids if number is not None), 0)
 
 
 def _flat(rows: list[list[int]], total: int) -> np.ndarray:

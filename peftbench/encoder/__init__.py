@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from peftbench.encoder.causal import check_pooling, is_known_causal, notes_of_decoder
 from peftbench.encoder.classes import attention_of, auto_class
 from peftbench.encoder.files import (
     EMBEDDED_NAME,
@@ -18,7 +19,7 @@ from peftbench.encoder.loading import (
     load_with_facts,
     set_dropout,
 )
-from peftbench.encoder.tokenizer import check_fits, load_tokenizer, tokenizer_facts
+from peftbench.encoder.tokenizer import check_fits, load_tokenizer, padding_of, tokenizer_facts
 
 __all__ = [
     "EMBEDDED_NAME",
@@ -27,13 +28,17 @@ __all__ = [
     "attention_of",
     "auto_class",
     "check_fits",
+    "check_pooling",
     "embedded_is_installed",
     "find_encoder",
     "find_without_weights",
+    "is_known_causal",
     "load_config",
     "load_encoder",
     "load_tokenizer",
     "load_with_facts",
+    "notes_of_decoder",
+    "padding_of",
     "public_name",
     "set_dropout",
     "tokenizer_facts",

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from peftbench.encoder.causal import check_pooling, is_causal, is_known_causal
 from peftbench.encoder.classes import attention_of, auto_class, check_computes
 from peftbench.encoder.files import EncoderFiles
 from peftbench.encoder.layout import positions_of
@@ -21,13 +22,13 @@ if TYPE_CHECKING:
 
 _POOLER = "pooler."
 _NAMES_SHOWN = 3  # names in a message
-_DROPOUTS = ("dropout", "dropout_prob", "dropout_rate")
+_DROPOUTS = ("dropout", "dropout_prob", "dropout_rate", "_pdrop")
 
 # Checkpoint parts on top of the encoder that are not used: poolers and transformers' heads (language modelling, next
 # sentence prediction, classification, question answering), by module name.
 _BESIDE_THE_ENCODER = re.compile(
     r"cls|.*head.*|.*classifier.*|.*predict.*|.*pooler|lm_loss|decoder|vocab_(transform|layer_norm|projector)|qa_outputs"
-    r"|score|linear|logits_proj|sequence_summary|seq_relationship|pred_layer|proj"
+    r"|score|embed_out|linear|logits_proj|sequence_summary|seq_relationship|pred_layer|proj"
 )
 
 
@@ -38,12 +39,14 @@ class LoadedEncoder:
     attention: transformers' name of the attention implementation.
     unused: checkpoint weights that are not part of the encoder: poolers and heads.
     missing: weights that the checkpoint lacks and the run does not use.
+    causal: it is a decoder: each token sees only those before it.
     """
 
     encoder: nn.Module
     attention: str
     unused: tuple[str, ...]
     missing: tuple[str, ...]
+    causal: bool = False
 
     def facts(self) -> Conditions:
         """Return the facts for a run's record."""
@@ -92,7 +95,8 @@ def load_with_facts(spec: EncoderSpec, files: EncoderFiles) -> LoadedEncoder:
     Raises:
         MissingError: transformers cannot load it without executing code of the checkpoint, or cannot compute it; the
             checkpoint lacks encoder weights, or has unexpected ones; a weight is NaN or infinite.
-        UsageError: the spec asks for a pooler and the architecture has none, or for more tokens than it has positions.
+        UsageError: the spec asks for a pooler and the architecture has none, for the first token of a decoder, or for
+            more tokens than it has positions.
     """
     import torch
     from transformers.utils import logging
@@ -117,18 +121,18 @@ def load_with_facts(spec: EncoderSpec, files: EncoderFiles) -> LoadedEncoder:
             f"encoder {clean(files.name)}: transformers cannot load {files.folder}: {clean(error, 300)}",
             "peftbench loads BERT-family encoders from safetensors, and never executes a checkpoint's own code",
         ) from error
-    if spec.pooling == "pooler" and getattr(encoder, "pooler", None) is None:
-        raise UsageError(
-            f"encoder.pooling = 'pooler': {clean(files.name)} has no pooler",
-            "use --set encoder.pooling=mean, or cls",
-        )
+    has_pooler = getattr(encoder, "pooler", None) is not None
+    check_pooling(spec.pooling, files.name, causal=is_known_causal(config), has_pooler=has_pooler)
     _check_sizes(files, report["mismatched_keys"])
     missing = _check_missing(spec, files, report["missing_keys"])
     unused = _check_unexpected(files, report["unexpected_keys"], encoder.base_model_prefix)
     _check_numbers(files, encoder.state_dict(keep_vars=True), missing)
     _check_positions(spec, files, encoder)
     check_computes(encoder, files)
-    return LoadedEncoder(encoder, attention + _attention_detail(config, spec.pooling), unused, missing)
+    causal = is_causal(encoder)
+    check_pooling(spec.pooling, files.name, causal=causal, has_pooler=has_pooler)
+    detail = " (causal)" if causal else _attention_detail(config, spec.pooling)
+    return LoadedEncoder(encoder, attention + detail, unused, missing, causal)
 
 
 def _attention_detail(config: Any, pooling: str) -> str:

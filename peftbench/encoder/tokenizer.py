@@ -58,6 +58,15 @@ def _check_words(tokenizer: Any, files: EncoderFiles) -> None:
         )
 
 
+def padding_of(tokenizer: Any) -> int:
+    """Return the id that batches are padded with: the tokeniser's, else that of its end-of-text token, else 0.
+
+    It is never read: padding is told from text by the attention mask, so that a text may end in the same token.
+    """
+    ids = (tokenizer.pad_token_id, getattr(tokenizer, "eos_token_id", None))
+    return next((number for number in ids if number is not None), 0)
+
+
 def check_vocabulary(tokenizer: Any, rows: int, name: str) -> None:
     """Check that every piece of the tokeniser has a row in the embedding matrix.
 
@@ -73,7 +82,7 @@ def check_vocabulary(tokenizer: Any, rows: int, name: str) -> None:
         )
 
 
-def check_fits(tokenizer: Any, encoder: Any, files: EncoderFiles, pooling: str) -> list[str]:
+def check_fits(tokenizer: Any, encoder: Any, files: EncoderFiles, pooling: str, *, causal: bool = False) -> list[str]:
     """Check that a tokeniser matches the encoder; return notes for the run's record.
 
     Args:
@@ -81,10 +90,12 @@ def check_fits(tokenizer: Any, encoder: Any, files: EncoderFiles, pooling: str) 
         encoder: the loaded model.
         files: the source of both.
         pooling: of the spec.
+        causal: the encoder is a decoder.
 
     Raises:
         UsageError: pieces without an embedding; a different padding id where positions depend on it; CLS pooling
-            although the tokeniser puts no special token first.
+            although the tokeniser puts no special token first, or `last` although it puts none last and the encoder
+            sees both sides of every token.
     """
     check_vocabulary(tokenizer, encoder.get_input_embeddings().weight.shape[0], files.name)
     name, config = clean(files.name), encoder.config
@@ -105,10 +116,17 @@ def check_fits(tokenizer: Any, encoder: Any, files: EncoderFiles, pooling: str) 
             )
     if pooling == "cls":
         _check_first_token(tokenizer, name)
+    if pooling == "last" and not causal:
+        _check_last_token(tokenizer, name)
     notes = [
         f"{key}: {theirs} in the tokeniser, {ours} in the configuration of {name}"
         for key, (theirs, ours) in differing.items()
     ]
+    if tokenizer.pad_token_id is None:
+        notes.append(
+            f"the tokeniser of {name} has no padding token: batches are padded with id {padding_of(tokenizer)}, which "
+            "the attention mask hides; the embedding is as it was"
+        )
     family = family_of(config.model_type)
     if family is not None and family.sees_padding:
         notes.append(f"{name}: states of a text in a {type(encoder).__name__} depend on the padding beside it")
@@ -125,6 +143,18 @@ def _check_first_token(tokenizer: Any, name: str) -> None:
         f"encoder.pooling = 'cls': the tokeniser of {name} "
         + (f"puts {token} at the end" if tokenizer.cls_token_id in ids else "adds no class token")
         + ", and the first token is a word",
+        "use --set encoder.pooling=mean",
+    )
+
+
+def _check_last_token(tokenizer: Any, name: str) -> None:
+    """Check that a text ends with a special token, so that its state can stand for the text."""
+    ids = tokenizer("a")["input_ids"]
+    if ids and ids[-1] in set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}:
+        return
+    raise UsageError(
+        f"encoder.pooling = 'last': the tokeniser of {name} ends a text with a word, and this encoder sees both sides "
+        "of every token, so that the last one stands for the text no more than any other",
         "use --set encoder.pooling=mean",
     )
 
@@ -157,8 +187,10 @@ def behaviour_sha256(tokenizer: Any) -> str:
 
 
 def tokenizer_facts(tokenizer: Any) -> TokenizerConditions:
-    """Return facts about the tokeniser for a run's record."""
+    """Return facts about the tokeniser for a run's record; the padding only where it has none of its own."""
+    padding: TokenizerConditions = {} if tokenizer.pad_token_id is not None else {"padded_with": padding_of(tokenizer)}
     return {
+        **padding,
         "class": type(tokenizer).__name__,
         "pieces": len(tokenizer),
         "behaviour_sha256": behaviour_sha256(tokenizer),

@@ -14,7 +14,7 @@ from torch import nn
 
 from peftbench.data.encode import EncodedSplit, encode_texts
 from peftbench.data.standardise import recorded_scale
-from peftbench.encoder import EncoderFiles, find_encoder, load_encoder
+from peftbench.encoder import EncoderFiles, find_encoder, load_encoder, padding_of
 from peftbench.errors import DataError, MissingError, PeftbenchError
 from peftbench.head import weights_of
 from peftbench.methods.options import LastLayerOptions
@@ -189,7 +189,7 @@ def probe(model: MultitaskModel, spec: RunSpec, task: TaskSpec, tokenizer: Any) 
     """Return the logits for a few fixed texts, `[n, outputs]`; of token tasks for their words, `[words, outputs]`."""
     model.switch_mode(task.name)
     split = encoded_probes(spec, task, tokenizer)
-    batcher = model.batcher(tokenizer.pad_token_id or 0)
+    batcher = model.batcher(padding_of(tokenizer))
     return logits_of(model, split, np.arange(len(split)), len(split), batcher)
 
 

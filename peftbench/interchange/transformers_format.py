@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from peftbench.data.standardise import LabelScale, recorded_scale
 from peftbench.data.words import recorded_tags
-from peftbench.encoder import EncoderFiles, load_encoder, load_tokenizer
+from peftbench.encoder import EncoderFiles, load_encoder, load_tokenizer, padding_of
 from peftbench.errors import UsageError
 from peftbench.interchange.merged import check_mergeable, merged_models
 from peftbench.interchange.peft_format import ExportedTask
@@ -44,6 +44,8 @@ PROBLEMS: dict[TaskKind, str] = {
     "similarity": "regression",
     "regression": "regression",
 }
+
+_PADDED = {"padding": True, "truncation": True, "return_tensors": "pt"}
 
 Layer = tuple[Tensor, Tensor | None]  # weight and bias of a linear layer
 
@@ -73,8 +75,9 @@ def export_transformers(source: TrainedRun, folder: Path) -> list[ExportedTask]:
     done = []
     for task, merged in merged_models(source, files, model):
         task_folder = folder / task.name
-        _classifier(merged, source, task).save_pretrained(task_folder)
-        _tokenizer_alone(tokenizer, merged, spec).save_pretrained(task_folder)
+        alone = _tokenizer_alone(tokenizer, merged, spec, task)
+        _classifier(merged, source, task, alone).save_pretrained(task_folder)
+        alone.save_pretrained(task_folder)
         off = compare(expected[task.name], _logits(*_reloaded(task, task_folder), source, task), task.name)
         done.append(ExportedTask(task.name, source.epochs[task.name], off))
     return done
@@ -110,9 +113,10 @@ def _try(encoder: nn.Module, source: TrainedRun, task: TaskSpec, tokenizer: Any)
             "data's units"
         )
     model = untrained(encoder, spec, task)
-    full = _classifier(model, source, task)
+    alone = _tokenizer_alone(tokenizer, model, spec, task)
+    full = _classifier(model, source, task, alone)
     expected = probe(model, spec, task, tokenizer)
-    actual = _logits(full, _tokenizer_alone(tokenizer, model, spec), source, task)
+    actual = _logits(full, alone, source, task)
     if not deviation(expected, actual)[1]:
         raise _InexpressibleError(
             f"{type(full).__name__} computes other logits than the run with {_shape_of(task, spec)}"
@@ -125,7 +129,7 @@ def _shape_of(task: TaskSpec, spec: RunSpec) -> str:
     return f"{pooling}head.kind = '{spec.head.of(task.name).kind}'"
 
 
-def _classifier(model: MultitaskModel, source: TrainedRun, task: TaskSpec) -> Any:
+def _classifier(model: MultitaskModel, source: TrainedRun, task: TaskSpec, tokenizer: Any) -> Any:
     """Return transformers' model for a task, with the weights of the run's model.
 
     Raises:
@@ -134,7 +138,8 @@ def _classifier(model: MultitaskModel, source: TrainedRun, task: TaskSpec) -> An
     encoder, auto = model.encoder, _auto_class(task)
     attention = getattr(encoder.config, "_attn_implementation", None)
     try:
-        full: Any = auto.from_config(_config(encoder, source, task), dtype=torch.float32, attn_implementation=attention)
+        config = _config(encoder, source, task, tokenizer)
+        full: Any = auto.from_config(config, dtype=torch.float32, attn_implementation=attention)
     except ValueError as error:
         raise _InexpressibleError(f"transformers has no {auto.__name__} for {type(encoder).__name__}") from error
     base, weights = full.base_model, encoder.state_dict()
@@ -150,6 +155,11 @@ def _classifier(model: MultitaskModel, source: TrainedRun, task: TaskSpec) -> An
         raise _InexpressibleError(
             f"{type(full).__name__} has other layers after the encoder ({', '.join(there)}) than the run with "
             f"{_shape_of(task, source.spec)} ({', '.join(here)})"
+            + (
+                "; a run with head.bias = false can be expressed"
+                if task.kind != "regression" and _differ_by_bias(own, layers)
+                else ""
+            )
         )
     with torch.no_grad():
         for layer, (weight, bias) in zip(own, layers, strict=True):
@@ -165,12 +175,14 @@ def _auto_class(task: TaskSpec) -> Any:
     return AutoModelForTokenClassification if task.kind == "tokens" else AutoModelForSequenceClassification
 
 
-def _config(encoder: Any, source: TrainedRun, task: TaskSpec) -> Any:
+def _config(encoder: Any, source: TrainedRun, task: TaskSpec, tokenizer: Any) -> Any:
     """Return the encoder's configuration with the task's labels, and with the head's dropout for further training."""
     config = copy.deepcopy(encoder.config)
     names = _names(source, task)
     config.id2label, config.label2id = dict(enumerate(names)), {name: number for number, name in enumerate(names)}
     config.problem_type = PROBLEMS.get(task.kind)
+    if _reads_last(task, source.spec):
+        config.pad_token_id = tokenizer.pad_token_id
     threshold = label_threshold(source, task)
     if threshold is not None:
         config.label_threshold = threshold  # transformers keeps it, and does not apply it
@@ -214,27 +226,59 @@ def _pooler(model: MultitaskModel, task: TaskSpec, used: Any) -> list[Layer]:
 def _head(head: nn.Module, source: TrainedRun, task: TaskSpec) -> list[Layer]:
     """Return the head's linear layers, with outputs as transformers' classes have them."""
     *hidden, last = [module for module in head.modules() if isinstance(module, nn.Linear)]
-    weight, bias = last.weight.detach(), last.bias.detach()
+    weight, bias = last.weight.detach(), None if last.bias is None else last.bias.detach()
     if task.kind == "binary":  # softmax(0, z) is sigmoid(z)
-        weight, bias = (torch.cat([torch.zeros_like(value), value]) for value in (weight, bias))
+        weight = torch.cat([torch.zeros_like(weight), weight])
+        bias = None if bias is None else torch.cat([torch.zeros_like(bias), bias])
     elif task.kind == "regression":
         scale = recorded_scale(task, source.recorded.conditions)
+        bias = weight.new_zeros(1) if bias is None else bias
         weight, bias = weight.double() * scale.sd, bias.double() * scale.sd + scale.mean
     return [*((layer.weight, layer.bias) for layer in hidden), (weight, bias)]
+
+
+def _differ_by_bias(own: list[nn.Linear], layers: list[Layer]) -> bool:
+    """Return whether the run's layers would be transformers' without a bias in the last."""
+    shapes = [layer.weight.shape for layer in own], [weight.shape for weight, _ in layers]
+    return shapes[0] == shapes[1] and own[-1].bias is None and layers[-1][1] is not None
 
 
 def _size(weight: Tensor, bias: Tensor | None) -> str:
     return f"{weight.shape[1]} to {weight.shape[0]}{'' if bias is not None else ' without bias'}"
 
 
-def _tokenizer_alone(tokenizer: Any, model: MultitaskModel, spec: RunSpec) -> Any:
-    """Return a copy of the tokeniser that by itself, when it is saved, gives the inputs of the run's model."""
+def _reads_last(task: TaskSpec, spec: RunSpec) -> bool:
+    return task.kind != "tokens" and spec.encoder.pooling == "last"
+
+
+def _tokenizer_alone(tokenizer: Any, model: MultitaskModel, spec: RunSpec, task: TaskSpec) -> Any:
+    """Return a copy of the tokeniser that by itself, when it is saved, gives the inputs of the run's model.
+
+    Raises:
+        _InexpressibleError: transformers' class takes the end of every text for padding.
+    """
     alone = copy.deepcopy(tokenizer)
+    if _reads_last(task, spec):
+        alone.pad_token = _padding(tokenizer)
     alone.model_max_length = spec.encoder.max_length
     types = ["token_type_ids"] if model.takes_types else []
     alone.model_input_names = ["input_ids", *types, "attention_mask"]
     alone.init_kwargs["model_input_names"] = alone.model_input_names  # these are what `save_pretrained` writes
     return alone
+
+
+def _padding(tokenizer: Any) -> str:
+    """Return a padding token that no text ends in: transformers reads the last token that is not padding, by its id.
+
+    It is the tokeniser's own, else that of padding in runs, else another special token.
+    """
+    end = tokenizer("a")["input_ids"][-1]
+    candidates = (tokenizer.pad_token_id, padding_of(tokenizer), *tokenizer.all_special_ids)
+    for number in candidates:
+        if number is not None and number != end:
+            token: str = tokenizer.convert_ids_to_tokens(number)
+            return token
+    raise _InexpressibleError("its texts end in the only special token, which transformers would take for padding")
 
 
 def _reloaded(task: TaskSpec, folder: Path) -> tuple[Any, Any]:
@@ -250,8 +294,13 @@ def _reloaded(task: TaskSpec, folder: Path) -> tuple[Any, Any]:
 @torch.no_grad()
 def _logits(full: Any, tokenizer: Any, source: TrainedRun, task: TaskSpec) -> np.ndarray:
     """Return a model's outputs for the probe texts as the run's logits, `[n, outputs]`; of words `[words, outputs]`."""
-    batches = [tokenizer(*texts, truncation=True, return_tensors="pt") for texts in probe_texts(task)]
-    outputs = [full(**batch).logits[0].double().numpy() for batch in batches]
+    texts = probe_texts(task)
+    if _reads_last(task, source.spec):  # together, so that padding is told from text
+        sides = [list(side) for side in zip(*texts, strict=True)]
+        outputs = list(full(**tokenizer(*sides, **_PADDED)).logits.double().numpy())
+    else:
+        batches = [tokenizer(*each, truncation=True, return_tensors="pt") for each in texts]
+        outputs = [full(**batch).logits[0].double().numpy() for batch in batches]
     if task.kind == "tokens":
         words = encoded_probes(source.spec, task, tokenizer).words
         assert words is not None, "a task of tokens has words"

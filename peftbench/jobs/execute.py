@@ -13,6 +13,8 @@ from peftbench.encoder import (
     find_encoder,
     load_tokenizer,
     load_with_facts,
+    notes_of_decoder,
+    padding_of,
     tokenizer_facts,
 )
 from peftbench.errors import PeftbenchError, UsageError
@@ -159,7 +161,13 @@ def _load(
     recorded.check_encoder(files)
     tokenizer = load_tokenizer(files)
     loaded = load_with_facts(spec.encoder, files)  # before the data: what does not fit is said before all is tokenised
-    for message in check_fits(tokenizer, loaded.encoder, files, spec.encoder.pooling):
+    notes = check_fits(tokenizer, loaded.encoder, files, spec.encoder.pooling, causal=loaded.causal)
+    if loaded.causal:
+        joint = spec.encoder.pair_encoding == "joint" and any(task.is_pair for task in spec.tasks)
+        notes += notes_of_decoder(
+            tokenizer, joint_pairs=joint, tokens=any(task.kind == "tokens" for task in spec.tasks)
+        )
+    for message in notes:
         recorder.note("encoder", message)
     data = load_data(spec, tokenizer, files, recorder)
     for split, fingerprint in data.own_rows.items():
@@ -210,7 +218,7 @@ def _load(
         data.tasks,
         data.tests,
         independent_tasks=info.independent_tasks,
-        batcher=model.batcher(tokenizer.pad_token_id or 0),
+        batcher=model.batcher(padding_of(tokenizer)),
         recorder=recorder,
         meters=meters,
         folder=folder,

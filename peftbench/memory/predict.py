@@ -19,7 +19,7 @@ from torch._subclasses.fake_tensor import (
     UnsupportedOperatorException,
 )
 
-from peftbench.encoder import attention_of
+from peftbench.encoder import attention_of, check_pooling, is_known_causal
 from peftbench.errors import PeftbenchError, UsageError
 from peftbench.kernels.device import DeviceType, fake_device
 from peftbench.kernels.linear import onednn, onednn_bf16
@@ -99,11 +99,13 @@ def predict_for(
     known = _tasks(spec, batches)
     onednn(), onednn_bf16()  # probed with real values, once, and cached
     encoder = placeholder_encoder(model_config, attention or attention_of(model_config))
-    if spec.encoder.pooling == "pooler" and getattr(encoder, "pooler", None) is None:
-        raise UsageError(
-            f"encoder.pooling = 'pooler': a {clean(model_config.model_type)} has no pooler",
-            "use --set encoder.pooling=mean, or cls",
-        )
+    has_pooler = getattr(encoder, "pooler", None) is not None
+    check_pooling(
+        spec.encoder.pooling,
+        f"a {model_config.model_type}",
+        causal=is_known_causal(model_config),
+        has_pooler=has_pooler,
+    )
     with torch.random.fork_rng(devices=[]):
         model = MultitaskModel(encoder, spec)
     if change is not None:

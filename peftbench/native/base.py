@@ -47,7 +47,7 @@ class NativeEncoder(ABC, Generic[Layer]):
 
     Args:
         encoder: on its device, with a method attached: which weights require gradients is final.
-        pooling: pooler, cls or mean.
+        pooling: pooler, cls, mean or last.
         token_types: use the token type of the second text.
         precision: fp32; bf16: frozen weights are rounded and multiplied in bf16; autocast: trained ones too, with
             fp32 master weights; fp16: the same in fp16. Everything else (attention, norms, adapters, heads) is always
@@ -100,8 +100,12 @@ class NativeEncoder(ABC, Generic[Layer]):
         """Compute a layer, `[tokens, hidden]`."""
 
     @abstractmethod
-    def first_tokens(self, layer: Layer, x: Tensor, text: PackedText, training: bool) -> Tensor:
-        """Compute a layer for the texts' first tokens, `[texts, hidden]`: other tokens only give keys and values."""
+    def pooled_tokens(self, layer: Layer, x: Tensor, text: PackedText, training: bool) -> Tensor:
+        """Compute a layer for the texts' first or last tokens, `[texts, hidden]`: others only give keys and values."""
+
+    def pooled_rows(self, text: PackedText) -> Tensor:
+        """Return the row of the token of each text that stands for it, `[texts]`."""
+        return text.last_tokens if self.pooling == "last" else text.first_tokens
 
     def last_norm(self, x: Tensor) -> Tensor:
         """Return what follows the last layer, of any of its rows; post-norm architectures have nothing."""
@@ -125,7 +129,7 @@ class NativeEncoder(ABC, Generic[Layer]):
         if self.segments is not None:
             rows = [s.tokens for s in self.segments]
             if sum(rows) != len(x):
-                rows = [s.texts for s in self.segments]  # the last layer's first tokens
+                rows = [s.texts for s in self.segments]  # the last layer's first or last tokens
             return module.forward_multitask(
                 x, [(s.task, count) for s, count in zip(self.segments, rows, strict=True)], base
             )
@@ -172,7 +176,7 @@ class NativeEncoder(ABC, Generic[Layer]):
         if self.pooling == "mean":
             return text.restore_order(_means(self.token_states(x, start, text, training), text))
         x = self.run(x, start, last, text, training)
-        x = self._finished(self._layer_output(self.first_tokens, last, x, text, training))
+        x = self._finished(self._layer_output(self.pooled_tokens, last, x, text, training))
         if self.pooler is not None:
             with grad(self.first_trained <= last or has_trained(self.encoder.pooler)):
                 x = torch.tanh(self.pooler(x))

@@ -81,12 +81,12 @@ class NativeBert(NativeEncoder[_Layer]):
         attended = attention(layer.query(x), layer.key(x), layer.value(x), self.heads, text.layout, p)
         return self._layer_tail(layer, attended, x, training)
 
-    def first_tokens(self, layer: _Layer, x: Tensor, text: PackedText, training: bool) -> Tensor:
-        """Compute a layer for the texts' first tokens, `[texts, hidden]`: other tokens only give keys and values."""
+    def pooled_tokens(self, layer: _Layer, x: Tensor, text: PackedText, training: bool) -> Tensor:
+        """Compute a layer for the texts' first or last tokens, `[texts, hidden]`: others only give keys and values."""
         p = self.attention_dropout if training else 0.0
-        first = x[text.first_tokens]
-        attended = attention(layer.query(first), layer.key(x), layer.value(x), self.heads, text.layout, p)
-        return self._layer_tail(layer, attended, first, training)
+        pooled = x[self.pooled_rows(text)]
+        attended = attention(layer.query(pooled), layer.key(x), layer.value(x), self.heads, text.layout, p)
+        return self._layer_tail(layer, attended, pooled, training)
 
     def _layer_tail(self, layer: _Layer, attended: Tensor, x: Tensor, training: bool) -> Tensor:
         p = self.hidden_dropout if training else 0.0

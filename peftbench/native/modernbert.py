@@ -82,8 +82,10 @@ class NativeModernBert(NativeEncoder[_Layer]):
         """Compute a layer, `[tokens, hidden]`."""
         return self._tail(layer, self._attended(layer, x, text, training, first=False), x, training)
 
-    def first_tokens(self, layer: _Layer, x: Tensor, text: PackedText, training: bool) -> Tensor:
-        """Compute a layer for the texts' first tokens, `[texts, hidden]`: other tokens only give keys and values."""
+    def pooled_tokens(self, layer: _Layer, x: Tensor, text: PackedText, training: bool) -> Tensor:
+        """Compute a layer for the texts' first or last tokens, `[texts, hidden]`: others only give keys and values."""
+        if self.pooling == "last":  # its window is another than the first token's
+            return self.all_tokens(layer, x, text, training)[text.last_tokens]
         attended = self._attended(layer, x, text, training, first=True)
         return self._tail(layer, attended, x[text.first_tokens], training)
 

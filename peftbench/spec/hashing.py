@@ -20,11 +20,12 @@ ADDED_KEYS = {
         *("schedule", "warmup_ratio", "clip_norm", "accumulation_steps", "max_steps", "patience", "limit_examples"),
         "gradient_checkpointing",
     ),
-    "head": ("kind", "layers", "width", "tasks"),
+    "head": ("kind", "layers", "width", "tasks", "bias"),
     "split": ("folds", "fold"),
     "quantization": ("double_quant", "compute_dtype"),
 }
 ADDED_METHOD_KEYS = ("train_norms", "train_embeddings", "train_pooler")  # of methods that had specs before
+ADDED_HEAD_KEYS = ("bias",)  # of one task's head
 ADDED_TASK_KEYS = ("labels", "missing", "loss", "metric", "sample_weight", "threshold")
 
 
@@ -82,6 +83,10 @@ def determinants(spec: RunSpec) -> dict[str, Any]:
     for key in ADDED_METHOD_KEYS:
         if dump["method"].get(key) is False:
             del dump["method"][key]
+    for change in dump["head"].get("tasks", {}).values():
+        for key in ADDED_HEAD_KEYS:
+            if change[key] is None:
+                del change[key]
     if not spec.split.has_test:
         del dump["split"]
     if not dump["quantization"]:

@@ -27,7 +27,9 @@ class EncoderSpec(Part):
 
     name: str = Field(description="all-MiniLM-L6-v2 (embedded), a local folder, or a model on the hub")
     revision: str | None = Field(None, description="branch, tag or commit on the hub")
-    pooling: Literal["pooler", "cls", "mean"] = "pooler"
+    pooling: Literal["pooler", "cls", "mean", "last"] = Field(
+        "pooler", description="default: pooler; last where encoder.name is a folder with a decoder"
+    )
     pair_encoding: Literal["joint", "separate"] = "joint"
     token_types: bool = Field(True, description="mark the second text of a joint pair, if the encoder has types")
     max_length: int = Field(512, ge=8, le=8192, description="maximum input length in tokens (truncation)")
@@ -44,6 +46,7 @@ class HeadChange(Part):
     kind: HeadKind | None = None
     layers: int | None = Field(None, ge=1, le=8)
     width: int | None = Field(None, ge=1, le=65536)
+    bias: bool | None = None
 
 
 class HeadSpec(Part):
@@ -53,6 +56,7 @@ class HeadSpec(Part):
     kind: HeadKind = "linear"
     layers: int = Field(1, ge=1, le=8, description="hidden layers of an mlp")
     width: int | None = Field(None, ge=1, le=65536, description="hidden width; None: that of the text embedding")
+    bias: bool = Field(True, description="of the output layer; false as in transformers' classifiers of decoders")
     tasks: dict[str, HeadChange] = Field({}, description="overrides for the head of one task")
 
     @model_validator(mode="after")

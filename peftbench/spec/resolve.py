@@ -20,6 +20,7 @@ from pydantic import BaseModel, ValidationError
 from peftbench.errors import UsageError, did_you_mean
 from peftbench.methods.registry import method_info
 from peftbench.renames import current_key
+from peftbench.spec.architecture import pool_decoders
 from peftbench.spec.files import RecipeFile, read_recipe
 from peftbench.spec.folders import is_folder, make_absolute
 from peftbench.spec.keys import UnknownKey, schema_node
@@ -132,6 +133,7 @@ def resolve(
         _put_settings(layers, given, files)
     _put_overrides(layers, overrides, seed)
     make_absolute(layers.tree, layers.origins)
+    pool_decoders(layers.tree, layers.origins)
     _drop_known_classes(layers)
     layers.tree |= {"preset": recipe.name, "workload": setting.name}
     spec = _validate(layers, files)
@@ -155,6 +157,7 @@ def changed(spec_json: str, origins: Mapping[str, str], overrides: Sequence[str]
     layers.origins = dict(origins)
     _put_overrides(layers, overrides, seed)
     make_absolute(layers.tree, layers.origins)
+    pool_decoders(layers.tree, layers.origins)
     spec = _validate(layers, {})
     return Resolved(spec, _origins(spec, layers))
 

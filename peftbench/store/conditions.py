@@ -56,7 +56,13 @@ class MeterConditions(TypedDict, total=False):
 
 TokenizerConditions = TypedDict(
     "TokenizerConditions",
-    {"class": str, "pieces": int, "behaviour_sha256": str, "special_tokens_in_texts": str},
+    {
+        "class": str,
+        "pieces": int,
+        "behaviour_sha256": str,
+        "special_tokens_in_texts": str,
+        "padded_with": int,  # an id, where the tokeniser has no padding token
+    },
     total=False,
 )
 

@@ -12,7 +12,7 @@ import numpy as np
 from peftbench.data.encode import encode_texts
 from peftbench.data.standardise import recorded_scale
 from peftbench.data.words import recorded_tags
-from peftbench.encoder import find_encoder, load_encoder, load_tokenizer
+from peftbench.encoder import find_encoder, load_encoder, load_tokenizer, padding_of
 from peftbench.model import MultitaskModel
 from peftbench.spec.model import RunSpec
 from peftbench.spec.stored import hashes
@@ -96,7 +96,7 @@ class Predictor:
         load_weights(self._model, weights, {known for known, _ in hashes(spec)})
         self._model.prepare(device)
         self._model.switch_mode(task.name)
-        self._batcher = self._model.batcher(self._tokenizer.pad_token_id or 0)
+        self._batcher = self._model.batcher(padding_of(self._tokenizer))
 
     def __call__(self, texts: Sequence[tuple[str, ...]]) -> Predictions:
         """Predict texts, one or two for each input as the task has."""

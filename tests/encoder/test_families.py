@@ -74,7 +74,9 @@ def test_a_family_is_loaded_whole_with_the_attention_it_supports(name: str, fami
 
 
 def test_every_known_family_is_tried() -> None:
-    assert {build(130).model_type for build, _, _ in FAMILIES.values()} == {family.model_type for family in KNOWN}
+    assert {build(130).model_type for build, _, _ in FAMILIES.values()} == {
+        family.model_type for family in KNOWN if not family.causal
+    }
 
 
 @pytest.mark.parametrize("name", [name for name in FAMILIES if name not in (*EAGER, *ALSO_EAGER)])

@@ -468,8 +468,9 @@ class TestAugment:
 
 
 HEAD_CHANGES = [
-    *("dropout=0.3", "kind=linear", "layers=2", "width=64"),
+    *("dropout=0.3", "kind=linear", "layers=2", "width=64", "bias=false"),
     *("tasks.sst.dropout=0.3", "tasks.sst.kind=linear", "tasks.sst.layers=2", "tasks.sst.width=64"),
+    "tasks.sst.bias=false",
 ]
 
 
@@ -487,6 +488,11 @@ class TestHead:
             key.removeprefix("head.") for key, _ in flatten(spec.model_dump(mode="json")) if key.startswith("head.")
         }
         assert keys == {change.partition("=")[0] for change in HEAD_CHANGES}
+
+    def test_a_bias_that_is_not_stated_is_not_hashed(self) -> None:
+        spec = resolve("full", overrides=["head.tasks.sst.dropout=0.3"]).spec
+        hashed = spec.determinants()["head"]
+        assert "bias" not in hashed and hashed["tasks"]["sst"].keys() == {"dropout", "kind", "layers", "width"}
 
     def test_a_task_has_its_own_where_it_says_so(self) -> None:
         overrides = ["head.kind=mlp", "head.layers=2", "head.dropout=0.1", "head.tasks.sst.kind=linear"]
@@ -547,7 +553,7 @@ class TestIdentity:
             *("tasks.sst.loss", "tasks.sst.metric"),  # tests/training/test_objective and test_metrics
             "tasks.sst.sample_weight",  # tests/training/test_sample_weights
             "tasks.sst.threshold",  # of other kinds: tests/training/test_threshold
-            *("head.kind", "head.layers", "head.width", "head.tasks"),
+            *("head.kind", "head.layers", "head.width", "head.tasks", "head.bias"),
             *("method.name", "method.train_pooler"),  # the pooler: tests/methods/test_task_weights
             "tasks.sst.name",
             *("tasks.sst.kind", "tasks.sst.group"),
@@ -567,7 +573,7 @@ class TestIdentity:
             *("limit_examples", "gradient_checkpointing"),
         ):
             del tree["train"][key]
-        for key in ("kind", "layers", "width", "tasks"):
+        for key in ("kind", "layers", "width", "tasks", "bias"):
             del tree["head"][key]
         del tree["augment"], tree["split"], tree["quantization"]
         for key in ADDED_METHOD_KEYS:
