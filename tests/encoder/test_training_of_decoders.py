@@ -16,16 +16,18 @@ from peftbench.interchange.peft_format import export_peft
 from peftbench.interchange.trained import TrainedRun, around, probe
 from peftbench.interchange.transformers_format import export_transformers
 from peftbench.spec import RunSpec, resolve
+from peftbench.training.inputs import RecordedInputs
 from tests.encoder.decoders import DECODERS, bpe, save_decoder
 from tests.marks import soaked_but
 from tests.recorders import Memory, train
+from tests.several_labels import workload
 from tests.tiny import tiny_overrides
 
 PRESETS = ("last-layer", "full", "lora-r12", "dora-r12")
 TOLERANCE = 1e-5
 PAIRS = [("Rain fell all day.", "It rained."), ("a", "b c d e f"), ("He was not amused at all, was he?", "No.")]
 
-QUICK = [("llama", "lora-r12"), ("qwen2", "dora-r12"), ("gpt2", "full"), ("gemma2", "last-layer"), ("phi3", "lora-r12")]
+QUICK = [("llama", "lora-r12"), ("qwen2", "dora-r12"), ("gpt2", "full"), ("phi3", "lora-r12")]
 NO_LORA = ("gpt2", "lora-r12")
 ALL = [(name, preset) for name in DECODERS for preset in PRESETS if name != "gpt2" or "ora" not in preset]
 
@@ -134,6 +136,34 @@ def test_memory_is_predicted(name: str, preset: str, more: tuple[str, ...], tmp_
     _, told = run(spec_of(folder, preset, *more), tmp_path / "run")
     predicted, measured = (told.facts[f"memory_{kind}"] for kind in ("predicted", "measured"))
     assert predicted is not None, told.notes
-    print(name, preset, more, predicted, measured)
     for part in ("weights", "trainable", "gradients", "optimizer"):
         assert predicted[part] == pytest.approx(measured[part], rel=0.05), part
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_prediction")
+def test_words_and_several_labels_are_trained_and_exported(tmp_path: Path) -> None:
+    own = workload(tmp_path, save_decoder("llama", tmp_path / "llama"), (8, 6, 6))
+    overrides = ["train.epochs=1", "encoder.max_length=64", "head.tasks.aspects.bias=false"]
+    spec = resolve("lora-r12", str(own), overrides=overrides).spec
+    assert spec.encoder.pooling == "last"
+    source, told = run(spec, tmp_path / "run")
+    assert any("first piece of a word" in note for note in told.notes)
+    source = TrainedRun(spec, source.folder, {"ner": 1, "aspects": 1}, own=False, recorded=recorded_of(told))
+    for export in (export_merged, export_transformers):
+        rows = export(source, tmp_path / export.__name__)
+        assert max(row.logits_within for row in rows) < TOLERANCE
+
+
+def recorded_of(told: Memory) -> RecordedInputs:
+    return RecordedInputs("run", told.facts["conditions"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", ["lora-r12", "last-layer"])
+def test_the_last_token_of_an_encoder_is_trained_on_natively(preset: str, tmp_path: Path, tiny_encoder: Path) -> None:
+    spec = spec_of(tiny_encoder, preset)
+    source, told = run(spec, tmp_path / "run")
+    assert told.facts["conditions"]["path"].startswith("native")
+    assert told.facts["memory_predicted"]["activations"] == told.facts["memory_measured"]["activations"]
+    assert export_merged(source, tmp_path / "merged")[0].logits_within < TOLERANCE
