@@ -254,7 +254,7 @@ def test_a_run_keeps_no_cache_of_keys_and_values(decoder: Callable[[str], Path])
     model, tokenizer = model_of(decoder("qwen3"), preset="full")
     batch = padded(ids_of(tokenizer, TEXTS), 3, left=False)
     for mode in (True, False):
-        assert model.train(mode)._output(batch).past_key_values is None
+        assert model.train(mode)._output(batch, False).past_key_values is None
 
 
 def test_notes_say_what_a_decoder_does_not_see() -> None:
