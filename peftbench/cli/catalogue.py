@@ -39,11 +39,35 @@ def sweeps(name: Name = None, as_json: Json = False) -> None:
     _catalogue("sweep", name, as_json)
 
 
-def methods(as_json: Json = False) -> None:
+def methods(
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Train every adapter type of the installed PEFT on a small encoder: minutes."),
+    ] = False,
+    only: Annotated[
+        list[str] | None, typer.Option("--type", metavar="TYPE", help="With --check: only this type, such as LOHA.")
+    ] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="With --check: as a page of Markdown.")] = False,
+    as_json: Json = False,
+) -> None:
     """List the methods, their runtimes, and whether each can run in this installation.
+
+    With --check: what each adapter type of PEFT can do here, through `method.name = "peft"` or a method of its own. No
+    download is needed.
 
     Example: peftbench methods
     """
+    from peftbench.errors import UsageError
+
+    if check:
+        _peft_types([name.upper() for name in only or ()], markdown, as_json)
+        return
+    if only or markdown:
+        raise UsageError("--type and --markdown need --check", "use: peftbench methods --check --type LOHA")
+    _methods(as_json)
+
+
+def _methods(as_json: bool) -> None:
     from peftbench.methods.registry import registered
     from peftbench.report.plain_table import plain_table
     from peftbench.text import clean
@@ -66,6 +90,29 @@ def methods(as_json: Json = False) -> None:
         for method in known
     ]
     show(plain_table(("method", "runtime", ""), rows, left=3))
+
+
+def _peft_types(only: list[str], markdown: bool, as_json: bool) -> None:
+    from dataclasses import asdict
+    from importlib.metadata import version
+
+    from peftbench.errors import UsageError, did_you_mean
+    from peftbench.methods.peft_types import KNOWN
+    from peftbench.report.peft_types import markdown_page, table
+    from peftbench.training.peft_check import check_types
+
+    names = [entry.peft_type for entry in KNOWN]
+    results = check_types(only)
+    if missing := [name for name in only if not any(row.name.partition(",")[0] == name for row in results)]:
+        raise UsageError(
+            f"--type {missing[0]}: peft {version('peft')} has no such type{did_you_mean(missing[0], names)}"
+        )
+    if as_json:
+        print_json({"peft": version("peft"), "types": [asdict(row) for row in results]})
+    elif markdown:
+        print(markdown_page(results, version("peft")), end="")
+    else:
+        show(table(results))
 
 
 def _catalogue(kind: FileKind, name: str | None, as_json: bool) -> None:

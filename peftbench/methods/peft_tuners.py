@@ -16,15 +16,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from peftbench.errors import MissingError, UsageError, did_you_mean
+from peftbench.errors import MissingError, PeftbenchError, UsageError, did_you_mean
 from peftbench.methods import options as o
 from peftbench.methods.base import Method, ParameterGroup, faster_b
+from peftbench.methods.peft_types import REFUSED, REFUSED_STARTS
 from peftbench.methods.targets import target_names
 from peftbench.methods.task_weights import beside_adapters
 from peftbench.seeds import derive_seed
 from peftbench.text import clean
 
 _ANY_STEPS = 1_000_000  # placeholder: AdaLoRA's configuration needs a number before `plan` sets the true one
+
+_REJECTIONS = (ValueError, TypeError, KeyError, AttributeError, NotImplementedError)
 
 _SENSITIVITIES = ("ipt", "exp_avg_ipt", "exp_avg_unc")  # state of AdaLoRA's allocator between steps
 
@@ -52,7 +55,11 @@ class PeftTuner(Method[o.MethodOptions]):
             for task in tasks[1:]:
                 with _quiet_and_seeded(derive_seed(seed, "peft", task)):
                     self._add(config, names[task], first)
-        except (ValueError, TypeError, KeyError, AttributeError, NotImplementedError) as error:
+        except PeftbenchError:
+            raise
+        except Exception as error:
+            if not isinstance(self.options, o.PeftOptions) and not isinstance(error, _REJECTIONS):
+                raise
             raise UsageError(
                 f"method {self.options.name}: peft {peft.__version__} rejects it: {clean(error, 300)}",
                 "change the preset's [method] table",
@@ -62,6 +69,8 @@ class PeftTuner(Method[o.MethodOptions]):
                 f"method {self.options.name}: initialising a second task's adapter changed {moved[0]}, shared by all",
                 "run it with one task, or choose another initialisation",
             )
+        if isinstance(self.options, o.PeftOptions):
+            self._try_forward(encoder)
         self.names = names
         self.trained: list[nn.Parameter] = []
         for task in tasks:
@@ -69,6 +78,25 @@ class PeftTuner(Method[o.MethodOptions]):
             self.trained += [weight for weight in encoder.parameters() if weight.requires_grad]
         self.allocators = self._allocators()
         self.switch_mode(tasks[0])
+
+    def _try_forward(self, encoder: nn.Module) -> None:
+        """Compute one token, so that a tuner whose layers do not fit an encoder is refused before a run begins.
+
+        Raises:
+            UsageError: PEFT's layers fail.
+        """
+        training = encoder.training
+        try:
+            with torch.no_grad(), _quiet_and_seeded(0):
+                encoder.eval()(input_ids=torch.ones(1, 1, dtype=torch.long), attention_mask=torch.ones(1, 1))
+        except Exception as error:
+            raise UsageError(
+                f"method {self.options.name}: PEFT's layers for it do not compute a {type(encoder).__name__}: "
+                f"{clean(f'{type(error).__name__}: {error}', 200)}",
+                "what runs here: peftbench methods --check",
+            ) from error
+        finally:
+            encoder.train(training)
 
     def _add(self, config: Any, name: str, first: str) -> None:
         """Add another task's adapter; where the first one's initialisation changed W, all start from its weights."""
@@ -217,6 +245,11 @@ def peft_package(wanted_by: str = "runtime 'peft'") -> Any:
     return peft
 
 
+def config_classes(peft: Any) -> dict[str, Any]:
+    """Return PEFT's configuration classes by the name of their type."""
+    return {str(kind.value): config for kind, config in peft.mapping.PEFT_TYPE_TO_CONFIG_MAPPING.items()}
+
+
 def _adapter(task: str) -> str:
     """Return PEFT's name of a task's adapter, distinct from any module's, so that it identifies the weights."""
     return f"task-{task}"
@@ -250,7 +283,7 @@ def _config(peft: Any, options: o.MethodOptions, encoder: nn.Module, seed: int) 
 
 def _given(peft: Any, options: o.PeftOptions) -> Any:
     """Return the configuration given with PEFT's own keys."""
-    kinds = {str(kind.value): config for kind, config in peft.mapping.PEFT_TYPE_TO_CONFIG_MAPPING.items()}
+    kinds = config_classes(peft)
     kind = kinds.get(options.peft_type.upper())
     if kind is None:
         raise UsageError(
@@ -258,6 +291,13 @@ def _given(peft: Any, options: o.PeftOptions) -> Any:
             f"{did_you_mean(options.peft_type.upper(), kinds)}",
             f"types: {', '.join(sorted(kinds))}",
         )
+    start = options.config.get("init_lora_weights")
+    refused = REFUSED.get(options.peft_type.upper()) or (REFUSED_STARTS.get(start) if isinstance(start, str) else None)
+    if refused:
+        named = (
+            f"init_lora_weights = '{start}'" if options.peft_type.upper() not in REFUSED else options.peft_type.upper()
+        )
+        raise UsageError(f"method peft: {clean(named)}: {refused}", "what runs here: peftbench methods --check")
     try:
         return kind(**options.config)
     except (TypeError, ValueError) as error:

@@ -11,7 +11,7 @@ from peftbench.data.load import load_split
 from peftbench.jobs.execute import execute
 from peftbench.spec import resolve
 from peftbench.spec.files import read_recipe
-from tests.methods.presets import BEYOND_LORA as ALL
+from tests.methods.presets import BEYOND_LORA, BY_PEFTS_CONFIGURATION
 from tests.recorders import Memory
 
 
@@ -24,6 +24,7 @@ def sentiment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+ALL = (*BEYOND_LORA, *BY_PEFTS_CONFIGURATION)
 ALWAYS = ("delta-lora-r12",)  # the others run in `make soak`
 
 
