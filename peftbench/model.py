@@ -21,7 +21,8 @@ from peftbench.kernels.quantized import follow, quantize
 from peftbench.methods.base import Method
 from peftbench.methods.registry import method_info
 from peftbench.native import NativeEncoder, native_encoder, why_not_native
-from peftbench.spec.model import QUANTIZED, RunSpec
+from peftbench.spec.model import RunSpec
+from peftbench.spec.quantization import QUANTIZED
 from peftbench.text import clean
 
 

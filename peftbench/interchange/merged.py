@@ -16,7 +16,7 @@ from peftbench.interchange.trained import TrainedRun, around, compare, probe, wr
 from peftbench.kernels.quantized import make_dense
 from peftbench.methods.base import Method
 from peftbench.model import MultitaskModel
-from peftbench.spec.model import QUANTIZED
+from peftbench.spec.quantization import QUANTIZED
 from peftbench.tasks import TaskSpec
 from peftbench.text import clean
 

@@ -16,7 +16,8 @@ from peftbench.errors import DataError, MissingError
 from peftbench.interchange.trained import TrainedRun, around, compare, probe, read_head, write_head
 from peftbench.methods.as_peft import AsPeft, PeftAdapter
 from peftbench.model import MultitaskModel, quantize_as
-from peftbench.spec.model import QUANTIZED, RunSpec
+from peftbench.spec.model import RunSpec
+from peftbench.spec.quantization import QUANTIZED
 from peftbench.text import clean
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"

@@ -19,7 +19,8 @@ from peftbench.errors import DataError, MissingError, PeftbenchError
 from peftbench.head import weights_of
 from peftbench.methods.options import LastLayerOptions
 from peftbench.model import MultitaskModel
-from peftbench.spec.model import QUANTIZED, QuantizationSpec, RunSpec
+from peftbench.spec.model import RunSpec
+from peftbench.spec.quantization import QUANTIZED, QuantizationSpec
 from peftbench.spec.stored import hashes
 from peftbench.store.conditions import label_names
 from peftbench.tasks import TaskSpec

@@ -23,7 +23,8 @@ from peftbench.meters.conditions import measured_under
 from peftbench.meters.session import MeterSession
 from peftbench.methods.registry import method_info
 from peftbench.model import MultitaskModel
-from peftbench.spec.model import QUANTIZED, RunSpec
+from peftbench.spec.model import RunSpec
+from peftbench.spec.quantization import QUANTIZED
 from peftbench.store.conditions import MemoryParts, RunFacts
 from peftbench.store.rows import MeterSettings, Progress, RunSettings, now
 from peftbench.training.checkpoint import Checkpoint, Checkpoints

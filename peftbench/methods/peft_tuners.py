@@ -8,6 +8,7 @@ PiSSA's shared residual.
 from __future__ import annotations
 
 import copy
+import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -238,6 +239,7 @@ def peft_package(wanted_by: str = "runtime 'peft'") -> Any:
     Raises:
         MissingError: it is not installed; the message names what requires it.
     """
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # PEFT imports it, and it recommends optional kernels
     try:
         import peft
     except ImportError as error:

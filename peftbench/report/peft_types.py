@@ -43,8 +43,8 @@ def markdown_page(rows: Sequence[Capability], version: str) -> str:
             "- merges: merged into the encoder, it computes the same (`--format merged`).",
             "- weights: trained for a task in that small encoder, at the settings of the check.",
             "- DoRA: PEFT has `use_dora` for it.",
-            "- quantised base: PEFT has layers for these libraries; peftbench loads no quantised encoders, so it is "
-            "not tried.",
+            "- quantised base: PEFT has layers for these libraries. Not tried here; which methods run on encoders "
+            "quantized by bnb is in methods.md.",
             "",
             *(f"| {' | '.join(line)} |" for line in lines),
             "",

@@ -15,10 +15,10 @@ from peftbench.metrics import averaged, headline_for
 from peftbench.renames import current_spec
 from peftbench.spec.augment import AugmentSpec
 from peftbench.spec.hashing import canonical_json, determinants, hash_of, of_group
+from peftbench.spec.quantization import QUANTIZED, QuantizationSpec
 from peftbench.tasks import KNOWN_TASKS, Part, TaskSpec
 from peftbench.text import clean
 
-QUANTIZED = ("nf4", "int8")  # values of `precision`
 FEWEST_FOLDS = 3  # one is tested, one chooses the epoch, one trains
 
 
@@ -189,15 +189,6 @@ class SplitSpec(Part):
     def reads_test(self) -> bool:
         """Whether the test split is the source's own, not a part of dev or of train and dev."""
         return self.has_test and self.select is None and self.folds is None
-
-
-class QuantizationSpec(Part):
-    """How `precision = "nf4"` and `"int8"` store the encoder's frozen linear layers (bitsandbytes)."""
-
-    double_quant: bool = Field(True, description="of nf4: the scales of its blocks are in 8 bits themselves")
-    compute_dtype: Literal["fp32", "bf16"] = Field(
-        "fp32", description="products are computed in it; 'bf16': the other operations as with 'autocast'"
-    )
 
 
 class RunSpec(Part):
