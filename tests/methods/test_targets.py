@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from pydantic import ValidationError
 from torch import nn
 
@@ -146,3 +147,13 @@ def test_both_runtimes_count_the_modules_with_adapters(tiny: Callable[..., Resol
     for preset, count in (("lora-r12", 6), ("lora-r12-peft", 6), ("full", 0)):
         spec = tiny(preset).spec
         assert len(MultitaskModel(load_encoder(spec.encoder, find_encoder(spec.encoder)), spec).method.adapted) == count
+
+
+@pytest.mark.parametrize("preset", ["lora-r12-all", "houlsby-m48"])
+def test_adapters_on_the_layers_whose_weight_t5_reads(preset: str, tmp_path: Path) -> None:
+    folder = save_family("t5", tmp_path / "t5")
+    overrides = [f"encoder.name={folder}", "encoder.max_length=64", "runtime=transformers"]
+    spec = resolve(preset, overrides=overrides).spec
+    model = MultitaskModel(load_encoder(spec.encoder, find_encoder(spec.encoder)), spec)
+    assert any(name.endswith("DenseReluDense.wo") for name in model.method.adapted)
+    assert model.encoder(torch.ones(1, 3, dtype=torch.long)).last_hidden_state.isfinite().all()
