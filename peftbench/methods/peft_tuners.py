@@ -30,6 +30,7 @@ _ANY_STEPS = 1_000_000  # placeholder: AdaLoRA's configuration needs a number be
 
 _REJECTIONS = (ValueError, TypeError, KeyError, AttributeError, NotImplementedError)
 
+_FEWEST_STEPS = 2  # of AdaLoRA, before its ranks are final
 _SENSITIVITIES = ("ipt", "exp_avg_ipt", "exp_avg_unc")  # state of AdaLoRA's allocator between steps
 
 
@@ -154,13 +155,23 @@ class PeftTuner(Method[o.MethodOptions]):
         }
 
     def plan(self, steps: Mapping[str, int]) -> None:
-        """Set AdaLoRA's schedule for each task's number of steps, of which it takes fractions."""
+        """Set AdaLoRA's schedule for each task's number of steps, of which it takes fractions.
+
+        Raises:
+            UsageError: a task has too few steps to score its ranks before they are cut.
+        """
         if isinstance(self.options, o.AdaLoraOptions):
             for task, allocator in self.allocators.items():
                 config = allocator.peft_config
                 config.total_step = steps[task]
                 config.tinit = int(self.options.start * steps[task])
                 config.tfinal = max(1, int(self.options.final * steps[task]))
+                if 0 < config.total_step < config.tfinal + _FEWEST_STEPS:
+                    raise UsageError(
+                        f"method {self.options.name}: {config.total_step} steps of task {task} are too few: it scores "
+                        f"its ranks in {_FEWEST_STEPS} of them at least before the last {config.tfinal}",
+                        "train more epochs or examples, or use a smaller train.batch_size",
+                    )
 
     def penalty(self, task: str) -> Tensor | None:
         """AdaLoRA: mean ||P^T P - I|| and ||Q Q^T - I|| (its eq. 4), weighted as in PEFT's own forward."""

@@ -208,6 +208,13 @@ class TestAdaLora:
             step(model, optimizer, "sst")
         assert ranks("sst") == 8 * targets
 
+    @pytest.mark.parametrize("steps", [1, 2])
+    def test_too_few_steps_to_score_ranks_are_refused(self, steps: int, tiny: Callable[..., Resolved]) -> None:
+        model = build(tiny("adalora-r12"))
+        with pytest.raises(UsageError, match=f"{steps} steps of task sts are too few"):
+            model.method.plan({"sst": 30, "paraphrase": 30, "sts": steps})
+        model.method.plan({"sst": 30, "paraphrase": 30, "sts": 3})
+
     def test_the_penalty_is_pefts(self, tiny: Callable[..., Resolved]) -> None:
         model = build(tiny("adalora-r12", ["method.orthogonal=0.3"]))
         model.switch_mode("sts")
