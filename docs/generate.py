@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from peftbench.methods.registry import registered
 from peftbench.spec import read_recipe, resolve, shipped
 from peftbench.spec.augment import AugmentSpec, BackTranslationSpec, EdaSpec
 from peftbench.spec.model import EncoderSpec, EvalSpec, HeadChange, HeadSpec, RunSpec, SplitSpec, TrainSpec
+from peftbench.spec.quantization import QuantizationSpec
 from peftbench.store.connection import open_for_writing
 from peftbench.tasks import FilesSource, HubSource, QuickstartSource, TaskSpec
 
@@ -39,6 +41,7 @@ _SPEC_TABLES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("train", TrainSpec),
     ("eval", EvalSpec),
     ("split", SplitSpec),
+    ("quantization", QuantizationSpec),
     ("augment", AugmentSpec),
     ("augment.eda", EdaSpec),
     ("augment.backtranslate", BackTranslationSpec),
@@ -47,29 +50,7 @@ _SPEC_TABLES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("tasks.TASK.source", HubSource),
     ("tasks.TASK.source", QuickstartSource),
 )
-# What the hub states of its data sets: the licence, and by configuration the rows of train, dev and a test split.
-_LICENCES = {
-    "nyu-mll/glue": "other",
-    "legacy-datasets/banking77": "CC BY 4.0",
-    "lhoestq/conll2003": "none stated",
-    "google-research-datasets/go_emotions": "Apache 2.0",
-    "SetFit/sst5": "none stated",
-}
-_ROWS: dict[tuple[str, str | None], tuple[int, ...]] = {
-    ("nyu-mll/glue", "cola"): (8_551, 1_043),
-    ("nyu-mll/glue", "sst2"): (67_349, 872),
-    ("nyu-mll/glue", "mrpc"): (3_668, 408),
-    ("nyu-mll/glue", "stsb"): (5_749, 1_500),
-    ("nyu-mll/glue", "qqp"): (363_846, 40_430),
-    ("nyu-mll/glue", "mnli"): (392_702, 9_815),
-    ("nyu-mll/glue", "qnli"): (104_743, 5_463),
-    ("nyu-mll/glue", "rte"): (2_490, 277),
-    ("nyu-mll/glue", "wnli"): (635, 71),
-    ("legacy-datasets/banking77", None): (10_003, 3_080),
-    ("lhoestq/conll2003", None): (14_041, 3_250, 3_453),
-    ("google-research-datasets/go_emotions", "simplified"): (43_410, 5_426, 5_427),
-    ("SetFit/sst5", None): (8_544, 1_101),
-}
+_HUB = tomllib.loads((Path(__file__).parent / "hub_datasets.toml").read_text("utf-8"))
 _LABELS_SHOWN = 3
 _TABLE_BEGINS = (
     "<!-- The table, to its end, is written by docs/generate.py from peftbench/families.py: run `make docs`. -->"
@@ -315,7 +296,7 @@ def workloads() -> str:
 
 
 def _hub_row(task: TaskSpec, source: HubSource) -> tuple[str, ...]:
-    train, dev, *test = _ROWS[source.path, source.config]
+    train, dev, *test = _HUB[source.path]["rows"][source.config or ""]
     return (
         code(task.name),
         code(source.path) + (f", {code(source.config)}" if source.config else ""),
@@ -325,7 +306,7 @@ def _hub_row(task: TaskSpec, source: HubSource) -> tuple[str, ...]:
         f"{code(source.train)}, {train:,}",
         f"{code(source.dev)}, {dev:,}",
         f"{code(source.test)}, {test[0]:,}" if source.test else "",
-        cell(_LICENCES[source.path]),
+        cell(_HUB[source.path]["licence"]),
     )
 
 

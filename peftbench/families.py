@@ -6,9 +6,11 @@ A family that is not listed is loaded too; its layers are found by the spellings
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+IN_A_LAYER = re.compile(r"\.\d+\.")  # in the name of a module that is part of one of an encoder's layers
 _FFN = ("*.intermediate.dense", "*.output.dense")
 
 

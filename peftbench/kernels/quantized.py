@@ -9,7 +9,6 @@ int8    each row of W, and in a product each row of x, by its largest absolute v
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,8 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from peftbench.errors import MissingError
-
-_IN_A_LAYER = re.compile(r"(?:^|\.)\d+\.")
+from peftbench.families import IN_A_LAYER
 
 
 def bitsandbytes() -> Any:
@@ -57,7 +55,7 @@ def quantize(encoder: nn.Module, precision: str, *, double_quant: bool, compute_
     linears = {
         name: module
         for name, module in encoder.named_modules()
-        if isinstance(module, nn.Linear) and _IN_A_LAYER.search(name) and not is_quantized(module)
+        if isinstance(module, nn.Linear) and IN_A_LAYER.search(name) and not is_quantized(module)
     }
     for name, linear in linears.items():
         parent, _, attribute = name.rpartition(".")

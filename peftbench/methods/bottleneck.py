@@ -59,8 +59,8 @@ class Bottleneck(Adapter):
         self.activation = _ACTIVATIONS[options.activation]
 
     def weight(self, base: nn.Linear) -> Tensor:
-        """Refuse: there is none (`_Bottlenecks.unmergeable`)."""
-        raise NotImplementedError
+        """Refuse: A is not linear, so that no weight computes it."""
+        raise UsageError(_Bottlenecks.unmergeable)
 
     def change(self, h: Tensor) -> Tensor:
         """Return A(h), `[..., width]`."""

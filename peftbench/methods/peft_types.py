@@ -23,7 +23,7 @@ REFUSED: dict[str, str] = {
 REFUSED_STARTS: dict[str, str] = {
     "corda": _FROM_DATA,
     "eva": _FROM_DATA,
-    "loftq": "it starts from the error of quantising W, and the encoder's weights are not quantised here",
+    "loftq": "it starts from the error of quantizing W, and the encoder's weights are not quantized here",
 }
 """Why values of LoRA's `init_lora_weights` cannot be used."""
 
@@ -68,7 +68,7 @@ class Capability:
     mergeable: merged into the encoder, it computes the same.
     preset: the shipped preset for it.
     dora: it has PEFT's `use_dora`.
-    quantised: the libraries for quantised base weights that PEFT's tuner has layers for; not tried here.
+    quantized: the libraries for quantized base weights that PEFT's tuner has layers for; not tried here.
     """
 
     name: str
@@ -80,7 +80,7 @@ class Capability:
     switchable: bool | None = None
     mergeable: bool | None = None
     dora: bool = False
-    quantised: tuple[str, ...] = ()
+    quantized: tuple[str, ...] = ()
 
 
 def _lora(start: str, paper: str, preset: str = "") -> PeftType:

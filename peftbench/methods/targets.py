@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from torch import nn
 
 from peftbench.errors import UsageError, did_you_mean
-from peftbench.families import Roles, family_of, spellings
+from peftbench.families import IN_A_LAYER, Roles, family_of, spellings
 from peftbench.methods.options import TARGET_WORDS, layer_numbers
 
 _LAYER = re.compile(r"(?:^|(?<!decoder)\.)(?:layers?|block|attentions|ffns)\.(\d+)\.")
-IN_A_LAYER = re.compile(r"\.\d+\.")
 _ROLES = {**{role: (role,) for role in ("query", "key", "value")}, **TARGET_WORDS}
 
 

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from torch import nn
 
 from peftbench.errors import UsageError
+from peftbench.families import IN_A_LAYER
 from peftbench.methods.options import LoraOptions
-from peftbench.methods.targets import IN_A_LAYER, of_layers
+from peftbench.methods.targets import of_layers
 
 COPIES = "adapters"  # the name that `Method.mark` gives a task's own weights
 

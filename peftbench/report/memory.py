@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from peftbench import formatting
+from peftbench.families import IN_A_LAYER
 from peftbench.memory.explain import WORDS, paragraphs
 from peftbench.memory.parts import PARTS, Anatomy, BatchShape, score
 from peftbench.text import clean
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from peftbench.store.rows import Run
 
 BAR = 24
-_IN_LAYER = re.compile(r"\.\d+\.")
 _STACK = {"weights": "█", "gradients": "▓", "optimizer": "▒", "activations": "░", "workspace": "·"}
 _NAMES = {"trainable": "  trained", "optimizer": "optimiser"}
 
@@ -121,7 +120,7 @@ def anatomies(run: Run) -> tuple[Anatomy | None, Anatomy | None]:
 
 def _adapted(names: Sequence[str]) -> list[Text]:
     """Return a line with the number of modules with adapters, and their names without the layer's; none without any."""
-    kinds = dict.fromkeys(clean(_IN_LAYER.split(name)[-1], 40) for name in names)
+    kinds = dict.fromkeys(clean(IN_A_LAYER.split(name)[-1], 40) for name in names)
     return [Text(f"adapters on {len(names)} modules: {', '.join(kinds)}", style="dim")] if names else []
 
 

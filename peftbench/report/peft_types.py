@@ -28,7 +28,7 @@ def markdown_page(rows: Sequence[Capability], version: str) -> str:
         version: of the installed PEFT.
     """
     done = sum(row.runs for row in rows)
-    columns = ("type", "paper", *_HEADERS[1:], "DoRA", "quantised base", "preset", "why not")
+    columns = ("type", "paper", *_HEADERS[1:], "DoRA", "quantized base", "preset", "why not")
     lines = [columns, ("---",) * len(columns), *(_markdown_cells(row) for row in rows)]
     return "\n".join(
         [
@@ -43,7 +43,7 @@ def markdown_page(rows: Sequence[Capability], version: str) -> str:
             "- merges: merged into the encoder, it computes the same (`--format merged`).",
             "- weights: trained for a task in that small encoder, at the settings of the check.",
             "- DoRA: PEFT has `use_dora` for it.",
-            "- quantised base: PEFT has layers for these libraries. Not tried here; which methods run on encoders "
+            "- quantized base: PEFT has layers for these libraries. Not tried here; which methods run on encoders "
             "quantized by bnb is in methods.md.",
             "",
             *(f"| {' | '.join(line)} |" for line in lines),
@@ -66,7 +66,7 @@ def _markdown_cells(row: Capability) -> tuple[str, ...]:
     name, *others = _cells(row)
     preset = f"`{row.preset}`" if row.preset else ""
     reason = clean(row.reason).replace("|", "\\|").replace("<", "&lt;")
-    return (f"`{name}`", row.paper, *others, _word(row.dora), ", ".join(row.quantised), preset, reason)
+    return (f"`{name}`", row.paper, *others, _word(row.dora), ", ".join(row.quantized), preset, reason)
 
 
 def _word(value: bool | None) -> str:

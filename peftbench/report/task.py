@@ -13,6 +13,7 @@ from peftbench import formatting
 from peftbench.analysis.outputs import Values, names_of, outputs_for, values
 from peftbench.metrics import METRICS, TaskKind, headline_for, metrics_for
 from peftbench.report.plain_table import plain_table
+from peftbench.store.conditions import label_threshold
 from peftbench.store.rows import Prediction, RunRecord, ScoredSplit
 from peftbench.text import clean
 
@@ -107,11 +108,7 @@ def _spec(record: RunRecord, task: str) -> dict[str, Any]:
 def _threshold(record: RunRecord, spec: dict[str, Any], epoch: int) -> float | None:
     if spec["kind"] not in ("binary", "multilabel"):
         return None
-    declared = spec.get("threshold", 0.5)
-    if declared != "tuned":
-        return float(declared)
-    recorded = (record.run.conditions.get("thresholds") or {}).get(spec["name"]) or {}
-    return recorded.get(str(epoch))
+    return label_threshold(record.run.conditions, spec["name"], spec.get("threshold", 0.5), epoch)
 
 
 def _value(name: str, labels: Values, predictions: Values) -> Metric:

@@ -16,7 +16,7 @@ Kind = Literal["preset", "workload"]
 FileKind = Literal["preset", "workload", "sweep"]
 
 _TABLES: dict[Kind, frozenset[str]] = {
-    "preset": frozenset({"method", "train", "head", "encoder", "augment"}),
+    "preset": frozenset({"method", "train", "head", "encoder", "augment", "quantization"}),
     "workload": frozenset({"encoder", "tasks", "train", "head", "eval", "split", "adjust"}),
 }
 _PLAIN: dict[Kind, frozenset[str]] = {

@@ -202,6 +202,21 @@ class RunFacts(TypedDict, total=False):
     memory_measured: MemoryParts | None
 
 
+def label_threshold(conditions: Mapping[str, Any], task: str, declared: float | str, epoch: int) -> float | None:
+    """Return the probability above which a run predicts a label; None where it was tuned and there is no record.
+
+    Args:
+        conditions: of the run.
+        task: the task's name.
+        declared: a threshold, or 'tuned', as its spec says.
+        epoch: whose predictions.
+    """
+    if isinstance(declared, float):
+        return declared
+    recorded: float | None = ((conditions.get("thresholds") or {}).get(task) or {}).get(str(epoch))
+    return recorded
+
+
 def label_names(
     conditions: Mapping[str, Any], task: str, declared: Sequence[str] | None = None
 ) -> tuple[str, ...] | None:

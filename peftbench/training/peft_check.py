@@ -53,7 +53,7 @@ def _check(entry: PeftType, config_class: Any) -> Capability:
         entry.preset,
         runs=False,
         dora=_takes_dora(config_class),
-        quantised=_libraries(config_class),
+        quantized=_libraries(config_class),
     )
     try:
         model = _model(entry, 1)
@@ -111,7 +111,7 @@ def _takes_dora(config_class: Any) -> bool:
 
 
 def _libraries(config_class: Any) -> tuple[str, ...]:
-    """Return the libraries for quantised weights that the folder of a tuner has a module for."""
+    """Return the libraries for quantized weights that the folder of a tuner has a module for."""
     import inspect
 
     folder = Path(inspect.getfile(config_class)).parent

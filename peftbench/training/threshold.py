@@ -13,6 +13,7 @@ import numpy as np
 from peftbench.errors import DataError
 from peftbench.metrics import sign_of
 from peftbench.metrics.value import value
+from peftbench.store.conditions import label_threshold
 
 if TYPE_CHECKING:
     from peftbench.tasks import TaskSpec
@@ -48,9 +49,7 @@ def threshold_of(task: TaskSpec, conditions: Mapping[str, Any], epoch: int) -> f
     Raises:
         DataError: it was tuned, and the run has no record of it.
     """
-    if task.threshold != "tuned":
-        return fixed(task)
-    recorded = ((conditions.get("thresholds") or {}).get(task.name) or {}).get(str(epoch))
+    recorded = label_threshold(conditions, task.name, task.threshold, epoch)
     if recorded is None:
         raise DataError(f"task {task.name}: the run has no record of the threshold that was tuned in epoch {epoch}")
-    return float(recorded)
+    return recorded

@@ -10,9 +10,11 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from pydantic import BaseModel
 
 from peftbench import errors
 from peftbench.analysis import flags
+from peftbench.spec import RunSpec
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -37,6 +39,15 @@ def first_column(page: str, cells: int = 1) -> list[tuple[str, ...]]:
 def test_a_generated_page_is_what_the_program_says(page: str) -> None:
     committed = (DOCS / "reference" / page).read_text("utf-8")
     assert committed == generator().PAGES[page](), f"docs/reference/{page} is stale: run `make docs`"
+
+
+def test_every_table_of_a_spec_has_its_keys_there() -> None:
+    keys = {row[0] for row in first_column("spec.md")}
+    tables = {name for name, field in RunSpec.model_fields.items() if isinstance(field.default, BaseModel)}
+    assert tables == {"head", "eval", "split", "quantization"}
+    for name in tables:
+        fields = type(RunSpec.model_fields[name].default).model_fields
+        assert {f"{name}.{key}" for key in fields if key != "tasks"} <= keys
 
 
 def test_every_exit_code_is_explained() -> None:

@@ -218,3 +218,12 @@ def test_the_hash_of_other_runs_stays_and_a_comparison_names_it() -> None:
     groups = [group_of(name, [comparable_record(name)]) for name in ("lora-r12", "qlora-r12")]
     named = {each.key: each.values for each in settings(groups) if each.confounding}
     assert named["precision"] == ("fp32", "nf4")
+
+
+def test_a_preset_may_say_how_it_is_quantized(tmp_path: Path) -> None:
+    preset = tmp_path / "own.toml"
+    preset.write_text(
+        'runtime = "transformers"\nprecision = "nf4"\n[quantization]\ndouble_quant = false\n'
+        '[method]\nname = "lora"\nrank = 4\n[train]\nlr = 1e-4\n'
+    )
+    assert resolve(str(preset)).spec.quantization.double_quant is False
