@@ -7,6 +7,8 @@ A family that is not listed is loaded too; its layers are found by the spellings
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -214,6 +216,11 @@ _BY_TYPE = {family.model_type: family for family in FAMILIES}
 def family_of(model_type: str) -> Family | None:
     """Return the family of a configuration's `model_type`; None if it is not in the table."""
     return _BY_TYPE.get(model_type)
+
+
+def counted_in_layers(names: Iterable[str]) -> dict[str, int]:
+    """Return the names that modules have within an encoder's layer, and how many have each."""
+    return dict(Counter(IN_A_LAYER.split(name)[-1] for name in names))
 
 
 def spellings(role: str) -> tuple[tuple[str, ...], ...]:

@@ -136,7 +136,9 @@ def unreadable_lines(runs: Sequence[Listed]) -> Iterator[str]:
 
 def show_run(
     run: RunName = "latest",
-    spec: Annotated[bool, typer.Option("--spec", help="Every value of the spec and its origin.")] = False,
+    spec: Annotated[
+        bool, typer.Option("--spec", help="Every value of the spec and its origin, and the modules with adapters.")
+    ] = False,
     phases: Annotated[bool, typer.Option("--phases", help="Every phase: time, memory, power, energy.")] = False,
     memory: Annotated[
         bool, typer.Option("--memory", help="Memory of a training step, predicted and measured.")
@@ -189,10 +191,7 @@ def show_run(
         show(tables.run_title(record.run), "", task_page(record, task))
         return
     if spec:
-        from peftbench.spec import flatten
-
-        values = dict(flatten(record.run.spec))
-        show(tables.run_title(record.run), "", tables.spec_table(values.items(), record.run.origins))
+        show(tables.run_title(record.run), "", tables.spec_page(record.run))
         return
     if phases:
         show(tables.run_title(record.run), "", resources.phases(record))

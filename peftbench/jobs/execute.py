@@ -18,6 +18,7 @@ from peftbench.encoder import (
     tokenizer_facts,
 )
 from peftbench.errors import PeftbenchError, UsageError
+from peftbench.families import counted_in_layers
 from peftbench.memory.step_memory import StepMemory
 from peftbench.meters.conditions import measured_under
 from peftbench.meters.session import MeterSession
@@ -203,6 +204,7 @@ def _load(
             **measured_under(device, spec.precision in QUANTIZED),
             "precision": spec.precision,
             "path": model.path,
+            "adapted": counted_in_layers(model.method.adapted),
             ENCODER: files.weights_sha256,
             CONFIG: files.config_sha256,
             TOKENIZER: files.tokenizer_sha256,

@@ -14,7 +14,7 @@ from peftbench.kernels.linear import FrozenWeight
 from peftbench.kernels.quantized import plain
 from peftbench.methods.base import Method, freeze
 from peftbench.methods.options import LoraOptions, MethodOptions
-from peftbench.methods.targets import target_names
+from peftbench.methods.targets import ranks_of, target_names
 from peftbench.methods.task_weights import TaskWeights, beside_adapters
 from peftbench.seeds import generator
 
@@ -145,10 +145,14 @@ class OnLayers(Method[AnyOptions]):
             layer = self.wrapper(encoder.get_submodule(name))
             for task in tasks:
                 rng = generator(seed, "adapter", task, name)
-                layer.adapters[task] = self.adapter(cast("nn.Linear", layer.base), self.options, rng)
+                layer.adapters[task] = self.adapter(cast("nn.Linear", layer.base), self.options_of(name), rng)
             replace(encoder, name, layer)
             self.layers.append(layer)
         self.switch_mode(tasks[0])
+
+    def options_of(self, name: str) -> AnyOptions:
+        """Return the options of the adapters on one layer."""
+        return self.options
 
     @abstractmethod
     def places(self, encoder: nn.Module) -> list[str]:
@@ -182,9 +186,18 @@ class LowRank(OnLayers[LoraLike]):
         """Return the names of the targets.
 
         Raises:
-            UsageError: a target names no linear layer of this encoder.
+            UsageError: a target, or a key of `rank_pattern`, names no linear layer of this encoder.
         """
-        return target_names(encoder, self.options.targets, self.options.layers)
+        names = target_names(encoder, self.options.targets, self.options.layers)
+        self.ranks = ranks_of(encoder, names, self.options.rank_pattern)
+        return names
+
+    def options_of(self, name: str) -> LoraLike:
+        """Return the options with the layer's own rank, and the alpha that keeps the scale."""
+        rank = self.ranks.get(name, self.options.rank)
+        if rank == self.options.rank:
+            return self.options
+        return self.options.model_copy(update={"rank": rank, "alpha": self.options.alpha * rank / self.options.rank})
 
     def copied(self, encoder: nn.Module) -> Mapping[str, Sequence[str]]:
         """Return the weights that `train_norms`, `train_embeddings` and `train_pooler` name."""

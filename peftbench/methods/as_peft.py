@@ -27,6 +27,7 @@ from peftbench.methods.delta_lora import DeltaLoraAdapter
 from peftbench.methods.dora import DoraAdapter
 from peftbench.methods.lora import LoraAdapter
 from peftbench.methods.options import LoraOptions, layer_numbers
+from peftbench.methods.peft_configs import rank_patterns
 from peftbench.methods.peft_tuners import PeftTuner, peft_package, takes_from_base
 from peftbench.methods.targets import spelt
 from peftbench.text import clean
@@ -146,6 +147,7 @@ class AsPeft:
             inference_mode=True,
         )
         self._set_targets(config, [name for name, _ in adapters])
+        config.rank_pattern, config.alpha_pattern = rank_patterns(options, self.method.ranks, factor)
         weights = {f"{_PREFIX}{name}.{key}": w for name, adapter in adapters for key, w in _weights(adapter)}
         config.modules_to_save = list(self.method.weights.names) or None
         weights |= {f"{_PREFIX}{name}": weight for name, weight in self.method.weights.of(task).items()}

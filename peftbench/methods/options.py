@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -17,6 +18,7 @@ TARGET_WORDS: dict[str, tuple[str, ...]] = {
 }
 """Words for several targets, with their roles in `peftbench.families`. `all-linear` also has layers without a role."""
 
+LARGEST_RANK = 4096
 _LAYERS = re.compile(r"\s*(\d{1,4})(?:-(\d{1,4}))?\s*")
 
 
@@ -90,10 +92,35 @@ def layer_numbers(layers: str) -> frozenset[int]:
     return frozenset(numbers)
 
 
+def layers_and_target(pattern: str) -> tuple[frozenset[int] | None, str | None]:
+    """Return the layers and the target that a key of `rank_pattern` names; None where it names none.
+
+    Raises:
+        ValueError: it is none of '6-11', 'value' and '6-11 value'.
+    """
+    first, *rest = pattern.split()[:3] or [""]
+    if not first[:1].isdigit():
+        if rest or not first:
+            raise ValueError(f"expected layers, a target, or both, such as '6-11 value', instead of '{pattern}'")
+        return None, first
+    if len(rest) > 1:
+        raise ValueError(f"expected layers, a target, or both, such as '6-11 value', instead of '{pattern}'")
+    return layer_numbers(first), rest[0] if rest else None
+
+
+def _undotted(tables: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the leaves of nested tables, which a file or `--set` makes of a key with dots (`output.dense`)."""
+    for key, value in tables.items():
+        if isinstance(value, dict):
+            yield from _undotted(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
 class LowRankOptions(TargetedOptions):
     """Rank and scale of a low-rank adapter."""
 
-    rank: int = Field(ge=1, le=4096)
+    rank: int = Field(ge=1, le=LARGEST_RANK)
     alpha: float = Field(gt=0, description="default: equal to rank, a scale of 1")
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout on the adapter's input")
 
@@ -102,7 +129,7 @@ class LowRankOptions(TargetedOptions):
     def _alpha_defaults_to_rank(cls, data: Any) -> Any:
         if isinstance(data, dict) and data.get("alpha") is None:
             rank = data.get("rank")
-            if isinstance(rank, int) and 0 < rank <= 4096:
+            if isinstance(rank, int) and 0 < rank <= LARGEST_RANK:
                 return {**data, "alpha": float(rank)}
             return {**data, "alpha": 1.0}  # rank is invalid, which should be the only error reported
         return data
@@ -111,6 +138,12 @@ class LowRankOptions(TargetedOptions):
 class LoraOptions(LowRankOptions):
     """`lora`: `h = W0 x + (alpha / rank) B A x` on each target, one adapter set per task (Hu et al. 2021, eq. 3)."""
 
+    rank_pattern: dict[str, int] = Field(
+        {},
+        description="other ranks, by layers ('6-11'), by targets, or by both ('6-11 value'); the scale stays alpha / "
+        "rank everywhere",
+        examples=[{"6-11": 16}],
+    )
     train_norms: bool = Field(
         False, description="train the encoder's norms too, a copy for each task; with `layers` those of these layers"
     )
@@ -120,6 +153,20 @@ class LoraOptions(LowRankOptions):
     train_pooler: bool = Field(
         False, description="train the pooler too, a copy for each task; encoder.pooling = 'pooler'"
     )
+
+    @field_validator("rank_pattern", mode="before")
+    @classmethod
+    def _names_may_have_dots(cls, pattern: Any) -> Any:
+        return dict(_undotted(pattern)) if isinstance(pattern, dict) else pattern
+
+    @field_validator("rank_pattern")
+    @classmethod
+    def _patterns_can_be_read(cls, pattern: dict[str, int]) -> dict[str, int]:
+        for key, rank in pattern.items():
+            layers_and_target(key)
+            if not 1 <= rank <= LARGEST_RANK:
+                raise ValueError(f"the rank of '{key}' is {rank}, and must be from 1 to {LARGEST_RANK}")
+        return pattern
 
 
 class DoraOptions(LoraOptions):
@@ -176,7 +223,7 @@ class AdaLoraOptions(LowRankOptions):
 class VeraOptions(TargetedOptions):
     """`vera`: one frozen random pair A, B for all layers, only two scaling vectors trained (Kopiczko et al. 2023)."""
 
-    rank: int = Field(256, ge=1, le=4096)
+    rank: int = Field(256, ge=1, le=LARGEST_RANK)
     initial: float = Field(0.1, gt=0, description="initial value of the vector d")
     dropout: float = Field(0.0, ge=0, lt=1)
 

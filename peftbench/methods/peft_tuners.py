@@ -10,23 +10,19 @@ from __future__ import annotations
 import copy
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from peftbench.errors import MissingError, PeftbenchError, UsageError, did_you_mean
+from peftbench.errors import MissingError, PeftbenchError, UsageError
 from peftbench.methods import options as o
 from peftbench.methods.base import Method, ParameterGroup, faster_b
-from peftbench.methods.peft_types import REFUSED, REFUSED_STARTS
-from peftbench.methods.targets import target_names
-from peftbench.methods.task_weights import beside_adapters
+from peftbench.methods.peft_configs import new_config
 from peftbench.seeds import derive_seed
 from peftbench.text import clean
-
-_ANY_STEPS = 1_000_000  # placeholder: AdaLoRA's configuration needs a number before `plan` sets the true one
 
 _REJECTIONS = (ValueError, TypeError, KeyError, AttributeError, NotImplementedError)
 
@@ -45,7 +41,7 @@ class PeftTuner(Method[o.MethodOptions]):
             UsageError: PEFT rejects the configuration.
         """
         peft = peft_package()
-        config = _config(peft, self.options, encoder, seed)
+        config = new_config(peft, self.options, encoder, seed)
         names = {task: _adapter(task) for task in tasks}
         first = names[tasks[0]]
         try:
@@ -258,121 +254,9 @@ def peft_package(wanted_by: str = "runtime 'peft'") -> Any:
     return peft
 
 
-def config_classes(peft: Any) -> dict[str, Any]:
-    """Return PEFT's configuration classes by the name of their type."""
-    return {str(kind.value): config for kind, config in peft.mapping.PEFT_TYPE_TO_CONFIG_MAPPING.items()}
-
-
 def _adapter(task: str) -> str:
     """Return PEFT's name of a task's adapter, distinct from any module's, so that it identifies the weights."""
     return f"task-{task}"
-
-
-def _config(peft: Any, options: o.MethodOptions, encoder: nn.Module, seed: int) -> Any:
-    """Return the PEFT configuration for the options."""
-    if isinstance(options, o.PeftOptions):
-        return _given(peft, options)
-    if isinstance(options, o.DoraOptions) and options.norm_axis != "output":
-        raise UsageError(
-            f"method.norm_axis = '{options.norm_axis}': PEFT's DoRA supports the norm per output feature only",
-            "use --set runtime=native",
-        )
-    name, build = _CONFIGS[options.name]
-    kind = getattr(peft, name, None)
-    if kind is None:
-        raise MissingError(
-            f"method {options.name}: the installed peft {peft.__version__} has no {name}", "install a newer peft"
-        )
-    keys = build(options, seed)
-    if isinstance(options, o.TargetedOptions):
-        keys["target_modules"] = target_names(encoder, options.targets, options.layers)
-    if isinstance(options, o.LoraOptions):
-        keys["modules_to_save"] = list(beside_adapters(encoder, options)) or None
-    if isinstance(options, o.Ia3Options):
-        inputs = set(target_names(encoder, options.inputs, options.layers)) if options.inputs else set()
-        keys["feedforward_modules"] = [name for name in keys["target_modules"] if name in inputs]
-    return kind(**keys)
-
-
-def _given(peft: Any, options: o.PeftOptions) -> Any:
-    """Return the configuration given with PEFT's own keys."""
-    kinds = config_classes(peft)
-    kind = kinds.get(options.peft_type.upper())
-    if kind is None:
-        raise UsageError(
-            f"method.peft_type = '{clean(options.peft_type)}': peft {peft.__version__} has no such type"
-            f"{did_you_mean(options.peft_type.upper(), kinds)}",
-            f"types: {', '.join(sorted(kinds))}",
-        )
-    start = options.config.get("init_lora_weights")
-    refused = REFUSED.get(options.peft_type.upper()) or (REFUSED_STARTS.get(start) if isinstance(start, str) else None)
-    if refused:
-        named = (
-            f"init_lora_weights = '{start}'" if options.peft_type.upper() not in REFUSED else options.peft_type.upper()
-        )
-        raise UsageError(f"method peft: {clean(named)}: {refused}", "what runs here: peftbench methods --check")
-    try:
-        return kind(**options.config)
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"method.config: {kind.__name__} rejects it: {clean(error, 300)}") from error
-
-
-def _low_rank(options: Any, seed: int) -> dict[str, Any]:
-    return {"r": options.rank, "lora_alpha": options.alpha, "lora_dropout": options.dropout}
-
-
-def _pissa(options: Any, seed: int) -> dict[str, Any]:
-    start = "pissa" if options.iterations is None else f"pissa_niter_{options.iterations}"
-    return {**_low_rank(options, seed), "init_lora_weights": start}
-
-
-def _adalora(options: Any, seed: int) -> dict[str, Any]:
-    return {
-        "init_r": options.rank,
-        "target_r": options.target_rank,
-        "lora_alpha": options.alpha,
-        "lora_dropout": options.dropout,
-        "deltaT": options.every,
-        "orth_reg_weight": options.orthogonal,
-        "total_step": _ANY_STEPS,
-    }
-
-
-def _vera(options: Any, seed: int) -> dict[str, Any]:
-    return {
-        "r": options.rank,
-        "d_initial": options.initial,
-        "vera_dropout": options.dropout,
-        "projection_prng_key": derive_seed(seed, "vera") % 2**31,
-        "save_projection": False,
-    }
-
-
-def _oft(options: Any, seed: int) -> dict[str, Any]:
-    return {"r": 0, "oft_block_size": options.block_size, "module_dropout": options.dropout}
-
-
-def _boft(options: Any, seed: int) -> dict[str, Any]:
-    return {
-        "boft_block_size": options.block_size,
-        "boft_n_butterfly_factor": options.factors,
-        "boft_dropout": options.dropout,
-    }
-
-
-_CONFIGS: dict[str, tuple[str, Callable[[Any, int], dict[str, Any]]]] = {
-    "lora": ("LoraConfig", _low_rank),
-    "loraplus": ("LoraConfig", _low_rank),
-    "dora": ("LoraConfig", lambda options, seed: {**_low_rank(options, seed), "use_dora": True}),
-    "rslora": ("LoraConfig", lambda options, seed: {**_low_rank(options, seed), "use_rslora": True}),
-    "pissa": ("LoraConfig", _pissa),
-    "adalora": ("AdaLoraConfig", _adalora),
-    "vera": ("VeraConfig", _vera),
-    "ia3": ("IA3Config", lambda options, seed: {}),
-    "oft": ("OFTConfig", _oft),
-    "boft": ("BOFTConfig", _boft),
-    "ln-tuning": ("LNTuningConfig", lambda options, seed: {"target_modules": ["LayerNorm"]}),
-}
 
 
 def _base_weights(encoder: nn.Module) -> dict[str, Tensor]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import nn
 
 from peftbench.errors import UsageError, did_you_mean
 from peftbench.families import IN_A_LAYER, Roles, family_of, spellings
-from peftbench.methods.options import TARGET_WORDS, layer_numbers
+from peftbench.methods.options import TARGET_WORDS, layer_numbers, layers_and_target
+from peftbench.text import clean
 
 _LAYER = re.compile(r"(?:^|(?<!decoder)\.)(?:layers?|block|attentions|ffns)\.(\d+)\.")
 _ROLES = {**{role: (role,) for role in ("query", "key", "value")}, **TARGET_WORDS}
@@ -29,6 +30,46 @@ def target_names(encoder: nn.Module, targets: Sequence[str], layers: str | None 
     chosen = {name for target in targets for name in _matches(encoder, target, linears)}
     names = [name for name in linears if name in chosen]
     return names if layers is None else of_layers(names, layers)
+
+
+def ranks_of(encoder: nn.Module, names: Sequence[str], pattern: Mapping[str, int]) -> dict[str, int]:
+    """Return the rank of each layer that a key of `rank_pattern` names, of the layers with adapters (`names`).
+
+    Raises:
+        UsageError: a key names none of them, or two keys give one layer different ranks.
+    """
+    ranks: dict[str, tuple[int, str]] = {}
+    for key, rank in pattern.items():
+        numbers, target = layers_and_target(key)
+        chosen = [name for name in names if numbers is None or _number(name) in numbers]
+        if target is not None:
+            targeted = set(target_names(encoder, [target]))
+            chosen = [name for name in chosen if name in targeted]
+        if not chosen:
+            raise UsageError(
+                f"method.rank_pattern: '{clean(key)}' matches no layer with an adapter",
+                f"those are: {', '.join(_briefly(names))}",
+            )
+        for name in chosen:
+            other, by = ranks.setdefault(name, (rank, key))
+            if other != rank:
+                raise UsageError(
+                    f"method.rank_pattern: '{clean(by)}' gives {name} the rank {other}, and '{clean(key)}' {rank}",
+                    "let each layer match one key, such as '6-11 value'",
+                )
+    return {name: rank for name, (rank, _) in ranks.items()}
+
+
+def _number(name: str) -> int | None:
+    match = _LAYER.search(name)
+    return int(match[1]) if match else None
+
+
+def _briefly(names: Sequence[str]) -> list[str]:
+    """Return the layers' numbers as a range, and the ends of the names."""
+    numbers = sorted({number for name in names if (number := _number(name)) is not None})
+    ends = list(dict.fromkeys(name.rpartition(".")[2] for name in names))
+    return [*([f"layers {numbers[0]}-{numbers[-1]}"] if numbers else []), *ends]
 
 
 def sublayer_outputs(encoder: nn.Module) -> tuple[list[str], list[str]]:
@@ -118,7 +159,7 @@ def of_layers(names: Sequence[str], layers: str) -> list[str]:
     Raises:
         UsageError: it has no such layer.
     """
-    numbers = {name: int(match[1]) for name in names if (match := _LAYER.search(name))}
+    numbers = {name: number for name in names if (number := _number(name)) is not None}
     count = max(numbers.values(), default=-1) + 1
     wanted = layer_numbers(layers)
     if strange := sorted(wanted - set(numbers.values())):

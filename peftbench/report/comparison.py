@@ -11,6 +11,7 @@ from peftbench.analysis.comparison import LEADERBOARD, Comparison
 from peftbench.analysis.dynamics import Dynamics
 from peftbench.analysis.flags import flags
 from peftbench.analysis.groups import Group, Spread
+from peftbench.analysis.rank_scale import scale_notes
 from peftbench.analysis.scores import AVERAGES
 from peftbench.analysis.stats.difference import MetricDifference
 from peftbench.analysis.stats.folds import SOURCE
@@ -50,7 +51,14 @@ def _brief_page(result: Comparison) -> Page:
         verdicts=(),
         differences=(),
         sheets=(verdict_sheet(result), _quality(result, leaderboard=False)),
-        notes=(*_marks_note(result), *_cautions(result), *_chosen_on(result), *_data_notes(result), MORE),
+        notes=(
+            *_marks_note(result),
+            *_cautions(result),
+            *scale_notes(result.groups),
+            *_chosen_on(result),
+            *_data_notes(result),
+            MORE,
+        ),
     )
 
 
@@ -271,7 +279,7 @@ def _notes(result: Comparison) -> list[str]:
         notes.append(f"±: standard deviation {over}")
     notes += _marks_note(result)
     notes.append(_how(rows, len(result.metrics), len(result.groups), result.split))
-    return [*notes, *_chosen_on(result), *_cautions(result)]
+    return [*notes, *scale_notes(result.groups), *_chosen_on(result), *_cautions(result)]
 
 
 def _cautions(result: Comparison) -> list[str]:

@@ -11,9 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from peftbench import formatting
-from peftbench.families import IN_A_LAYER
+from peftbench.families import counted_in_layers
 from peftbench.memory.explain import WORDS, paragraphs
 from peftbench.memory.parts import PARTS, Anatomy, BatchShape, score
+from peftbench.report.adapters import adapted_lines
 from peftbench.text import clean
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def estimate_page(spec: RunSpec, prediction: StepPrediction) -> Group:
     parts: list[RenderableType] = [
         _title(spec, prediction.device),
         *_batches(prediction.batches),
-        *_adapted(prediction.adapted),
+        *adapted_lines(counted_in_layers(prediction.adapted)),
         Text(""),
         _parts(anatomy),
     ]
@@ -116,12 +117,6 @@ def anatomies(run: Run) -> tuple[Anatomy | None, Anatomy | None]:
     stored = (run.memory_predicted, run.memory_measured)
     predicted, measured = (None if parts is None else Anatomy.from_dict(parts) for parts in stored)
     return predicted, measured
-
-
-def _adapted(names: Sequence[str]) -> list[Text]:
-    """Return a line with the number of modules with adapters, and their names without the layer's; none without any."""
-    kinds = dict.fromkeys(clean(IN_A_LAYER.split(name)[-1], 40) for name in names)
-    return [Text(f"adapters on {len(names)} modules: {', '.join(kinds)}", style="dim")] if names else []
 
 
 def _title(spec: RunSpec, device: str) -> Text:

@@ -13,6 +13,7 @@ from peftbench import formatting
 from peftbench.analysis.cost import Cost, cost
 from peftbench.analysis.scores import has_leaderboard, summary
 from peftbench.jobs.liveness import state_shown
+from peftbench.report.adapters import adapted_lines
 from peftbench.report.headlines import list_note, scores_line
 from peftbench.report.memory import memory_line
 from peftbench.report.plain_table import plain_table
@@ -105,6 +106,14 @@ def spec_table(values: Iterable[tuple[str, Any]], origins: dict[str, str]) -> Ta
         [(clean(key), clean(value), clean(origins.get(key, ""))) for key, value in values],
         left=3,
     )
+
+
+def spec_page(run: Run) -> Group:
+    """Return a run's spec with the origin of each value, and the modules that its targets matched."""
+    from peftbench.spec import flatten  # pydantic loads slowly
+
+    values = dict(flatten(run.spec))
+    return Group(spec_table(values.items(), run.origins), *adapted_lines(run.conditions.get("adapted") or {}))
 
 
 def _epochs(record: RunRecord) -> list[Table]:

@@ -24,7 +24,7 @@ ADDED_KEYS = {
     "split": ("folds", "fold"),
     "quantization": ("double_quant", "compute_dtype"),
 }
-ADDED_METHOD_KEYS = ("train_norms", "train_embeddings", "train_pooler")  # of methods that had specs before
+ADDED_METHOD_KEYS = ("train_norms", "train_embeddings", "train_pooler", "rank_pattern")  # of methods with older specs
 ADDED_HEAD_KEYS = ("bias",)  # of one task's head
 ADDED_TASK_KEYS = ("labels", "missing", "loss", "metric", "sample_weight", "threshold")
 
@@ -81,7 +81,7 @@ def determinants(spec: RunSpec) -> dict[str, Any]:
             if dump[part][key] == fields[key].default:
                 del dump[part][key]
     for key in ADDED_METHOD_KEYS:
-        if dump["method"].get(key) is False:
+        if not dump["method"].get(key, True):
             del dump["method"][key]
     for change in dump["head"].get("tasks", {}).values():
         for key in ADDED_HEAD_KEYS:

@@ -156,6 +156,7 @@ class Conditions(TypedDict, total=False):
     precision: str
     path: str
     attention: str
+    adapted: dict[str, int]  # modules with adapters: the name within an encoder's layer, and how many have it
     encoder_weights_unused: list[str]
     encoder_weights_missing: list[str]
     # inputs and outputs

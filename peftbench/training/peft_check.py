@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from peftbench.data.batches import Batch
 from peftbench.data.encode import EncodedSplit, Ragged
 from peftbench.errors import PeftbenchError
-from peftbench.methods.peft_tuners import config_classes, peft_package
+from peftbench.methods.peft_configs import config_classes
+from peftbench.methods.peft_tuners import peft_package
 from peftbench.methods.peft_types import Capability, PeftType, types_of
 from peftbench.methods.registry import method_info
 from peftbench.model import MultitaskModel

@@ -16,7 +16,7 @@ from peftbench.cli import COMMANDS, build
 from peftbench.encoder import find_encoder, load_encoder
 from peftbench.errors import UsageError
 from peftbench.methods.options import PeftOptions
-from peftbench.methods.peft_tuners import config_classes
+from peftbench.methods.peft_configs import config_classes
 from peftbench.methods.peft_types import KNOWN, REFUSED, REFUSED_STARTS, Capability, types_of
 from peftbench.model import MultitaskModel
 from peftbench.report.peft_types import markdown_page

@@ -555,6 +555,7 @@ class TestIdentity:
             "tasks.sst.threshold",  # of other kinds: tests/training/test_threshold
             *("head.kind", "head.layers", "head.width", "head.tasks", "head.bias"),
             *("method.name", "method.train_pooler"),  # the pooler: tests/methods/test_task_weights
+            "method.rank_pattern",  # tests/methods/test_rank_pattern
             "tasks.sst.name",
             *("tasks.sst.kind", "tasks.sst.group"),
             "tasks.sst.source.type",

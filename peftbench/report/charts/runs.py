@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from peftbench import formatting
 from peftbench.analysis.groups import Group, records_of
 from peftbench.analysis.pareto import AXES, Front, memory_axis, pareto
+from peftbench.analysis.rank_scale import scale_notes
 from peftbench.analysis.scores import AVERAGES, DEV_AVG, scored_split
 from peftbench.analysis.stats.bootstrap import score_sample_of
 from peftbench.analysis.stats.estimate import level
@@ -89,6 +90,7 @@ def ranks(groups: Sequence[Group], metric: str = DEV_AVG) -> Picture:
     notes = (
         f"mean at the best epoch, 95 % interval over seeds and {split} examples; intervals are clipped to the chart",
         *((f"groups of one run: over {split} examples only",) if single else ()),
+        *scale_notes(ranked),
         *average_notes(metric, ranked),
     )
     return Picture("ranks", title, "rank", named(metric, ranked), tuple(lines), ticks=ticks, notes=notes)

@@ -14,7 +14,6 @@ from textual.widgets import Static, TabbedContent, TabPane
 from peftbench.report import resources, tables
 from peftbench.report.memory import memory_page
 from peftbench.report.watching import curves
-from peftbench.spec import flatten
 from peftbench.store.rows import RunRecord
 from peftbench.tui.actions import BY_NAME
 from peftbench.tui.screens.run_screen import RunScreen
@@ -101,5 +100,4 @@ def _page(page: str, record: RunRecord) -> RenderableType:
         return resources.phases(record)
     if page == "memory":
         return memory_page(record.run)
-    values = dict(flatten(record.run.spec))
-    return tables.spec_table(values.items(), record.run.origins)
+    return tables.spec_page(record.run)
