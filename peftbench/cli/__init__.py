@@ -52,6 +52,7 @@ PANELS: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
         {
             "compare": ("compare", "compare"),
             "pareto": ("pareto", "pareto"),
+            "standings": ("standings", "standings"),
             "plot": ("plot", "plot"),
         },
     ),

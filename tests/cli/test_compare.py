@@ -150,3 +150,30 @@ def test_it_loads_nothing_heavy(db: Path) -> None:
     words = [sys.executable, "-c", script, db]
     done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=PATIENCE_S)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_standings_rank_all_finished_groups(db: Path) -> None:
+    done = cli("standings", "--db", db)
+    assert done.exit_code == 0, done.output
+    assert "not told apart" in done.output and "●" in done.output
+    found = json.loads(cli("standings", "--json", "--db", db).stdout)
+    assert [row["rank"] for row in found["rows"]] == sorted(row["rank"] for row in found["rows"])
+    assert {row["group"] for row in found["rows"]} == {"lora-r12", "dora-r12", "last-layer"}
+    assert found["rows"][-1]["group"] == "last-layer"
+    values = [row["score"]["value"] for row in found["rows"]]
+    assert values == sorted(values, reverse=True)
+    some = json.loads(cli("standings", "lora-r12", "last-layer", "-m", "sts", "--json", "--db", db).stdout)
+    assert (some["metric"], len(some["rows"])) == ("sts", 2)
+    assert "| group |" in cli("standings", "--markdown", "--db", db).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["standings", "-m", "sst2"], 2, "did you mean 'sst'"),
+        (["standings", "--workload", "paper"], 3, "no run on workload 'paper' has finished"),
+    ],
+)
+def test_standings_that_cannot_be_made_say_why(db: Path, arguments: list[str], code: int, said: str) -> None:
+    done, text = failed(*arguments, "--db", db)
+    assert done == code and said in text
