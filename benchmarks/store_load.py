@@ -26,7 +26,7 @@ from typing import Any
 from peftbench.jobs.liveness import this_process
 from peftbench.spec import resolve
 from peftbench.store.reader import Reader
-from peftbench.store.rows import Epoch, EpochResult, Phase, Prediction, Progress, SampleRow, Score, now
+from peftbench.store.rows import Epoch, EpochResult, Phase, Prediction, Progress, SampleRow, Score, TrainPoint, now
 from peftbench.store.run_log import RunLog
 from peftbench.store.writer import NewRun, Writer
 
@@ -150,7 +150,7 @@ def write(database: Path, run_id: str, rate: int, seconds: float) -> dict[str, A
 
 
 def put_epoch(log: RunLog, epoch: int) -> None:
-    log.put_losses(epoch, "sst", [(epoch * 100 + n, 20, 0.5) for n in range(20)])
+    log.put_train_points([TrainPoint(epoch * 100 + n, epoch, "sst", 20, 0.5) for n in range(20)])
     result = EpochResult(
         Epoch(epoch, 0.5, 0.5, None, now()),
         scores=[Score(epoch, "sst", "dev", "accuracy", 0.5, None, 1.0, 1000)],

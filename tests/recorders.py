@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,14 @@ from peftbench.store.rows import (
     Epoch,
     EpochResult,
     HeldOutResult,
+    InterimScore,
     Phase,
     Prediction,
     Progress,
     SampleRow,
     Score,
     TaskBest,
+    TrainPoint,
 )
 
 
@@ -34,7 +36,8 @@ class Memory:
     scores: list[Score] = field(default_factory=list)
     seen_phases: list[Phase] = field(default_factory=list)
     predictions: list[Prediction] = field(default_factory=list)
-    loss_points: list[tuple[int, int, float]] = field(default_factory=list)
+    points: dict[int, TrainPoint] = field(default_factory=dict)  # by step
+    interim_scores: list[InterimScore] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     best_epoch: int | None = None
     task_bests: tuple[TaskBest, ...] = ()
@@ -76,8 +79,18 @@ class Memory:
         if self.stop_after is not None and len(self.epochs) >= self.stop_after:
             raise Interrupted("asked to stop")
 
-    def losses(self, epoch: int, task: str, points: Sequence[tuple[int, int, float]]) -> None:
-        self.loss_points += points
+    def train_points(self, points: Sequence[TrainPoint], *, in_place_of_all: bool = False) -> None:
+        if in_place_of_all:
+            self.points.clear()
+        self.points |= {point.step: point for point in points}
+
+    def interim(self, scores: Sequence[InterimScore]) -> None:
+        self.interim_scores += scores
+
+    @property
+    def loss_points(self) -> list[tuple[int, int, float]]:
+        """Last step, steps averaged over, and mean loss of each point."""
+        return [(point.step, point.steps, point.loss) for point in self.points.values()]
 
     def phases(self, phases: Sequence[Phase]) -> None:
         self.seen_phases += phases
@@ -154,9 +167,15 @@ class Kept(Memory):
         if self.stop_at <= 0:
             raise Interrupted("asked to stop")
 
-    def losses(self, epoch: int, task: str, points: Sequence[tuple[int, int, float]]) -> None:
+    def train_points(self, points: Sequence[TrainPoint], *, in_place_of_all: bool = False) -> None:
         self._called()
-        self.rows["losses", epoch, task] = list(points)
+        super().train_points(points, in_place_of_all=in_place_of_all)
+        self.rows["points"] = [replace(point, wall_s=None) for point in self.points.values()]
+        self._called()
+
+    def interim(self, scores: Sequence[InterimScore]) -> None:
+        self._called()
+        self.rows |= {("interim", score.step, score.task): score for score in scores}
         self._called()
 
     def epoch(self, result: EpochResult) -> None:

@@ -18,6 +18,7 @@ MEANT_BEFORE = {
     "train.warmup_ratio": 0.0,
     "train.gradient_checkpointing": False,
     "split.dev_is": "both",
+    "eval.dev_examples": 500,
     "quantization.double_quant": True,
     "quantization.compute_dtype": "fp32",
     "head.kind": "linear",
@@ -33,12 +34,17 @@ _OF_FILES = {"quoting": "auto"}
 
 def flat_spec(run: Run) -> dict[str, Any]:
     """Return a run's spec by dotted key, tasks by name, without the names of preset and workload."""
-    tasks = {task["name"]: {**MEANT_BEFORE_OF_TASKS, **task} for task in run.spec["tasks"]}
+    return flat(run.spec)
+
+
+def flat(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a stored spec with current names as `flat_spec` does a run's."""
+    tasks = {task["name"]: {**MEANT_BEFORE_OF_TASKS, **task} for task in spec["tasks"]}
     for task in tasks.values():
         task["metric"] = task.get("metric") or headline_for(task["kind"])
         if task["source"].get("type") == "files":
             task["source"] = {**_OF_FILES, **task["source"]}
-    method = run.spec["method"]
+    method = spec["method"]
     if method["name"] in _WITH_LORA_OPTIONS:
         method = {**_OF_LORA, **method}
     flat: dict[str, Any] = dict(MEANT_BEFORE)
@@ -50,9 +56,7 @@ def flat_spec(run: Run) -> dict[str, Any]:
         else:
             flat[prefix] = value
 
-    walk(
-        "", {key: value for key, value in {**run.spec, "tasks": tasks, "method": method}.items() if key not in _LABELS}
-    )
+    walk("", {key: value for key, value in {**spec, "tasks": tasks, "method": method}.items() if key not in _LABELS})
     return flat
 
 

@@ -17,7 +17,9 @@ from peftbench.store.rows import Phase, Progress, RunRecord
 EPOCHS_LOOKED_AT = 3
 FORWARD_SHARE = 1 / 3  # of a training step's time, before any evaluation was measured: a backward pass takes twice it
 
-Part = tuple[str, str]  # (`train`, task) in steps; (`eval <split>`, task) in examples
+INTERIM_PHASE = "interim_eval"  # an evaluation within an epoch
+
+Part = tuple[str, str]  # (`train`, task) in steps; (`eval <split>` or `interim_eval dev`, task) in examples
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,7 @@ class Course:
     evaluated: the parts of an evaluation, in order, with their numbers of examples.
     examples_per_step: in training.
     tested: the parts of the evaluation on the test split, after training.
+    interim: those of the evaluations within an epoch.
     """
 
     epochs: int
@@ -38,6 +41,7 @@ class Course:
     evaluated: Mapping[Part, int]
     examples_per_step: int
     tested: Mapping[Part, int] = field(default_factory=dict)
+    interim: Mapping[Part, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, conditions: Conditions) -> Course | None:
@@ -49,11 +53,26 @@ class Course:
             {(f"eval {split}", task): examples for task, split, examples in parts}
             for parts in (stored["evaluated"], stored.get("tested", ()))
         )
-        return cls(stored["epochs"], stored["steps"], stored["most"], evaluated, stored["examples_per_step"], tested)
+        interim = {(f"{INTERIM_PHASE} dev", task): count for task, count in stored.get("interim", {}).items()}
+        return cls(
+            *(stored["epochs"], stored["steps"], stored["most"], evaluated, stored["examples_per_step"]),
+            *(tested, interim),
+        )
 
     def parts(self, epoch: int) -> dict[Part, int]:
         """Return all parts of an epoch, in order, with their steps or examples."""
-        return {**{("train", task): self._steps(task, epoch) for task in self.steps}, **self.evaluated}
+        trained: dict[Part, int] = {("train", task): self._steps(task, epoch) for task in self.steps}
+        return {**trained, **self.interim, **self.evaluated}
+
+    def left(self, progress: Progress) -> dict[Part, int]:
+        """Return what is left of an epoch in training, by the steps done of the run."""
+        before = sum(self._steps(task, epoch) for epoch in range(1, progress.epoch) for task in self.steps)
+        rest, done = self.parts(progress.epoch), progress.done - before
+        for part, steps in list(rest.items()):
+            if part[0] == "train":
+                rest[part] = steps - min(max(done, 0), steps)
+                done -= steps
+        return rest
 
     def _steps(self, task: str, epoch: int) -> int:
         done, until = ((epoch - n) * self.steps[task] for n in (1, 0))
@@ -72,7 +91,8 @@ def time_left_s(record: RunRecord, progress: Progress) -> float | None:
         return None
     if _part(progress) in course.tested:
         return _seconds(_rest(course.tested, progress), pace, course)
-    now = _rest(course.parts(progress.epoch), progress)
+    interim = progress.phase.startswith(INTERIM_PHASE)
+    now = course.left(progress) if interim else _rest(course.parts(progress.epoch), progress)
     coming = [now, *(course.parts(epoch) for epoch in range(progress.epoch + 1, course.epochs + 1))]
     seconds = sum(_seconds(parts, pace, course) for parts in (*coming, course.tested))
     return seconds + len(coming) * _between_s(record)
@@ -126,7 +146,7 @@ def _measured(phase: Phase) -> Part | None:
         return None
     if phase.phase in ("warmup", "train"):
         return "train", phase.task
-    return (f"eval {phase.split}", phase.task) if phase.phase == "eval" else None
+    return (f"{phase.phase} {phase.split}", phase.task) if phase.phase in ("eval", INTERIM_PHASE) else None
 
 
 def _unit_s(part: Part, pace: Mapping[Part, float], course: Course) -> float:

@@ -21,6 +21,14 @@ _METERS = tuple(
 )
 
 
+_TRAINING = {
+    "loss": "training loss",
+    "metric": "training metric",
+    "lr": "learning rate",
+    "grad_norm": "gradient norm",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Scalar:
     """A point of a curve: `step` is an epoch, an optimiser step or, for meters, seconds since the first sample."""
@@ -36,7 +44,7 @@ def curves(record: RunRecord, losses: Iterable[Row], samples: Iterable[Row]) -> 
 
     Args:
         record: the run.
-        losses: the mean training losses.
+        losses: the training curve.
         samples: the meter samples.
     """
     return {
@@ -62,10 +70,12 @@ def _scores(record: RunRecord, split: str) -> Iterator[Scalar]:
 
 
 def _losses(record: RunRecord, losses: Iterable[Row]) -> Iterator[Scalar]:
-    """Yield training losses; they have no timestamps and get that of the end of their epoch."""
+    """Yield the training curve; it has no timestamps, and gets that of the end of each point's epoch."""
     ends, start = _epoch_ends(record), started_s(record)
     for row in losses:
-        yield Scalar(f"{row['task']}/training loss", row["step"], row["loss"], ends.get(row["epoch"], start))
+        for name, tag in _TRAINING.items():
+            if row[name] is not None:
+                yield Scalar(f"{row['task']}/{tag}", row["step"], row[name], ends.get(row["epoch"], start))
 
 
 def _meters(samples: Iterable[Row]) -> Iterator[Scalar]:

@@ -11,7 +11,7 @@ from peftbench.errors import Interrupted
 from peftbench.jobs.heartbeat import Heartbeat
 from peftbench.jobs.same_file import DatabaseGone
 from peftbench.store.conditions import Conditions, RunFacts
-from peftbench.store.rows import EpochResult, HeldOutResult, Phase, Progress, SampleRow
+from peftbench.store.rows import EpochResult, HeldOutResult, InterimScore, Phase, Progress, SampleRow, TrainPoint
 from peftbench.store.run_log import RunLog
 from peftbench.text import clean
 
@@ -133,9 +133,13 @@ class StoreRecorder:
         if stop_requested:
             raise Interrupted("asked to stop")
 
-    def losses(self, epoch: int, task: str, points: Sequence[tuple[int, int, float]]) -> None:
-        """Store points of the loss curve."""
-        self.log.put_losses(epoch, task, points)
+    def train_points(self, points: Sequence[TrainPoint], *, in_place_of_all: bool = False) -> None:
+        """Store points of the training curve."""
+        self.log.put_train_points(points, in_place_of_all=in_place_of_all)
+
+    def interim(self, scores: Sequence[InterimScore]) -> None:
+        """Store scores within an epoch."""
+        self.log.put_interim_scores(scores)
 
     def phases(self, phases: Sequence[Phase]) -> None:
         """Store phases outside an epoch."""

@@ -119,6 +119,7 @@ class PlannedWork(TypedDict):
     evaluated: list[tuple[str, str, int]]  # task, split and examples of each part of an evaluation
     tested: NotRequired[list[tuple[str, str, int]]]  # likewise, of the evaluation after training
     examples_per_step: int
+    interim: NotRequired[dict[str, int]]  # by task: examples evaluated within an epoch
 
 
 class Pace(TypedDict, total=False):

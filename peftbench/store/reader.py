@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Collection
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Self, get_args
+from typing import Any, Self
 
 from peftbench.errors import DataError, MissingError
 from peftbench.store import prediction_sets
@@ -18,6 +18,7 @@ from peftbench.store.rows import (
     WORKING_STATES,
     Epoch,
     Event,
+    InterimScore,
     Phase,
     Prediction,
     Progress,
@@ -28,6 +29,7 @@ from peftbench.store.rows import (
     Score,
     ScoredSplit,
     TaskBest,
+    TrainPoint,
     Usage,
 )
 from peftbench.text import clean
@@ -109,7 +111,16 @@ class Reader(Listing):
                     run.id,
                 )
             ),
-            *(self._predictions(run, split) if predictions else {} for split in get_args(ScoredSplit)),
+            self._predictions(run, "dev") if predictions else {},
+            self._predictions(run, "test") if predictions else {},
+            tuple(
+                InterimScore(**row)
+                for row in self._dicts(
+                    "SELECT step, epoch, task, metric, value, reason, loss, examples FROM interim_scores"
+                    " WHERE run_id = ? ORDER BY step, rowid",
+                    run.id,
+                )
+            ),
         )
 
     def active(self) -> list[Run]:
@@ -228,6 +239,15 @@ class Reader(Listing):
         columns = ", ".join(f"max({field.name}) AS {field.name}" for field in fields(SampleRow))
         sql = f"SELECT {columns} FROM samples WHERE run_id = ? GROUP BY (sequence - ?) / ? ORDER BY sequence"
         return [SampleRow(**row) for row in self._dicts(sql, run_id, low, size)]
+
+    def train_points(self, run_id: str, after: int = 0) -> list[TrainPoint]:
+        """Return the points of a run's training curve after a step, in the order of steps."""
+        rows = self._dicts(
+            "SELECT step, epoch, task, steps, loss, metric, lr, grad_norm, wall_s FROM losses"
+            " WHERE run_id = ? AND step > ? ORDER BY step",
+            *(run_id, after),
+        )
+        return [TrainPoint(**row) for row in rows]
 
     def _predictions(self, run: Run, split: ScoredSplit) -> dict[str, tuple[Prediction, ...]]:
         by_task: dict[str, list[Prediction]] = {}

@@ -200,6 +200,40 @@ class Score:
 
 
 @dataclass(frozen=True, slots=True)
+class InterimScore:
+    """One task's metric on a fixed part of dev within an epoch, after `step` steps of the run: for display only."""
+
+    step: int
+    epoch: int
+    task: str
+    metric: str
+    value: float | None
+    reason: str | None
+    loss: float
+    examples: int
+
+
+@dataclass(frozen=True, slots=True)
+class TrainPoint:
+    """Training over a few steps of one task, the last of which is the run's `step`.
+
+    loss: mean over the steps. metric: of the batches of about the last 20 steps, with dropout on; None: undefined, or
+    not recorded. lr: the highest of the last step. grad_norm: 2-norm of the last step's gradients before clipping.
+    wall_s: of these steps.
+    """
+
+    step: int
+    epoch: int
+    task: str
+    steps: int
+    loss: float
+    metric: float | None = None
+    lr: float | None = None
+    grad_norm: float | None = None
+    wall_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Epoch:
     """Results of an epoch over all tasks; an undefined average has the value None and a `reason`."""
 
@@ -319,6 +353,7 @@ class RunRecord:
     events: tuple[Event, ...] = ()
     predictions: dict[str, tuple[Prediction, ...]] = field(default_factory=dict)  # of dev, by task
     test_predictions: dict[str, tuple[Prediction, ...]] = field(default_factory=dict)
+    interim: tuple[InterimScore, ...] = ()
 
     def score(self, task: str, split: str = "dev", epoch: int | None = None) -> Score | None:
         """Return a task's score at an epoch; by default at the best epoch."""

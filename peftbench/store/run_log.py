@@ -21,10 +21,12 @@ from peftbench.store.rows import (
     EpochResult,
     Failure,
     HeldOutResult,
+    InterimScore,
     Phase,
     Progress,
     SampleRow,
     State,
+    TrainPoint,
     Usage,
     Worker,
     now,
@@ -185,7 +187,7 @@ class RunLog(SpooledWriter):
             return
 
         def write(connection: sqlite3.Connection) -> None:
-            for table in ("scores", "prediction_sets", "epochs", "losses", "task_bests"):
+            for table in ("scores", "prediction_sets", "epochs", "losses", "interim_scores", "task_bests"):
                 connection.execute(f"DELETE FROM {table} WHERE run_id = ?", (self.run_id,))
             connection.execute("DELETE FROM phases WHERE run_id = ? AND epoch IS NOT NULL", (self.run_id,))
             connection.execute(
@@ -209,14 +211,23 @@ class RunLog(SpooledWriter):
         if numbered:
             self.write(lambda connection: self._insert("samples", numbered, ignore=True), numbered)
 
-    def put_losses(self, epoch: int, task: str, points: Sequence[tuple[int, int, float]]) -> None:
-        """Store mean training losses: (last step, steps averaged over, mean loss) each."""
-        rows = [
-            {"run_id": self.run_id, "step": step, "epoch": epoch, "task": task, "steps": steps, "loss": loss}
-            for step, steps, loss in points
-        ]
+    def put_train_points(self, points: Sequence[TrainPoint], *, in_place_of_all: bool = False) -> None:
+        """Store points of the training curve, in the place of earlier ones of the same steps, or of all."""
+        rows = [{"run_id": self.run_id, **dataclasses.asdict(point)} for point in points]
+
+        def write(connection: sqlite3.Connection) -> None:
+            if in_place_of_all:
+                connection.execute("DELETE FROM losses WHERE run_id = ?", (self.run_id,))
+            self._insert("losses", rows, replace=True)
+
         if rows:
-            self.write(lambda connection: self._insert("losses", rows, replace=True), rows, durable=True)
+            self.write(write, (in_place_of_all, rows))
+
+    def put_interim_scores(self, scores: Sequence[InterimScore]) -> None:
+        """Store scores within an epoch, in the place of earlier ones of the same step."""
+        rows = [{"run_id": self.run_id, **dataclasses.asdict(score)} for score in scores]
+        if rows:
+            self.write(lambda connection: self._insert("interim_scores", rows, replace=True), rows)
 
     def put_event(self, kind: str, message: str) -> None:
         """Store an event; one of NOTED_AT_EVERY_START only where no earlier worker of the run has stored the same."""

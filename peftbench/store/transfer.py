@@ -21,7 +21,18 @@ from peftbench.text import clean
 
 # In the order of their foreign keys. `progress` exists for running runs only.
 PREDICTIONS = "predictions"  # exported as a row for each example
-TABLES = ("runs", "epochs", "scores", "task_bests", PREDICTIONS, "losses", "phases", "samples", "events")
+TABLES = (
+    "runs",
+    "epochs",
+    "scores",
+    "task_bests",
+    PREDICTIONS,
+    "losses",
+    "interim_scores",
+    "phases",
+    "samples",
+    "events",
+)
 IMPORTED = "import"  # kind of the event that records a run's origin
 
 Row = dict[str, Any]

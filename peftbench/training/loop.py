@@ -30,6 +30,7 @@ from peftbench.meters.session import MeterSession
 from peftbench.metrics import sign_of
 from peftbench.model import MultitaskModel
 from peftbench.seeds import derive_seed
+from peftbench.spec.interval import evaluations
 from peftbench.spec.model import RunSpec
 from peftbench.store.rows import EpochResult, Phase
 from peftbench.tasks import TaskSpec
@@ -43,7 +44,7 @@ from peftbench.training.checkpoint import (
 )
 from peftbench.training.files import when_there_is_room
 from peftbench.training.inputs import WEIGHTS
-from peftbench.training.losses import LossCurve
+from peftbench.training.interim import InterimSchedule
 from peftbench.training.objective import objectives
 from peftbench.training.plan import Plan
 from peftbench.training.progress import ProgressReporter, schedule
@@ -52,6 +53,7 @@ from peftbench.training.resume import resume, state_of
 from peftbench.training.sampling import step_rows
 from peftbench.training.scoring import Scorer, predictions
 from peftbench.training.stepper import Stepper
+from peftbench.training.train_curve import TrainCurve
 from peftbench.training.weights import FileMark, damage, load_weights, remove_others, save_weights, weights_path
 
 WARMUP_STEPS = 10  # the first steps of each process: trained on, but not timed
@@ -106,7 +108,8 @@ class Trainer:
         self.position = Position(1, 0, 0)
         self.best = Best()
         self.marks: dict[str, FileMark] = {}  # of the best weights, by file name
-        self.losses: LossCurve | None = None  # of the task in training
+        self.interim = InterimSchedule(spec.eval.every)
+        self.curve = TrainCurve(spec, self.plan.total, self.stepper.rates, recorder)
         self.phases: list[Phase] = []  # of the epoch in training
         self.steps_here = 0  # optimiser steps of this process
         self.peak_mib: float | None = None  # of torch's allocator, in training
@@ -129,6 +132,7 @@ class Trainer:
                     self._train_epoch()
                     self._finish_epoch()
             except Interrupted:
+                self.curve.report(now=True)
                 self.checkpoints.write(state_of(self))
                 raise
             remove_others(self.folder, self.best.files(self.folder))
@@ -154,37 +158,42 @@ class Trainer:
         self.phases += phases
         self.model.switch_mode(task.name)
         self.model.train()
-        if self.position.step == 0 or self.losses is None:
+        if self.position.step == 0:
             torch.manual_seed(derive_seed(self.spec.seed, "dropout", epoch, task.name))
-            self.losses = LossCurve(task.name, self.spec, self.stepper.rates)
+            self.curve.begin_task()
         rows = islice(step_rows(self.spec, epoch, task.name, split.lengths), self.position.step, steps)
         while self.position.step < steps:
-            self._train_steps(task, rows, steps, batcher, self.losses)
+            if self.interim.is_due(self.position, steps):
+                self._evaluate_within(epoch, task)
+            self._train_steps(task, rows, steps, batcher)
             if self.checkpoints.is_due():
                 self.phases.append(self._write_checkpoint(epoch))
-        self.recorder.losses(epoch, task.name, self.losses.finish(self.stepper.steps_done))
+        self.curve.report(now=True)
 
-    def _train_steps(
-        self, task: TaskSpec, rows: Iterator[list[np.ndarray]], steps: int, batcher: MakeBatch, losses: LossCurve
-    ) -> None:
+    def _train_steps(self, task: TaskSpec, rows: Iterator[list[np.ndarray]], steps: int, batcher: MakeBatch) -> None:
         """Train in one measured phase until the task ends, a stop or a due checkpoint; making batches is not timed."""
-        split, warmup_left = self.data[task.name].train, WARMUP_STEPS - self.steps_here
+        data, warmup_left = self.data[task.name], WARMUP_STEPS - self.steps_here
         name, most = ("warmup", warmup_left) if warmup_left > 0 else ("train", steps)
         stop: Interrupted | None = None
-        with self.meters.phase(name, self.position.epoch, task.name, "train") as measured:
+        with self.meters.phase(name, self.position.epoch, task.name, "train") as measured, self.curve.timed():
             for parts in islice(rows, most):
-                batches = [batcher(split, part) for part in parts]
+                batches = [batcher(data.train, part) for part in parts]
+                last = self.position.step + 1 == steps
+                norm = self.curve.wants_norm(last)
                 with measured.steps:
-                    loss = self.stepper.step(task, batches)
+                    done = self.stepper.step(task, batches, norm=norm)
                 measured.count(sum(map(len, parts)), sum(batch.tokens for batch in batches))
                 self.steps_here += 1
                 self.position = self.position._replace(step=self.position.step + 1)
-                losses.add(self.stepper.steps_done, loss)
+                at = (self.stepper.steps_done, self.position.epoch)
+                self.curve.add(at, task, data.train, data.scale, parts, done, last=last)
+                self.curve.report()
                 try:
                     self._report_progress(task, steps)
                 except Interrupted as error:
                     stop = error
-                if stop is not None or self.checkpoints.is_due():
+                due = self.checkpoints.is_due() or self.interim.is_due(self.position, steps)
+                if stop is not None or due:
                     break
         self.phases.append(measured.row)
         usage = measured.row.usage
@@ -192,6 +201,17 @@ class Trainer:
             self.peak_mib = max(usage.peak_allocated_mib, self.peak_mib or 0.0)
         if stop is not None:
             raise stop
+
+    def _evaluate_within(self, epoch: int, task: TaskSpec) -> None:
+        """Score a fixed part of dev in the middle of an epoch: the task in training, or all that share its weights."""
+        others = () if self.independent_tasks else (each for each in self.spec.tasks if each.name != task.name)
+        scores, phases = self.scorer.interim(epoch, (*others, task))
+        self.phases += phases
+        self.curve.report(now=True)
+        self.recorder.interim(scores)
+        self.interim.done(self.position)
+        self.model.switch_mode(task.name)
+        self.model.train()
 
     def _report_progress(self, task: TaskSpec, steps: int) -> None:
         epoch, _, step = self.position
@@ -217,7 +237,7 @@ class Trainer:
             predictions=predictions(epoch, evaluation, self.data, self.best),
         )
         self.recorder.epoch(result)
-        self.position, self.phases, self.losses = Position(epoch + 1, 0, 0), [], None
+        self.position, self.phases = Position(epoch + 1, 0, 0), []
         self.recorder.phases([self._write_checkpoint(None)])
         remove_others(self.folder, self.best.files(self.folder).union(*self.needed_files))
 
@@ -270,8 +290,18 @@ class Trainer:
     def _describe_schedule(self) -> None:
         examples_per_step = self.spec.train.batch_size * self.spec.train.accumulation_steps
         tested = [(name, "test", len(split)) for name, split in self.tests.items()]
-        work = schedule(self.plan, examples_per_step, self.scorer.parts(), tested)
+        work = schedule(self.plan, examples_per_step, self.scorer.parts(), tested, self._interim_examples())
         self.recorder.describe(conditions={"course": work})
+
+    def _interim_examples(self) -> dict[str, int]:
+        """Return how many examples are evaluated within an epoch, by task; where time decides that, none are known."""
+        sizes = {name: len(sample) for name, sample in self.scorer.dev_samples.items()}
+        every, counts = self.spec.eval.every, dict.fromkeys(sizes, 0)
+        for task, steps in self.plan.per_epoch.items():
+            for scored in [task] if self.independent_tasks else sizes:
+                if scored in counts:
+                    counts[scored] += evaluations(every, steps) * sizes[scored]
+        return {name: count for name, count in counts.items() if count}
 
     @property
     def peak_bytes(self) -> int | None:

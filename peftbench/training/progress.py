@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from peftbench.meters.session import MeterSession
@@ -88,6 +88,7 @@ def schedule(
     examples_per_step: int,
     evaluated: Iterable[tuple[str, str, int]],
     tested: Iterable[tuple[str, str, int]] = (),
+    interim: Mapping[str, int] | None = None,
 ) -> PlannedWork:
     """Return a run's planned work, for its conditions (`analysis.time_left.Course`).
 
@@ -96,8 +97,9 @@ def schedule(
         examples_per_step: in training.
         evaluated: task, split and examples of each part of an evaluation, in order.
         tested: likewise, of the evaluation after training.
+        interim: examples evaluated within an epoch, by task.
     """
-    return {
+    work: PlannedWork = {
         "epochs": plan.epochs,
         "steps": dict(plan.per_epoch),
         "most": plan.most,
@@ -105,3 +107,6 @@ def schedule(
         "tested": list(tested),
         "examples_per_step": examples_per_step,
     }
+    if interim:
+        work["interim"] = dict(interim)
+    return work

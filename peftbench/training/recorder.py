@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol, Unpack
 
 from peftbench.store.conditions import Conditions, RunFacts
-from peftbench.store.rows import EpochResult, HeldOutResult, Phase, Progress, SampleRow
+from peftbench.store.rows import EpochResult, HeldOutResult, InterimScore, Phase, Progress, SampleRow, TrainPoint
 
 
 class Recorder(Protocol):
@@ -46,11 +46,14 @@ class Recorder(Protocol):
             Interrupted: the run is to stop. The state is then that after the last complete step.
         """
 
-    def losses(self, epoch: int, task: str, points: Sequence[tuple[int, int, float]]) -> None:
-        """Take mean training losses: (last step, steps averaged over, mean loss) each.
+    def train_points(self, points: Sequence[TrainPoint], *, in_place_of_all: bool = False) -> None:
+        """Take points of the training curve, new ones, or all that remain of a curve that was thinned.
 
         A resumed run may report points, or an epoch, again: the later ones replace the earlier.
         """
+
+    def interim(self, scores: Sequence[InterimScore]) -> None:
+        """Take scores on a part of dev within an epoch; a resumed run may report them again."""
 
     def phases(self, phases: Sequence[Phase]) -> None:
         """Take measured phases outside an epoch."""

@@ -19,7 +19,6 @@ from peftbench.training.checkpoint import (
     random_state,
     restore_random,
 )
-from peftbench.training.losses import LossCurve
 
 if TYPE_CHECKING:
     from peftbench.training.loop import Trainer
@@ -39,7 +38,8 @@ def state_of(trainer: Trainer) -> dict[str, Any]:
         "best": trainer.best.state(),
         "thresholds": trainer.scorer.thresholds,
         "files": marks_state(trainer.marks, {path.name for path in trainer.best.files(trainer.folder)}),
-        "losses": None if trainer.losses is None else trainer.losses.state(),
+        "curve": trainer.curve.state(),
+        "interim": None if trainer.interim.done_at is None else tuple(trainer.interim.done_at),
         "phases": phases_state(trainer.phases),
         "random": random_state(),
         "energy_j": energy_j if isinstance(energy_j, float) else None,
@@ -65,9 +65,10 @@ def resume(trainer: Trainer, checkpoint: Checkpoint | None) -> None:
     trainer.best, trainer.marks = Best.from_state(state["best"]), marks_from(state)
     trainer.scorer.thresholds = state.get("thresholds", {})  # none in a checkpoint of an earlier version
     trainer.needed_files.append(trainer.best.files(trainer.folder))
-    if state["losses"] is not None:
-        device = next(trainer.model.heads.parameters()).device
-        trainer.losses = LossCurve.from_state(state["losses"], trainer.spec, trainer.stepper.rates, device)
+    device = next(trainer.model.heads.parameters()).device
+    trainer.curve.load_state(state["curve"] if "curve" in state else _curve_of_before(state), device)
+    if state.get("interim") is not None:
+        trainer.interim.done_at = Position(*state["interim"])
     trainer.phases = phases_from(state["phases"])
     trainer.position, trainer.peak_mib = Position(*state["position"]), state["peak_mib"]
     restore_random(state["random"])
@@ -75,6 +76,13 @@ def resume(trainer: Trainer, checkpoint: Checkpoint | None) -> None:
     if (here := _environment(trainer.model)) != state["made_with"]:
         made_with = state["made_with"]
         trainer.recorder.note("resume", f"{name} was made with {made_with}, here is {here}: bits may differ")
+
+
+def _curve_of_before(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the state of the training curve in a checkpoint of a version that had only that of the current task."""
+    losses, epoch = state["losses"] or {"points": [], "sum": None, "steps": 0}, state["position"][0]
+    points = [(step, epoch, losses["task"], steps, loss) for step, steps, loss in losses["points"]]
+    return {"points": points, "sum": losses["sum"], "steps": losses["steps"], "of_task_only": True}
 
 
 def _mismatch(trainer: Trainer, state: Mapping[str, Any]) -> str | None:

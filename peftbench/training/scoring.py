@@ -9,19 +9,21 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from peftbench.analysis.scores import average_of, leaderboard
+from peftbench.analysis.time_left import INTERIM_PHASE
 from peftbench.data.encode import EncodedSplit
 from peftbench.data.load import SPLITS
 from peftbench.meters.session import MeterSession
 from peftbench.model import MultitaskModel
 from peftbench.spec.model import RunSpec
-from peftbench.store.rows import Epoch, HeldOutResult, Label, Phase, Prediction, Score, ScoredSplit, now
+from peftbench.store.rows import Epoch, HeldOutResult, InterimScore, Label, Phase, Prediction, Score, ScoredSplit, now
 from peftbench.tasks import TaskSpec
 from peftbench.training.batching import Batchers, TaskData
 from peftbench.training.best import Best
+from peftbench.training.divergence import diverged
 from peftbench.training.evaluation import Evaluation, evaluate, train_sample, with_threshold
-from peftbench.training.losses import diverged
 from peftbench.training.metrics import label_sets
 from peftbench.training.progress import ProgressReporter
+from peftbench.training.sampling import fixed_rows
 from peftbench.training.stepper import Stepper
 from peftbench.training.threshold import Thresholds, fixed, threshold_of
 
@@ -66,6 +68,10 @@ class Scorer:
             name: each.train.take(train_sample(name, each.originals, spec.eval.train_examples))
             for name, each in data.items()
         }
+        self.dev_samples = {
+            name: each.dev.take(fixed_rows("dev-sample", name, len(each.dev), spec.eval.dev_examples))
+            for name, each in (data.items() if spec.eval.every is not None else ())
+        }
 
     def parts(self) -> list[tuple[str, str, int]]:
         """Return task, split and examples of each part of an evaluation, in order."""
@@ -95,6 +101,24 @@ class Scorer:
             scores += [_score(epoch, task, split, evaluation) for split, evaluation in made.items()]
         return Scored(_summary(epoch, dev), tuple(scores), tuple(phases), dev)
 
+    def interim(self, epoch: int, tasks: Sequence[TaskSpec]) -> tuple[list[InterimScore], list[Phase]]:
+        """Score tasks on the fixed part of dev, within an epoch; the last task's adapters stay switched on.
+
+        Raises:
+            TrainingError, Interrupted: as for `score`.
+        """
+        scores: list[InterimScore] = []
+        phases: list[Phase] = []
+        for task in tasks:
+            threshold = None if task.threshold == "tuned" else fixed(task)
+            sample = self.dev_samples[task.name]
+            evaluation, measured = self._evaluate(epoch, task, "dev", sample, threshold, interim=True)
+            phases += measured
+            metric = evaluation.metric
+            of = (metric.name, metric.value, metric.reason, evaluation.loss, len(evaluation.rows))
+            scores.append(InterimScore(self.stepper.steps_done, epoch, task.name, *of))
+        return scores, phases
+
     def held_out(self, epoch: int, tests: Mapping[str, EncodedSplit]) -> HeldOutResult:
         """Score every task on its test split, with the weights of an epoch that the model already has.
 
@@ -116,13 +140,21 @@ class Scorer:
         return self.samples[task] if split == "train" else self.data[task].dev
 
     def _evaluate(
-        self, epoch: int, task: TaskSpec, split: str, encoded: EncodedSplit, threshold: float | None
+        self,
+        epoch: int,
+        task: TaskSpec,
+        split: str,
+        encoded: EncodedSplit,
+        threshold: float | None,
+        *,
+        interim: bool = False,
     ) -> tuple[Evaluation, list[Phase]]:
-        name = "train sample" if split == "train" else split
+        name = f"{split} sample" if split == "train" or interim else split
+        phase = INTERIM_PHASE if interim else "eval"
         done = self.stepper.steps_done
         batcher, phases = self.batchers.of(name, encoded, epoch=epoch, task=task.name, done=done, training=False)
         rows = np.arange(len(encoded))
-        with self.meters.phase("eval", epoch, task.name, split) as measured:
+        with self.meters.phase(phase, epoch, task.name, split) as measured:
             result = evaluate(
                 self.model,
                 task,
@@ -130,13 +162,14 @@ class Scorer:
                 rows,
                 self.spec.eval.batch_size,
                 batcher,
-                lambda scored: self.progress.tell(f"eval {split}", epoch, task.name, scored, len(rows), done),
+                lambda scored: self.progress.tell(f"{phase} {split}", epoch, task.name, scored, len(rows), done),
                 self.data[task.name].scale,
                 threshold,
             )
             measured.count(len(rows), int(encoded.lengths[rows].sum()))
         if not math.isfinite(result.loss):
-            what = f"the {split} loss of task {task.name} is {result.loss} after epoch {epoch} (step {done})"
+            when = "within" if interim else "after"
+            what = f"the {split} loss of task {task.name} is {result.loss} {when} epoch {epoch} (step {done})"
             raise diverged(what, self.spec, self.stepper.rates())
         return result, [*phases, measured.row]
 

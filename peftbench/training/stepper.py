@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -39,6 +39,18 @@ def lr_factor(train: TrainSpec, done: int, planned: int) -> float:
         return 1.0
     passed = (done - warmup) / max(1, planned - warmup)
     return max(0.0, 1 - passed if train.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * passed)))
+
+
+class StepResult(NamedTuple):
+    """What a step computed, on the device: the mean loss, the logits of each batch, detached; and its highest rate.
+
+    grad_norm: the 2-norm of its gradients before clipping; None where it was not wanted.
+    """
+
+    loss: Tensor
+    logits: list[Tensor]
+    lr: float
+    grad_norm: Tensor | None
 
 
 class Stepper:
@@ -85,22 +97,31 @@ class Stepper:
         """Return the learning rates of the last step as text; a method may have several."""
         return " and ".join(f"{lr:g}" for lr in sorted({float(group["lr"]) for group in self.optimizer.param_groups}))
 
-    def step(self, task: TaskSpec, batches: Sequence[Batch]) -> Tensor:
-        """Take one optimiser step on batches of a task; return the mean loss of their examples, detached."""
-        loss = self._gradients(task, batches)
+    def step(self, task: TaskSpec, batches: Sequence[Batch], *, norm: bool = False) -> StepResult:
+        """Take one optimiser step on batches of a task.
+
+        Args:
+            task: of the batches.
+            batches: of the step.
+            norm: return the norm of the gradients, too; where they are clipped it is returned at every step.
+        """
+        loss, logits = self._gradients(task, batches)
         self._set_rates(task.name)
-        updated = self._update()
+        updated, grad_norm = self._update(norm)
         self.done[task.name] += 1
         if updated:
             self.model.method.after_step(task.name)
-        return loss
+        return StepResult(loss, logits, max(float(group["lr"]) for group in self.optimizer.param_groups), grad_norm)
 
-    def _gradients(self, task: TaskSpec, batches: Sequence[Batch]) -> Tensor:
+    def _gradients(self, task: TaskSpec, batches: Sequence[Batch]) -> tuple[Tensor, list[Tensor]]:
         """Compute the gradients of the mean loss over all examples plus the method's penalty, added once."""
         examples = sum(len(batch.labels) for batch in batches)
         total: Tensor | None = None
+        outputs: list[Tensor] = []
         for number, batch in enumerate(batches):
-            loss = self._loss(task, batch)
+            logits = self.model(batch)
+            outputs.append(logits.detach())
+            loss = self._loss(task, logits, batch)
             if len(batches) > 1:  # weighted by examples, as the last batch may be shorter
                 loss = loss * (len(batch.labels) / examples)
             penalty = self.model.method.penalty(task.name) if number == 0 else None
@@ -110,10 +131,10 @@ class Stepper:
             (objective if self.scaler is None else self.scaler.scale(objective)).backward()
             total = loss.detach() if total is None else total + loss.detach()
         assert total is not None, "a step needs at least one batch"
-        return total
+        return total, outputs
 
-    def _loss(self, task: TaskSpec, batch: Batch) -> Tensor:
-        logits, own = self.model(batch), self._objectives.get(task.name)
+    def _loss(self, task: TaskSpec, logits: Tensor, batch: Batch) -> Tensor:
+        own = self._objectives.get(task.name)
         return loss_of(task, logits, batch.labels) if own is None else own(logits, batch.labels, batch.weights)
 
     def _set_rates(self, task: str) -> None:
@@ -121,26 +142,30 @@ class Stepper:
         for group, lr in zip(self.optimizer.param_groups, self.full_lr, strict=True):
             group["lr"] = lr * factor
 
-    def _update(self) -> bool:
-        """Update the weights from their gradients; return whether they changed."""
+    def _update(self, norm: bool) -> tuple[bool, Tensor | None]:
+        """Update the weights from their gradients; return whether they changed, and the gradients' norm if known."""
         if self.scaler is None:
-            self._clip()
+            grad_norm = self._clip(norm)
             self.optimizer.step()
-            return True
+            return True, grad_norm
         self.scaler.unscale_(self.optimizer)
-        self._clip()
+        grad_norm = self._clip(norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if not self._needs_after_step:
-            return True
+            return True, grad_norm
         before, self._scale = self._scale, self.scaler.get_scale()  # reading it synchronises with a GPU
-        return before is None or self._scale >= before
+        return before is None or self._scale >= before, grad_norm
 
-    def _clip(self) -> None:
-        if self.train.clip_norm is None:
-            return
+    def _clip(self, norm: bool) -> Tensor | None:
+        """Clip the gradients where the spec says so; return their norm before, where it is known or wanted."""
+        if self.train.clip_norm is None and not norm:
+            return None
         weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
-        torch.nn.utils.clip_grad_norm_([weight for weight in weights if weight.grad is not None], self.train.clip_norm)
+        gradients = [weight.grad for weight in weights if weight.grad is not None]
+        if self.train.clip_norm is None:
+            return torch.nn.utils.get_total_norm(gradients)
+        return torch.nn.utils.clip_grad_norm_([w for w in weights if w.grad is not None], self.train.clip_norm)
 
     def state(self) -> dict[str, Any]:
         """Return the state needed to resume, besides the weights, in tensors and plain containers."""

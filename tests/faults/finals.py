@@ -16,7 +16,9 @@ _TABLES = {
     "epochs": "SELECT epoch, dev_avg, leaderboard, reason FROM epochs WHERE run_id = ? ORDER BY epoch",
     "scores": "SELECT epoch, task, split, metric, value, reason, loss, examples FROM scores WHERE run_id = ?"
     " ORDER BY epoch, task, split",
-    "losses": "SELECT step, epoch, task, steps, loss FROM losses WHERE run_id = ? ORDER BY step",
+    "losses": "SELECT step, epoch, task, steps, loss, metric, lr, grad_norm FROM losses WHERE run_id = ? ORDER BY step",
+    "interim": "SELECT step, epoch, task, metric, value, reason, loss, examples FROM interim_scores WHERE run_id = ?"
+    " ORDER BY step, task",
     "bests": "SELECT task, epoch, value FROM task_bests WHERE run_id = ? ORDER BY task",
     "predictions": "SELECT task, epoch, position, example_id, label, prediction FROM predictions WHERE run_id = ?"
     " ORDER BY task, epoch, position",

@@ -47,7 +47,18 @@ def read(path: Path) -> list[dict[str, str]]:
 def test_csv_holds_every_row_and_leaves_out_what_is_not_there(database: Path, tmp_path: Path) -> None:
     out = exported(database, tmp_path / "out", "csv")
     assert {path.stem for path in out.glob("*.csv")} == {
-        *("runs", "epochs", "scores", "task_bests", "predictions", "losses", "phases", "samples", "events")
+        *(
+            "runs",
+            "epochs",
+            "scores",
+            "task_bests",
+            "predictions",
+            "losses",
+            "interim_scores",
+            "phases",
+            "samples",
+            "events",
+        )
     }
     scores = read(out / "scores.csv")
     assert len(scores) == 2 * 3 * 2

@@ -392,6 +392,7 @@ CHANGES = [
     *("train.schedule=linear", "train.warmup_ratio=0.1", "train.clip_norm=1", "train.accumulation_steps=2"),
     *("train.max_steps=5", "train.patience=2", "train.limit_examples=9", "train.gradient_checkpointing=true"),
     *("train.weight_decay=0.1", "eval.batch_size=3", "eval.train_examples=7", "seed=1"),
+    *("eval.every=25%", "eval.dev_examples=9"),
     *(
         "tasks.sst.classes=4",
         "tasks.sst.label=other",
@@ -577,6 +578,7 @@ class TestIdentity:
         for key in ("kind", "layers", "width", "tasks", "bias"):
             del tree["head"][key]
         del tree["augment"], tree["split"], tree["quantization"]
+        del tree["eval"]["every"], tree["eval"]["dev_examples"]
         for key in ADDED_METHOD_KEYS:
             del tree["method"][key]
         for task in tree["tasks"]:

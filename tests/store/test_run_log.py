@@ -12,7 +12,18 @@ import pytest
 from peftbench.errors import StorageError
 from peftbench.store import spool
 from peftbench.store.reader import Reader
-from peftbench.store.rows import Epoch, EpochResult, Phase, Prediction, Progress, SampleRow, Score, TaskBest, Worker
+from peftbench.store.rows import (
+    Epoch,
+    EpochResult,
+    Phase,
+    Prediction,
+    Progress,
+    SampleRow,
+    Score,
+    TaskBest,
+    TrainPoint,
+    Worker,
+)
 from peftbench.store.run_log import RunLog, TakenOver
 from tests.store.life import WORKER, Life
 
@@ -113,7 +124,7 @@ class TestSessions:
     def test_repeated_losses_and_phases_replace_themselves(self, life: Life, reader: Reader, run_id: str) -> None:
         for value in (1.0, 2.0):
             log = life.log(run_id) if value == 1.0 else again(life, reader, run_id)
-            log.put_losses(1, "sst", [(20, 20, value), (30, 10, value)])
+            log.put_train_points([TrainPoint(20, 1, "sst", 20, value), TrainPoint(30, 1, "sst", 10, value)])
             log.put_epoch(
                 EpochResult(
                     Epoch(1, 0.5, 0.5, None, "t"),
@@ -139,7 +150,7 @@ class TestSessions:
 
         def tell(log: RunLog, epochs: int) -> None:
             for number in range(1, epochs + 1):
-                log.put_losses(number, "sst", [(number * 20, 20, 1.0)])
+                log.put_train_points([TrainPoint(number * 20, number, "sst", 20, 1.0)])
                 log.put_epoch(
                     EpochResult(
                         Epoch(number, 0.5, 0.5, None, "t"),
@@ -237,7 +248,7 @@ class TestDiskFull:
         written = self.fill(log)
         assert len(reader.samples(run_id)) < written
         log.put_event("data", "while it was full")
-        log.put_losses(1, "sst", [(20, 20, 1.0)])
+        log.put_train_points([TrainPoint(20, 1, "sst", 20, 1.0)])
         assert log.put_progress(PROGRESS) is False
         assert reader.record(reader.run(run_id)).events[-1].message == "running"
         self.free(log)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from peftbench.errors import MissingError, UsageError
 from peftbench.report.tables import run_list
 from peftbench.store.reader import Reader
-from peftbench.store.rows import Epoch, Phase, Prediction, Run, SampleRow, Score, TaskBest, Worker
+from peftbench.store.rows import Epoch, Phase, Prediction, Run, SampleRow, Score, TaskBest, TrainPoint, Worker
 from peftbench.store.run_log import TakenOver
 from peftbench.text import clean
 from tests.printing import printed
@@ -112,7 +112,7 @@ class TestLife:
         writer.put_phases(run_id, [Phase("load", None, None, None, 1.5)])
         assert writer.put_progress(run_id, PROGRESS) is False
         assert reader.progress(run_id) == PROGRESS
-        writer.put_losses(run_id, 1, "sst", [(10, 10, 1.25), (15, 5, 1.0)])
+        writer.put_train_points(run_id, [TrainPoint(10, 1, "sst", 10, 1.25), TrainPoint(15, 1, "sst", 5, 1.0)])
         writer.put_event(run_id, "data", "2 rows left out")
         put_epoch(writer, run_id, 1, {"sst": 0.5, "sts": 0.25}, best=1, bests={"sst": 1, "sts": 1})
 
@@ -392,7 +392,7 @@ class TestDeleting:
         for run_id in ids:
             writer.claim(run_id, WORKER)
             writer.put_progress(run_id, PROGRESS)
-            writer.put_losses(run_id, 1, "sst", [(1, 1, 1.0)])
+            writer.put_train_points(run_id, [TrainPoint(1, 1, "sst", 1, 1.0)])
             writer.put_samples(run_id, [SampleRow(1, 1.0, "train")])
             put_epoch(
                 writer, run_id, 1, {"sst": 0.5}, best=1, bests={"sst": 1}, phases=[Phase("eval", 1, "sst", "dev", 1)]

@@ -36,7 +36,7 @@ from tests.recorders import Crash, Kept
 EVERYTHING = (
     *("train.epochs=4", "train.batch_size=4", "train.schedule=cosine", "train.warmup_ratio=0.2"),
     *("train.accumulation_steps=2", "train.clip_norm=0.5", "train.patience=2", "train.max_steps=8"),
-    *("train.batching=bucketed", "encoder.dropout=0.1"),
+    *("train.batching=bucketed", "encoder.dropout=0.1", "eval.every=2", "eval.dev_examples=5"),
 )
 pytestmark = pytest.mark.usefixtures("no_prediction")
 
@@ -210,12 +210,12 @@ def test_dead_in_the_middle_of_a_step(
     whole = uninterrupted(spec)
     plain, left = stepper.Stepper._update, [float("inf")]
 
-    def torn(self: stepper.Stepper) -> bool:
-        plain(self)
+    def torn(self: stepper.Stepper, norm: bool) -> tuple[bool, Tensor | None]:
+        done = plain(self, norm)
         left[0] -= 1
         if left[0] <= 0:
             raise Crash
-        return True
+        return done
 
     monkeypatch.setattr(stepper.Stepper, "_update", torn)
     ends_at = iter((5, 8, 11, float("inf")))

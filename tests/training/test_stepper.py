@@ -48,7 +48,7 @@ def stepping(spec: RunSpec, steps: int = 10) -> Stepper:
 
 def step(of: Stepper, task: TaskSpec, parts: Sequence[Batch]) -> torch.Tensor:
     of.model.switch_mode(task.name)
-    return of.step(task, parts)
+    return of.step(task, parts).loss
 
 
 def batches(of: Stepper, groups: Sequence[Sequence[int]]) -> list[Batch]:
@@ -277,7 +277,7 @@ class TestRuns:
             stepper, "loss_of", lambda task, *args: plain(task, *args) * (float("nan") if task.name == "sts" else 1)
         )
         spec = tiny("full", ["train.lr=0.6", "train.schedule=linear"]).spec
-        with pytest.raises(TrainingError, match="task sts is nan within the 3 steps before step 9") as error:
+        with pytest.raises(TrainingError, match="the loss of task sts is nan at step 7") as error:
             train(spec, tmp_path)
         assert "the learning rate, 0.4 at that step" in error.value.hint
         assert "--set train.lr=0.06" in error.value.hint

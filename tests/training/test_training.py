@@ -120,9 +120,7 @@ def test_a_loss_that_is_not_finite_names_task_step_and_learning_rate(
         return plain(task, logits, labels) * (float("inf") if task.name == "sts" else 1)
 
     monkeypatch.setattr(stepper, "loss_of", diverging)
-    with pytest.raises(
-        TrainingError, match=r"the loss of task sts is (nan|inf) within the 3 steps before step 9"
-    ) as error:
+    with pytest.raises(TrainingError, match=r"the loss of task sts is (nan|inf) at step [789]") as error:
         train(tiny("full", ["train.lr=0.5"]).spec, tmp_path)
     assert "--set train.lr=0.05" in error.value.hint
 

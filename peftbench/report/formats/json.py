@@ -90,6 +90,7 @@ def run_full(
         **({"tasks": [_task(scores) for task in tasks for scores in task_scores(record, task)]} if tasks else {}),
         "epochs": [dataclasses.asdict(row) for row in record.epochs],
         "scores": [dataclasses.asdict(row) for row in record.scores],
+        "interim": [dataclasses.asdict(row) for row in record.interim],
         "task_bests": [dataclasses.asdict(row) for row in record.task_bests],
         "phases": [dataclasses.asdict(row) for row in record.phases],
         "events": [dataclasses.asdict(row) for row in record.events],
