@@ -43,6 +43,8 @@ PANELS: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
             "show": ("runs", "show_run"),
             "watch": ("watch", "watch"),
             "log": ("jobs", "log"),
+            "tag": ("tags", "tag"),
+            "note": ("tags", "note"),
             "serve": ("dashboard", "serve"),
             "replay": ("dashboard", "replay"),
         },

@@ -15,6 +15,7 @@ from peftbench.text import clean
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from peftbench.analysis.run_filter import RunQuery
     from peftbench.store.listing import Listed
     from peftbench.store.rows import RunFilter, RunRecord
 
@@ -42,6 +43,10 @@ def list_runs(
     ] = None,
     preset: Annotated[str | None, typer.Option("--preset", "-p", metavar="NAME", help="Of this preset.")] = None,
     sweep: Annotated[str | None, typer.Option("--sweep", metavar="LABEL", help="Of this sweep or group.")] = None,
+    matching: Annotated[
+        str | None,
+        typer.Option("--filter", "-f", metavar="FILTER", help="Matching this: 'method:dora rank>=12 tag:baseline'."),
+    ] = None,
     before: Annotated[
         str | None, typer.Option("--before", metavar="RUN", help="Older than this run (the next page).")
     ] = None,
@@ -55,13 +60,15 @@ def list_runs(
     """
     from itertools import islice
 
+    from peftbench.analysis.run_filter import parsed
     from peftbench.store.reader import Reader
 
     where, only = database(db), _filter(state, preset, sweep, since)
+    query = parsed(matching or "")
     most = None if every else limit or (None if as_json else FIRST_PAGE)
     with Reader(where) as reader:
         edge = None if before is None else reader.find_listed(before)
-        listed = (run for run in reader.listed(only, edge) if _is_in(run, state))
+        listed = (run for run in reader.listed(only, edge) if _is_in(run, state) and _matches(run, query))
         if as_json:
             from peftbench.report.formats import json as jsonable
 
@@ -111,6 +118,14 @@ def _is_in(run: Listed, states: Sequence[str] | None) -> bool:
     from peftbench.store.rows import Run
 
     return not states or not isinstance(run, Run) or state_shown(run) in states
+
+
+def _matches(run: Listed, query: RunQuery) -> bool:
+    """Return whether a run matches a filter expression; unreadable rows match an empty one only."""
+    from peftbench.jobs.liveness import state_shown
+    from peftbench.store.rows import Run
+
+    return query.matches(run, state_shown(run)) if isinstance(run, Run) else not query.terms
 
 
 def _no_runs_lines(where: Path, count: int) -> Iterator[str]:

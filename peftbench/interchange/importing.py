@@ -25,7 +25,9 @@ from peftbench.training.inputs import WEIGHTS
 
 NOTHING = "nothing was imported"
 MOST_BYTES, ROOM_FOR_NAMES = 8, 2**20  # bytes per weight in a file, and bytes allowed for everything else
-_IGNORED = {"runs": {"name", "queue_position"}}  # columns that may differ between databases with the same run
+_IGNORED = {
+    "runs": {"name", "queue_position", "tags", "note"}
+}  # columns that may differ between databases with the same run
 
 
 @dataclass(frozen=True, slots=True)

@@ -169,6 +169,8 @@ def _facts(run: Run, spent: Cost) -> Table:
     conditions = run.conditions
     adapters = {formatting.count(value) for value in run.adapter_weights.values() if value}
     rows = [
+        *([("tags", ", ".join(map(clean, run.tags)))] if run.tags else []),
+        *([("note", clean(run.note))] if run.note else []),
         (
             "weights",
             f"{formatting.count(run.weights_trainable)} trained of {formatting.count(run.weights_total)}"

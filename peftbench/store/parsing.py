@@ -29,6 +29,7 @@ def parse_run(row: sqlite3.Row) -> Run:
     for column in (*_OBJECTS, *_OBJECTS_OR_NULL):
         values[column] = _object(values, column)
     values["origins"] = {current_key(key): origin for key, origin in values["origins"].items()}
+    values["tags"] = _tags(values["tags"])
     values["settings"] = _settings(RunSettings, values, "settings")
     values["meter_settings"] = _settings(MeterSettings, values, "meter_settings")
     _check(values)
@@ -67,6 +68,16 @@ def _object(values: Mapping[str, Any], column: str) -> dict[str, Any] | None:
     if not isinstance(parsed, dict):
         raise ValueError(f"{column}: not a JSON object")
     return parsed
+
+
+def _tags(text: object) -> tuple[str, ...]:
+    try:
+        tags = json.loads(text) if isinstance(text, str) else None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"tags: {error}") from error
+    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+        raise ValueError("tags: not a list of strings")
+    return tuple(tags)
 
 
 def _settings(kind: type[Any], values: Mapping[str, Any], column: str) -> Any:

@@ -25,6 +25,7 @@ else:  # `interchange.validate` checks the types of imported runs; other version
 State = Literal["queued", "starting", "running", "stalled", "stopping", "stopped", "finished", "failed", "lost"]
 WORKING_STATES: frozenset[State] = frozenset({"running", "stalled", "stopping"})  # expected to have a worker
 LONGEST_NAME = 200  # characters of a new run's name
+MOST_TAGS, LONGEST_TAG, LONGEST_NOTE = 32, 40, 2000  # of a run; characters
 LONGEST_STORED_NAME = 10_000  # of a name stored by an earlier version, which is exported and imported unchanged
 ACTIVE_STATES: frozenset[State] = WORKING_STATES | {"queued", "starting"}
 RESUMABLE_STATES: frozenset[State] = frozenset({"stopped", "failed", "lost"})
@@ -143,6 +144,8 @@ class Run:
     state_at: str | None = None  # time of the last change of state
     heartbeat_at: str | None = None  # time of the last sign of life from its worker
     stop_requested_at: str | None = None
+    tags: tuple[str, ...] = ()
+    note: str | None = None
 
     @property
     def spec(self) -> dict[str, Any]:

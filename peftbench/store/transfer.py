@@ -38,7 +38,7 @@ IMPORTED = "import"  # kind of the event that records a run's origin
 Row = dict[str, Any]
 Rows = Mapping[str, Iterable[Row]]
 
-_LOCAL = {"runs": {"queue_position"}, "phases": {"id"}}
+_LOCAL = {"runs": {"queue_position", "tags", "note"}, "phases": {"id"}}
 _BATCH = 1000
 
 

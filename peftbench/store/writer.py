@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import secrets
 import sqlite3
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from peftbench.errors import StorageError, UsageError
+from peftbench.errors import MissingError, StorageError, UsageError
 from peftbench.store.rows import (
     ACTIVE_STATES,
     LONGEST_NAME,
@@ -144,6 +144,25 @@ class Writer(Transactions):
         """Stop a run that waits in the queue; False where it does not."""
         with self._transaction() as connection:
             return move(connection, run_id, "stopped", ("queued",), reason, {"exit_code": 130})
+
+    def set_tags(self, run_id: str, change: Callable[[tuple[str, ...]], Sequence[str]]) -> tuple[str, ...]:
+        """Replace a run's tags by what `change` makes of them; return them.
+
+        Raises:
+            MissingError: there is no such run any more.
+        """
+        with self._transaction() as connection:
+            row = connection.execute("SELECT tags FROM runs WHERE id = ?", (run_id,)).fetchone()
+            if row is None:
+                raise MissingError(f"there is no run {run_id} any more")
+            tags = tuple(change(tuple(json.loads(row[0]))))
+            connection.execute("UPDATE runs SET tags = ? WHERE id = ?", (json.dumps(tags, ensure_ascii=False), run_id))
+            return tags
+
+    def set_note(self, run_id: str, note: str | None) -> None:
+        """Set a run's note; None removes it."""
+        with self._transaction() as connection:
+            connection.execute("UPDATE runs SET note = ? WHERE id = ?", (note, run_id))
 
     def set_queue(self, host: str, settings: QueueSettings) -> None:
         """Set a host's queue settings; None leaves a setting unchanged."""
