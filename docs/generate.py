@@ -25,7 +25,8 @@ from peftbench.methods.options import MethodOptions
 from peftbench.methods.registry import registered
 from peftbench.spec import read_recipe, resolve, shipped
 from peftbench.spec.augment import AugmentSpec, BackTranslationSpec, EdaSpec
-from peftbench.spec.model import EncoderSpec, EvalSpec, HeadChange, HeadSpec, RunSpec, SplitSpec, TrainSpec
+from peftbench.spec.encoder import EncoderSpec
+from peftbench.spec.model import EvalSpec, HeadChange, HeadSpec, RunSpec, SplitSpec, TrainSpec
 from peftbench.spec.quantization import QuantizationSpec
 from peftbench.store.connection import open_for_writing
 from peftbench.tasks import FilesSource, HubSource, QuickstartSource, TaskSpec

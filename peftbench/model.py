@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from peftbench.data.batches import Batch, Batcher, PackedText, PrefixText, TextBatch, pack_mixed
+from peftbench.data.batches import Batch, Batcher, PackedText, PrefixText, TextBatch, averaged, pack_mixed
 from peftbench.data.encode import EncodedSplit
 from peftbench.encoder.layout import hidden_size
 from peftbench.errors import UsageError
@@ -153,7 +153,8 @@ class MultitaskModel(nn.Module):
         device = next(self.heads.parameters()).device
         groups = [(task, part, rows) for task, (split, rows) in chosen.items() for part in split.parts]
         text, segments = pack_mixed(groups, device)
-        vectors = iter(self.native.forward_multitask(text, segments).split([segment.texts for segment in segments]))
+        embeddings = averaged(self.native.forward_multitask(text, segments), text)
+        vectors = iter(embeddings.split([len(rows) for _, _, rows in groups]))
         logits = {}
         for task, (split, _) in chosen.items():
             logits[task] = self.heads[task](torch.cat([next(vectors) for _ in split.parts], dim=-1))
@@ -178,19 +179,21 @@ class MultitaskModel(nn.Module):
         return self.prepare(next(self.heads.parameters()).device)
 
     def pooled(self, text: TextBatch | PackedText | PrefixText) -> Tensor:
-        """Return each text's embedding, `[texts, hidden]` in fp32."""
+        """Return each text's embedding, `[texts, hidden]` in fp32: of one in windows, the mean of its windows'."""
         if isinstance(text, PrefixText):
             if text.packed is None:
                 return text.states
             assert self.native is not None, "cached prefixes need the native runtime"
-            return self.native.finish(text.states, self.native.first_trained, text.packed, self.training)
+            finished = self.native.finish(text.states, self.native.first_trained, text.packed, self.training)
+            return averaged(finished, text.packed)
         if isinstance(text, PackedText):
             if self.native is None:
                 raise RuntimeError("a packed batch needs the native runtime: call prepare first")
-            return self.native(text, self.training)
+            return averaged(self.native(text, self.training), text)
         half, grad = self._of_transformers(text)
         with half, grad:
-            return self._transformers(text).float()
+            pooled = self._transformers(text).float()
+        return averaged(pooled, text)
 
     def token_states(self, text: TextBatch | PackedText | PrefixText) -> Tensor:
         """Return the last layer's output for all tokens, `[rows, hidden]` in fp32: text by text, or as packed."""

@@ -13,7 +13,7 @@ from peftbench.data.encode import EncodedSplit, Ragged
 from peftbench.data.quickstart import generate
 from peftbench.data.sources.files import read_rows
 from peftbench.encoder import EMBEDDED_NAME, find_encoder, load_tokenizer
-from peftbench.spec.model import EncoderSpec
+from peftbench.spec.encoder import EncoderSpec
 
 CLASSES = 5
 VOCABULARY = 30522

@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args
 from peftbench.analysis.cost import cost
 from peftbench.analysis.flags import flags
 from peftbench.analysis.groups import Group
+from peftbench.analysis.input_lengths import long_inputs
 from peftbench.analysis.settings import every, flat_spec
 from peftbench.store.conditions import Conditions
 from peftbench.store.rows import Run, RunRecord
@@ -44,6 +45,7 @@ _LOSS = re.compile(r"tasks\.[^.]+\.(loss(\..+)?|sample_weight)")  # likewise: wh
 _PLACES = ("source.root", "source.revision", "source.test", "split.fold")
 _GROUPING = ".group"
 _NEW_ROWS = "new rows"
+_LONG = "long inputs"  # what became of them; earlier versions did not record it
 _METHOD = "augment.method"
 _IRRELEVANT_IN_SPEC = ("seed",)
 _CONFOUNDING_CONDITIONS = ("device", "device_type", "path", "threads", "malloc", "torch", "encoder_sha256")
@@ -111,8 +113,10 @@ def _is_how(key: str) -> bool:
 
 
 def _of_circumstance(key: str, values: Sequence[Any]) -> Standing:
-    """Return the standing of a condition; new rows are comparable only where all groups have some."""
-    return "implied" if key == _NEW_ROWS and None in values else "confounding"
+    """Return the standing of a condition; new rows and long inputs are comparable only where all have a record."""
+    if key == _LONG and any(isinstance(value, Mixed) and None in value.values for value in values):
+        return "implied"
+    return "implied" if key in (_NEW_ROWS, _LONG) and None in values else "confounding"
 
 
 def _of_spec(key: str) -> Standing:
@@ -158,6 +162,7 @@ def _circumstances(record: RunRecord) -> dict[str, Any]:
         **{flag: flag in doubts for flag in _CONFOUNDING_FLAGS},
         "data": _own_data(run),
         _NEW_ROWS: _new_rows(run),
+        _LONG: long_inputs(conditions) if run.folds is None else None,  # folds differ in their rows
     }
 
 

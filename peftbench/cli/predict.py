@@ -17,6 +17,7 @@ from peftbench.text import clean
 
 if TYPE_CHECKING:
     from peftbench.data.rows import SourceRow
+    from peftbench.store.conditions import InputLengths
     from peftbench.store.rows import Run
     from peftbench.tasks import TaskSpec
     from peftbench.training.predictor import Predictions, Predictor, TextPrediction
@@ -121,7 +122,9 @@ def predict(
                 "run": record.run.name,
                 "task": task,
                 "epoch": epoch,
-                "cut": made.cut,
+                "cut": made.lengths["truncated"] if made.lengths else 0,
+                "divided": made.lengths["divided"] if made.lengths else 0,
+                "windows": made.lengths["windows"] if made.lengths else 0,
                 "predictions": [
                     {"texts": list(sentences), **_as_dict(task_spec, row, classes)} for sentences, row in results
                 ],
@@ -138,21 +141,25 @@ class Done:
     """Counts of the predictions made, for the summary."""
 
     predicted: int = 0
-    cut: int = 0
     without_text: int = 0
     guarded: int = 0
+    lengths: InputLengths | None = None  # None: nothing was predicted
 
     def count(self, predictions: Predictions, without_text: int) -> None:
         """Add the counts of a chunk."""
+        from peftbench.analysis.input_lengths import total
+
         self.predicted += len(predictions.rows)
-        self.cut += predictions.cut
+        self.lengths = total(filter(None, (self.lengths, predictions.lengths)))
         self.without_text += without_text
 
     def summary_lines(self, max_length: int, out: Path | None) -> list[str]:
         """Return the summary lines for the user."""
+        from peftbench.analysis.input_lengths import described
+
         lines = [] if out is None else [f"{self.predicted:,} predictions written to {clean(out, 300)}"]
-        if self.cut:
-            lines.append(f"{self.cut:,} of {self.predicted:,} inputs cut to {max_length} tokens (encoder.max_length)")
+        if self.lengths is not None and (long := described(self.lengths, max_length)) is not None:
+            lines.append(long)
         if self.without_text:
             lines.append(f"{self.without_text:,} rows have no text and no prediction")
         if self.guarded:

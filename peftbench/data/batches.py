@@ -7,13 +7,14 @@ length, are the input of the native runtime. Both hold the same rows, and result
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from peftbench.data.encode import EncodedSplit, Ragged
+from peftbench.data.tokenise import joined, offsets_of
 from peftbench.kernels.attention import Layout, round_up
 
 WINDOW_BATCHES = 50  # bucketed batching sorts by length within windows of this many batches
@@ -21,11 +22,12 @@ WINDOW_BATCHES = 50  # bucketed batching sorts by length within windows of this 
 
 @dataclass(frozen=True, slots=True)
 class TextBatch:
-    """Padded encoder inputs: three `[batch, length]` tensors. `mask` is 1 on real tokens."""
+    """Padded encoder inputs: three `[batch, length]` tensors. `mask` is 1 on real tokens. `means`: see `PackedText`."""
 
     ids: Tensor
     mask: Tensor
     types: Tensor
+    means: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,9 @@ class PackedText:
 
     `first_tokens` `[texts]` are the rows of the texts' first tokens; `inverse_order` `[texts]` is the packed position
     of each text of the batch.
+
+    With texts in windows, each window is a text here. `means` `[texts, windows]` averages a text's windows: its row has
+    1 / their number at each. None: no text of the batch has more than one.
     """
 
     ids: Tensor
@@ -42,6 +47,7 @@ class PackedText:
     first_tokens: Tensor
     inverse_order: Tensor
     layout: Layout
+    means: Tensor | None = None
 
     @property
     def last_tokens(self) -> Tensor:
@@ -159,6 +165,7 @@ def sorted_batches(lengths: np.ndarray, size: int) -> Iterator[np.ndarray]:
 
 def pad(part: Ragged, rows: np.ndarray, pad_id: int, device: torch.device) -> TextBatch:
     """Return the rows as one batch, padded to the longest."""
+    part, rows, counts = part.inputs(rows)
     lengths = part.lengths[rows]
     shape = (len(rows), int(lengths.max()))
     ids = np.full(shape, pad_id, dtype=np.int64)
@@ -168,13 +175,16 @@ def pad(part: Ragged, rows: np.ndarray, pad_id: int, device: torch.device) -> Te
         span = slice(part.offsets[row], part.offsets[row + 1])
         ids[line, : lengths[line]] = part.ids[span]
         types[line, : lengths[line]] = part.types[span]
-    return TextBatch(*(torch.from_numpy(array).to(device) for array in (ids, mask.astype(np.int64), types)))
+    padded = (torch.from_numpy(array).to(device) for array in (ids, mask.astype(np.int64), types))
+    return replace(TextBatch(*padded), means=_means(counts, device))
 
 
 def pack(part: Ragged, rows: np.ndarray, device: torch.device, segment: np.ndarray | None = None) -> PackedText:
     """Concatenate the rows, longest first; with `segment`, one number per row, sorted by segment before length."""
+    part, rows, counts = part.inputs(rows)
     order = longest_first(part, rows)
     if segment is not None:
+        segment = segment if counts is None else np.repeat(segment, counts)
         order = order[np.argsort(segment[order], kind="stable")]
     layout, offsets = layout_of(part.lengths[rows][order], device)
     tokens = part.indices(rows[order])
@@ -188,12 +198,27 @@ def pack(part: Ragged, rows: np.ndarray, device: torch.device, segment: np.ndarr
 
     of_tokens = (tensor(np.concatenate([x, padding])) for x in (part.ids[tokens], part.types[tokens], positions))
     ids, types, positions = of_tokens
-    return PackedText(ids, types, positions, tensor(offsets[:-1]), tensor(inverse_order), layout)
+    return PackedText(
+        ids, types, positions, tensor(offsets[:-1]), tensor(inverse_order), layout, _means(counts, device)
+    )
+
+
+def _means(counts: np.ndarray | None, device: torch.device) -> Tensor | None:
+    """Return the matrix that averages the windows of texts with so many: see `PackedText`."""
+    if counts is None:
+        return None
+    weights = np.repeat(np.eye(len(counts), dtype=np.float32) / counts[:, None], counts, axis=1)
+    return torch.from_numpy(weights.astype(np.float32)).to(device)
+
+
+def averaged(windows: Tensor, text: TextBatch | PackedText) -> Tensor:
+    """Return the texts' embeddings, `[texts, hidden]`: the mean of those of their windows, `[windows, hidden]`."""
+    return windows if text.means is None else text.means @ windows
 
 
 @dataclass(frozen=True, slots=True)
 class TextSegment:
-    """The texts of one task within a packed multi-task batch: number of texts and of tokens."""
+    """The inputs of one task within a packed multi-task batch: number of texts (or windows) and of tokens."""
 
     task: str
     texts: int
@@ -210,18 +235,13 @@ def pack_mixed(
         device: of the tensors.
     """
     chosen = [part.take(rows) for _, part, rows in groups]
-    lengths = [part.lengths for part in chosen]
-    merged = Ragged(
-        np.concatenate([part.ids for part in chosen]),
-        np.concatenate([part.types for part in chosen]),
-        np.concatenate([[0], np.cumsum(np.concatenate(lengths))]),
-    )
-    segment = np.repeat(np.arange(len(groups)), [len(each) for each in lengths])
-    packed = pack(merged, np.arange(len(segment)), device, segment)
-    tokens = [int(each.sum()) for each in lengths]
+    segment = np.repeat(np.arange(len(groups)), [len(rows) for _, _, rows in groups])
+    packed = pack(joined(chosen), np.arange(len(segment)), device, segment)
+    tokens = [len(each.ids) for each in chosen]
     tokens[-1] += packed.layout.rows - packed.layout.tokens  # the padding rows count towards the last segment
     segments = tuple(
-        TextSegment(task, len(each), count) for (task, _, _), each, count in zip(groups, lengths, tokens, strict=True)
+        TextSegment(task, int(each.window_counts.sum()), count)
+        for (task, _, _), each, count in zip(groups, chosen, tokens, strict=True)
     )
     return packed, segments
 
@@ -231,10 +251,15 @@ def longest_first(part: Ragged, rows: np.ndarray) -> np.ndarray:
     return np.argsort(-part.lengths[rows], kind="stable")
 
 
+def packed_tokens(part: Ragged, rows: np.ndarray) -> np.ndarray:
+    """Return the token indices of the rows in the order of their packed batch, `[tokens]`."""
+    part, rows, _ = part.inputs(rows)
+    return part.indices(rows[longest_first(part, rows)])
+
+
 def layout_of(lengths: np.ndarray, device: torch.device) -> tuple[Layout, np.ndarray]:
     """Return the layout of texts of these lengths (equal ones should be adjacent) and their offsets, `[texts + 1]`."""
-    offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
-    np.cumsum(lengths, out=offsets[1:])
+    offsets = offsets_of(lengths)
     starts = np.flatnonzero(np.diff(lengths, prepend=-1))
     counts = np.diff(starts, append=len(lengths))
     groups = tuple(

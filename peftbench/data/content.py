@@ -24,7 +24,7 @@ class Content:
     inputs: texts, or joint pairs.
     pieces: tokens other than special tokens; `unknown` of them are the unknown token.
     empty: inputs without pieces.
-    controlled: inputs with more special tokens than the template adds: the text itself contains one.
+    controlled: inputs with more special tokens than the template adds, to each window: the text itself contains one.
     """
 
     inputs: int
@@ -63,7 +63,7 @@ def content_of(parts: Sequence[Ragged], tokenizer: Any, joint_pairs: bool) -> Co
         pieces += int(words.sum())
         unknown += 0 if unknown_id is None else int(np.count_nonzero(part.ids == unknown_id))
         empty += int(np.count_nonzero(words == 0))
-        controlled += int(np.count_nonzero(controls > template))
+        controlled += int(np.count_nonzero(controls > template * part.window_counts))
     return Content(inputs, pieces, unknown, empty, controlled)
 
 

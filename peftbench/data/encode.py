@@ -17,6 +17,7 @@ from peftbench.data.tokenise import Cut, OnProgress, Ragged, tokenise
 from peftbench.data.words import UNSEEN, Words, first_pieces, words_of
 from peftbench.encoder.tokenizer import behaviour_sha256
 from peftbench.paths import cache_folder
+from peftbench.store.conditions import InputLengths
 
 __all__ = ["EncodedSplit", "Ragged", "encode_split", "encode_texts"]
 
@@ -28,7 +29,8 @@ class EncodedSplit:
     """A tokenised split: one Ragged, or two if the texts of a pair are encoded separately.
 
     labels: [n] class indices or numbers; of kind 'multilabel' [n, labels] 0/1; of kind 'tokens' zeros, see `words`.
-    truncated: number of texts (or joint pairs) truncated to the maximum input length.
+    truncated: number of texts (or joint pairs) truncated to the maximum input length; with `encoder.stride` longer
+        texts are divided instead.
     tokens_cut: total number of tokens removed by truncation.
     clusters: the cluster of each example; None if the task has no `group` column.
     words: of kind 'tokens', the words of each text and their tags.
@@ -80,8 +82,21 @@ class EncodedSplit:
 
     @property
     def lengths(self) -> np.ndarray:
-        """Tokens per example, summed over both texts of a pair."""
+        """Tokens per example, summed over both texts of a pair and all windows."""
         return np.asarray(sum(part.lengths for part in self.parts))
+
+    @property
+    def input_lengths(self) -> InputLengths:
+        """How many inputs are longer than the maximum; truncation is counted over all rows that were tokenised."""
+        counts = np.concatenate([part.window_counts for part in self.parts])
+        return InputLengths(
+            inputs=len(counts),
+            tokens=int(self.lengths.sum()),
+            truncated=self.truncated,
+            tokens_cut=self.tokens_cut,
+            divided=int((counts > 1).sum()),
+            windows=int(counts[counts > 1].sum()),
+        )
 
 
 def encode_split(
@@ -91,6 +106,7 @@ def encode_split(
     joint: bool,
     max_length: int,
     on_progress: OnProgress = lambda done, total: None,
+    stride: int | None = None,
 ) -> EncodedSplit:
     """Tokenise a split, or read it from the cache.
 
@@ -101,14 +117,18 @@ def encode_split(
         joint: encode a pair as one text `[CLS] a [SEP] b [SEP]`.
         max_length: maximum input length in tokens; longer inputs are truncated and counted.
         on_progress: called after every tokenised batch; its exceptions propagate.
+        stride: see `tokenise`; not of kind 'tokens'.
+
+    Raises:
+        UsageError: see `tokenise`.
     """
     tokens = split.kind == "tokens"
-    key = _cache_key(split.fingerprint, tokenizer, tokenizer_sha256, joint, max_length, tokens)
+    key = _cache_key(split.fingerprint, tokenizer, tokenizer_sha256, joint, max_length, stride, tokens)
     path = cache_folder() / "tokens" / f"{key}.tokens"
     cached = _read_cache(path, tokens)
     if cached is None:
         texts = [example.texts for example in split.examples]
-        parts, cut = tokenise(texts, tokenizer, joint, max_length, on_progress)
+        parts, cut = tokenise(texts, tokenizer, joint, max_length, on_progress, stride)
         pieces = first_pieces([own[0] for own in texts], tokenizer, max_length, on_progress) if tokens else None
         _write_cache(path, parts, cut, pieces)
     else:
@@ -133,9 +153,10 @@ def encode_texts(
     joint: bool,
     max_length: int,
     tags: tuple[str, ...] | None = None,
+    stride: int | None = None,
 ) -> EncodedSplit:
     """Tokenise texts without labels (set to NaN), without the cache; `tags` are the names of a token task's."""
-    parts, cut = tokenise(texts, tokenizer, joint, max_length)
+    parts, cut = tokenise(texts, tokenizer, joint, max_length, stride=stride)
     nothing = np.full(len(texts), np.nan)
     words = None
     if tags is not None:
@@ -160,10 +181,17 @@ def _labels(split: Split) -> np.ndarray:
 
 
 def _cache_key(
-    fingerprint: str, tokenizer: Any, tokenizer_sha256: str, joint: bool, max_length: int, tokens: bool
+    fingerprint: str,
+    tokenizer: Any,
+    tokenizer_sha256: str,
+    joint: bool,
+    max_length: int,
+    stride: int | None,
+    tokens: bool,
 ) -> str:
     behaviour = behaviour_sha256(tokenizer)
     determinants = [_CACHE_VERSION, behaviour, fingerprint, tokenizer_sha256, joint, max_length]
+    determinants += [] if stride is None else ["stride", stride]
     determinants += ["words"] if tokens else []
     return hashlib.sha256(json.dumps(determinants).encode()).hexdigest()
 
@@ -181,7 +209,8 @@ def _read_cache(path: Path, tokens: bool) -> tuple[tuple[Ragged, ...], Cut, np.n
         pieces = arrays.pop("pieces") if tokens else None
         cut = Cut(*map(int, arrays["cut"]))
         parts = tuple(
-            Ragged(arrays[f"ids{i}"], arrays[f"types{i}"], arrays[f"offsets{i}"]) for i in range(len(arrays) // 3)
+            Ragged(arrays[f"ids{i}"], arrays[f"types{i}"], arrays[f"offsets{i}"], arrays.get(f"windows{i}"))
+            for i in range(sum(name.startswith("ids") for name in arrays))
         )
     except (SafetensorError, KeyError, TypeError, ValueError):
         return None
@@ -195,6 +224,7 @@ def _write_cache(path: Path, parts: tuple[Ragged, ...], cut: Cut, pieces: np.nda
         arrays["pieces"] = np.ascontiguousarray(pieces, dtype=np.int64)
     for i, part in enumerate(parts):
         arrays |= {f"offsets{i}": part.offsets, f"ids{i}": part.ids, f"types{i}": part.types}
+        arrays |= {} if part.windows is None else {f"windows{i}": part.windows}
     header, end = {}, 0
     for name, array in arrays.items():
         begin, end = end, end + array.nbytes

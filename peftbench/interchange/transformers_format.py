@@ -102,6 +102,10 @@ def _check_expressible(source: TrainedRun, files: EncoderFiles, tokenizer: Any) 
 
 def _try(encoder: nn.Module, source: TrainedRun, task: TaskSpec, tokenizer: Any) -> None:
     spec, scale = source.spec, recorded_scale(task, source.recorded.conditions)
+    if spec.encoder.stride is not None:
+        raise _InexpressibleError(
+            f"encoder.stride = {spec.encoder.stride}, and transformers' classes do not divide a long text into windows"
+        )
     if task.is_pair and spec.encoder.pair_encoding != "joint":
         raise _InexpressibleError(
             f"encoder.pair_encoding = '{spec.encoder.pair_encoding}', and transformers' classes read a pair as one "

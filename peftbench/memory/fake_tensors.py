@@ -23,6 +23,7 @@ from torch.overrides import TorchFunctionMode
 
 from peftbench.data.batches import Batch, Batcher
 from peftbench.data.encode import EncodedSplit, Ragged
+from peftbench.data.tokenise import offsets_of
 from peftbench.data.words import OUTSIDE, Words
 from peftbench.encoder import auto_class
 from peftbench.errors import MissingError
@@ -115,7 +116,7 @@ def _replace_all(model: nn.Module, make: Callable[[Tensor], Tensor]) -> dict[int
 
 def fake_batch(task: TaskSpec, shape: BatchShape, batcher: Batcher, mode: FakeTensorMode) -> Batch:
     """Return a batch of fake tensors of a task and shape; of token tasks every token but the first is a word."""
-    parts = tuple(_texts(lengths) for lengths in shape.parts)
+    parts = tuple(_texts(*each) for each in zip(shape.parts, shape.inputs(), strict=True))
     labels = np.zeros((shape.examples, task.outputs) if task.kind == "multilabel" else shape.examples)
     words = None
     if task.kind == "tokens":
@@ -126,10 +127,10 @@ def fake_batch(task: TaskSpec, shape: BatchShape, batcher: Batcher, mode: FakeTe
     return _fake(batcher(split, np.arange(shape.examples)), mode)
 
 
-def _texts(lengths: tuple[int, ...]) -> Ragged:
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
+def _texts(lengths: tuple[int, ...], inputs: tuple[int, ...]) -> Ragged:
+    offsets, windows = (offsets_of(np.asarray(each)) for each in (lengths, inputs))
     nothing = np.zeros(offsets[-1], dtype=np.int32)
-    return Ragged(nothing, nothing, offsets)
+    return Ragged(nothing, nothing, offsets, windows if len(inputs) > len(lengths) else None)
 
 
 def _fake(part: Part, mode: FakeTensorMode) -> Part:

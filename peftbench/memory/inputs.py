@@ -17,7 +17,8 @@ from peftbench.errors import MissingError
 from peftbench.families import FAMILIES
 from peftbench.memory.parts import BatchShape
 from peftbench.memory.shapes import has_data, largest_batch, lengths_of_data, lengths_of_study
-from peftbench.spec.model import EncoderSpec, RunSpec
+from peftbench.spec.encoder import EncoderSpec
+from peftbench.spec.model import RunSpec
 
 KNOWN_ENCODER = "google-bert/bert-base-uncased"  # its published shape is transformers' default BertConfig
 PACKED_TYPES = tuple(family.model_type for family in FAMILIES if family.native)

@@ -91,11 +91,14 @@ def score(predicted: Anatomy, measured: Anatomy) -> dict[str, float | None]:
 class BatchShape:
     """The lengths of a batch's texts, in tokens: one list, or two if the texts of a pair are encoded separately.
 
+    window: length of the windows that a longer text is divided into: all of its windows but one have it.
+
     Raises:
         ValueError: no texts, an empty text, or lists of different lengths.
     """
 
     parts: tuple[tuple[int, ...], ...]
+    window: int | None = None
 
     def __post_init__(self) -> None:
         sizes = {len(part) for part in self.parts}
@@ -114,8 +117,14 @@ class BatchShape:
 
     @property
     def padded(self) -> int:
-        """Tokens with each part padded to its longest text."""
-        return sum(len(part) * max(part) for part in self.parts)
+        """Tokens with each part padded to its longest text or window."""
+        return sum(len(part) * max(part) for part in self.inputs())
+
+    def inputs(self) -> tuple[tuple[int, ...], ...]:
+        """Return the lengths of what the encoder reads, as `parts`: of the windows of texts that are divided."""
+        return tuple(
+            tuple(length for text in part for length in windows_of(text, self.window or text)) for part in self.parts
+        )
 
     def load(self, *, packed: bool) -> tuple[int, int]:
         """Return what memory scales with: the rows of token matrices and the size of attention matrices.
@@ -123,5 +132,11 @@ class BatchShape:
         Args:
             packed: texts are concatenated, as in the native runtime; else each part is padded to its longest text.
         """
-        rows = [part if packed else (max(part),) * len(part) for part in self.parts]
+        rows = [part if packed else (max(part),) * len(part) for part in self.inputs()]
         return sum(map(sum, rows)), sum(length**2 for part in rows for length in part)
+
+
+def windows_of(tokens: int, longest: int) -> list[int]:
+    """Return the lengths of the windows of a text that has so many tokens in them: all but the last are full."""
+    full, rest = divmod(tokens, longest)
+    return [longest] * full + [rest] * (rest > 0)

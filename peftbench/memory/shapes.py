@@ -8,46 +8,61 @@ from typing import Any
 
 import numpy as np
 
+from peftbench.data.tokenise import offsets_of
 from peftbench.errors import UsageError
 from peftbench.memory import typical_lengths
 from peftbench.memory.parts import BatchShape
 from peftbench.seeds import derive_seed
+from peftbench.spec.encoder import EncoderSpec
 from peftbench.spec.model import RunSpec
 from peftbench.tasks import FilesSource, QuickstartSource, TaskSpec
 from peftbench.training.plan import Plan
 from peftbench.training.sampling import limited_rows, step_rows
 
+_SPECIAL = 2  # special tokens of a text in the counts of the study's
 EPOCHS_SEEN = 10  # epochs examined: more would hardly have larger batches
 
 
 def largest_batch(parts: Sequence[np.ndarray], spec: RunSpec, task: TaskSpec, *, packed: bool) -> BatchShape:
     """Return the shape of a task's largest batch: see `largest_rows`."""
-    rows = largest_rows(parts, spec, task, packed=packed)
-    return BatchShape(tuple(tuple(int(length) for length in part[rows]) for part in parts))
+    return shape_of(parts, largest_rows(parts, spec, task, packed=packed), spec)
+
+
+def shape_of(parts: Sequence[np.ndarray], rows: np.ndarray, spec: RunSpec) -> BatchShape:
+    """Return the shape of a batch of these rows; see `largest_rows`."""
+    return BatchShape(tuple(tuple(int(length) for length in part[rows]) for part in parts), _window(spec))
+
+
+def _window(spec: RunSpec) -> int | None:
+    return None if spec.encoder.stride is None else spec.encoder.max_length
 
 
 def largest_rows(parts: Sequence[np.ndarray], spec: RunSpec, task: TaskSpec, *, packed: bool) -> np.ndarray:
     """Return the rows of a task's largest batch, in the batch order of the run's seed.
 
     Args:
-        parts: tokens of each training example, `[examples]`; two if the texts of a pair are encoded separately.
+        parts: tokens of each training example, in all windows, `[examples]`; two if the texts of a pair are encoded
+            separately.
         spec: of the run: seed, batch size, batching and epochs.
         task: the task.
         packed: compare batches by tokens without padding, as in the native runtime; else including padding.
     """
-    best, most = np.arange(1), 0
+    best, most, window = np.arange(1), 0, _window(spec)
+    longest = [part if window is None else np.minimum(part, window) for part in parts]
+    inputs = [np.ones_like(part) if window is None else -(-part // window) for part in parts]  # windows of each
     plan = Plan.of(spec.train, {task.name: len(parts[0])})
     for epoch in range(1, min(plan.epochs, EPOCHS_SEEN) + 1):
         steps = step_rows(spec, epoch, task.name, np.asarray(sum(parts)))
         batches = list(chain.from_iterable(islice(steps, plan.steps(task.name, epoch))))
         order = np.concatenate(batches)
-        sizes = np.array([len(batch) for batch in batches])
-        starts = np.cumsum(sizes) - sizes
-        count = [
-            np.add.reduceat(part[order], starts) if packed else np.maximum.reduceat(part[order], starts) * sizes
-            for part in parts
+        starts = offsets_of(np.array([len(batch) for batch in batches]))[:-1]
+        sums = [
+            np.add.reduceat(part[order], starts)
+            if packed
+            else np.maximum.reduceat(own[order], starts) * np.add.reduceat(count[order], starts)
+            for part, own, count in zip(parts, longest, inputs, strict=True)
         ]
-        tokens = np.asarray(sum(count))
+        tokens = np.asarray(sum(sums))
         if tokens.max() > most:
             best, most = batches[int(tokens.argmax())], int(tokens.max())
     return best
@@ -69,7 +84,10 @@ def lengths_of_data(spec: RunSpec, task: TaskSpec, tokenizer: Any, tokenizer_sha
     from peftbench.data.load import load_split
 
     joint = spec.encoder.pair_encoding == "joint"
-    split = encode_split(load_split(task, "train"), tokenizer, tokenizer_sha256, joint, spec.encoder.max_length)
+    encoder = spec.encoder
+    split = encode_split(
+        load_split(task, "train"), tokenizer, tokenizer_sha256, joint, encoder.max_length, stride=encoder.stride
+    )
     return _limited([part.lengths for part in split.parts], spec, task)
 
 
@@ -93,7 +111,16 @@ def lengths_of_study(spec: RunSpec, task: TaskSpec) -> list[np.ndarray]:
         )
         mixed = rng.permutation(texts)
         drawn = [mixed[: len(mixed) // 2], mixed[len(mixed) // 2 :]]
-    return _limited([np.minimum(part, spec.encoder.max_length) for part in drawn], spec, task)
+    return _limited([_in_windows(part, spec.encoder) for part in drawn], spec, task)
+
+
+def _in_windows(lengths: np.ndarray, encoder: EncoderSpec) -> np.ndarray:
+    """Return the lengths of texts that are truncated or, with a stride, divided: the tokens of all windows."""
+    if encoder.stride is None:
+        return np.minimum(lengths, encoder.max_length)
+    room = encoder.max_length - _SPECIAL
+    more = np.maximum(0, -(-(lengths - encoder.max_length) // max(1, room - encoder.stride)))  # windows after the first
+    return np.asarray(lengths + more * (encoder.stride + _SPECIAL))
 
 
 def _limited(parts: list[np.ndarray], spec: RunSpec, task: TaskSpec) -> list[np.ndarray]:

@@ -105,6 +105,6 @@ class FakeSteps:
         for text in batch.texts:
             assert isinstance(text, PackedText), "cached prefixes need the native runtime"
             frozen = not self.model.encoder_trains and batch.words is None  # of tokens the states are cached
-            rows = text.layout.texts if frozen else text.layout.rows
+            rows = shape.examples if frozen else text.layout.rows
             texts.append(PrefixText(torch.empty(rows, width), None if frozen else text))
         return replace(batch, texts=tuple(texts))

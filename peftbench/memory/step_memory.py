@@ -10,10 +10,10 @@ import torch
 
 from peftbench.data.encode import EncodedSplit
 from peftbench.memory.measure import activation_bytes, measured
-from peftbench.memory.parts import Anatomy, BatchShape
+from peftbench.memory.parts import Anatomy
 from peftbench.memory.predict import predict_for
 from peftbench.memory.prediction_cache import known_or
-from peftbench.memory.shapes import largest_rows
+from peftbench.memory.shapes import largest_rows, shape_of
 from peftbench.methods.registry import method_info
 from peftbench.model import MultitaskModel
 from peftbench.spec.model import RunSpec
@@ -44,9 +44,7 @@ class StepMemory:
             PeftbenchError: prediction is not possible; see `predict_for`.
         """
         shapes = {
-            task: BatchShape(
-                tuple(tuple(int(length) for length in part.lengths[rows]) for part in self.train[task].parts)
-            )
+            task: shape_of([part.lengths for part in self.train[task].parts], rows, self.spec)
             for task, rows in self.rows.items()
         }
         device: Literal["cpu", "cuda"] = "cuda" if next(self.model.heads.parameters()).device.type == "cuda" else "cpu"

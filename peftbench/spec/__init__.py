@@ -1,7 +1,8 @@
 """The run specification: everything that determines a run, read from presets, workloads and overrides."""
 
+from peftbench.spec.encoder import EncoderSpec
 from peftbench.spec.files import RecipeFile, read_recipe, shipped
-from peftbench.spec.model import EncoderSpec, RunSpec, TrainSpec, flatten
+from peftbench.spec.model import RunSpec, TrainSpec, flatten
 from peftbench.spec.resolve import DEFAULT_WORKLOAD, Resolved, resolve
 
 __all__ = [

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # Keys added after the first stored runs: not hashed at their default, so that older specs keep hash, weights and group.
 ADDED_KEYS = {
+    "encoder": ("stride",),
     "train": (
         *("schedule", "warmup_ratio", "clip_norm", "accumulation_steps", "max_steps", "patience", "limit_examples"),
         "gradient_checkpointing",

@@ -14,6 +14,7 @@ from peftbench.methods.registry import method_info
 from peftbench.metrics import averaged, headline_for
 from peftbench.renames import current_spec
 from peftbench.spec.augment import AugmentSpec
+from peftbench.spec.encoder import EncoderSpec
 from peftbench.spec.hashing import canonical_json, determinants, hash_of, of_group
 from peftbench.spec.interval import interval
 from peftbench.spec.quantization import QUANTIZED, QuantizationSpec
@@ -21,20 +22,6 @@ from peftbench.tasks import KNOWN_TASKS, Part, TaskSpec
 from peftbench.text import clean
 
 FEWEST_FOLDS = 3  # one is tested, one chooses the epoch, one trains
-
-
-class EncoderSpec(Part):
-    """The pretrained encoder, its pooling and its input format."""
-
-    name: str = Field(description="all-MiniLM-L6-v2 (embedded), a local folder, or a model on the hub")
-    revision: str | None = Field(None, description="branch, tag or commit on the hub")
-    pooling: Literal["pooler", "cls", "mean", "last"] = Field(
-        "pooler", description="default: pooler; last where encoder.name is a folder with a decoder"
-    )
-    pair_encoding: Literal["joint", "separate"] = "joint"
-    token_types: bool = Field(True, description="mark the second text of a joint pair, if the encoder has types")
-    max_length: int = Field(512, ge=8, le=8192, description="maximum input length in tokens (truncation)")
-    dropout: float | None = Field(None, ge=0, lt=1, description="hidden and attention dropout; None: the model's own")
 
 
 HeadKind = Literal["linear", "mlp"]
@@ -285,6 +272,11 @@ class RunSpec(Part):
             raise ValueError(
                 f"method.train_pooler trains the pooler, which encoder.pooling = '{self.encoder.pooling}' does not use"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _texts_can_be_divided(self) -> RunSpec:
+        self.encoder.check_windows(self.tasks)
         return self
 
     @model_validator(mode="after")

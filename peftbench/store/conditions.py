@@ -92,6 +92,17 @@ class SplitReading(TypedDict, total=False):
     revision_unknown: str  # why `revision` is None
 
 
+class InputLengths(TypedDict):
+    """How many inputs (texts, or joint pairs) are longer than `encoder.max_length`, and what became of them."""
+
+    inputs: int
+    tokens: int  # that the encoder reads, in all windows
+    truncated: int  # inputs
+    tokens_cut: int
+    divided: int  # inputs, with `encoder.stride`
+    windows: int  # of those
+
+
 class DataNote(TypedDict):
     """An issue with a task's data, and the number of examples that it affects."""
 
@@ -170,6 +181,7 @@ class Conditions(TypedDict, total=False):
     tokenised: TokenisedConditions
     data_read: dict[str, SplitReading]  # by "task/split"
     data_notes: list[DataNote]
+    input_lengths: dict[str, InputLengths]  # by "task/split", of all its rows
     fold_examples: dict[str, dict[str, int]]  # by task: examples that train, choose the epoch (dev) and are tested
     label_names: dict[str, list[str]]  # by task
     label_scale: dict[str, tuple[float, float]]  # by regression task: mean and standard deviation of train

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from peftbench.analysis.input_lengths import described
 from peftbench.data.augment.rows import Augmenter, guarded_texts
 from peftbench.data.content import check_content, content_of
 from peftbench.data.doubts import doubts, overlap
@@ -22,7 +23,7 @@ from peftbench.encoder import EncoderFiles
 from peftbench.errors import DataError, UsageError
 from peftbench.spec.augment import advice
 from peftbench.spec.model import RunSpec
-from peftbench.store.conditions import Conditions, DataNote, SplitReading
+from peftbench.store.conditions import Conditions, DataNote, InputLengths, SplitReading
 from peftbench.store.rows import Progress, now
 from peftbench.tasks import TaskSpec
 from peftbench.text import clean
@@ -77,10 +78,12 @@ def load_data(spec: RunSpec, tokenizer: Any, files: EncoderFiles, recorder: Reco
     own_rows: dict[str, str] = {}
     new_rows: dict[str, str] = {}
     tokenised: dict[str, float] = {}
+    lengths: dict[str, InputLengths] = {}
 
     def encoded(split: Split) -> EncodedSplit:
         begun = time.monotonic()
         encoded = _encoded(split, spec, tokenizer, files, recorder)
+        lengths[f"{split.task}/{split.name}"] = encoded.input_lengths
         if not encoded.from_cache:
             tokenised[f"{split.task}/{split.name}"] = time.monotonic() - begun
         return encoded
@@ -132,6 +135,7 @@ def load_data(spec: RunSpec, tokenizer: Any, files: EncoderFiles, recorder: Reco
         task_data[name] = replace(data, train=train_split, dev=dev_split, scale=scale)
         encoded_tests |= {name: scale.standardised(encoded_tests[name])} if name in encoded_tests else {}
     facts: Conditions = {"data_read": readings, "label_names": label_names, "data_notes": data_notes}
+    facts["input_lengths"] = lengths
     if scales:
         facts["label_scale"] = {name: (scale.mean, scale.sd) for name, scale in scales.items()}
     if augmenter is not None:
@@ -281,17 +285,15 @@ def _teller(phase: str, task: str, recorder: Recorder) -> Callable[[int, int], N
 def _encoded(split: Split, spec: RunSpec, tokenizer: Any, files: EncoderFiles, recorder: Recorder) -> EncodedSplit:
     joint = spec.encoder.pair_encoding == "joint"
     on_progress = _teller("tokenise", split.task, recorder)
-    encoded = encode_split(split, tokenizer, files.tokenizer_sha256, joint, spec.encoder.max_length, on_progress)
+    max_length, stride = spec.encoder.max_length, spec.encoder.stride
+    encoded = encode_split(split, tokenizer, files.tokenizer_sha256, joint, max_length, on_progress, stride)
     pairs = joint and len(split.examples[0].texts) == 2
     content = content_of(encoded.parts, tokenizer, pairs)
     for message in check_content(content, split.task, split.name, files.name):
         recorder.note("data", message)
-    if encoded.truncated:
-        recorder.note(
-            "data",
-            f"{split.task} {split.name}: {encoded.truncated} of {len(encoded)} inputs cut to "
-            f"{spec.encoder.max_length} tokens (encoder.max_length), {_share(encoded):.1f} % of all tokens",
-        )
+    long = described(encoded.input_lengths, max_length)
+    if long is not None:
+        recorder.note("data", f"{split.task} {split.name}: {long}")
     if encoded.words is not None and encoded.words.unseen:
         recorder.note(
             "data",
@@ -299,8 +301,3 @@ def _encoded(split: Split, spec: RunSpec, tokenizer: Any, files: EncoderFiles, r
             "or dropped by the tokeniser: they are not trained on, and count as O",
         )
     return encoded
-
-
-def _share(encoded: EncodedSplit) -> float:
-    """Return the percentage of tokens that was truncated."""
-    return 100 * encoded.tokens_cut / (encoded.tokens_cut + int(encoded.lengths.sum()))

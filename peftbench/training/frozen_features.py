@@ -19,8 +19,9 @@ from peftbench.data.batches import (
     Batcher,
     MakeBatch,
     PrefixText,
-    longest_first,
+    averaged,
     pack,
+    packed_tokens,
     sorted_batches,
 )
 from peftbench.data.encode import EncodedSplit, Ragged
@@ -106,10 +107,10 @@ class FrozenFeatures:
             for rows in sorted_batches(part.lengths, self.batch_size):
                 text = pack(part, rows, self.plain.device)
                 if pooled:
-                    store[torch.from_numpy(rows)] = native(text, False).cpu()
+                    store[torch.from_numpy(rows)] = averaged(native(text, False), text).cpu()
                 else:
                     states = native.run(native.embed(text, False), 0, native.first_trained, text, False)
-                    positions = part.indices(rows[longest_first(part, rows)])
+                    positions = packed_tokens(part, rows)
                     store[torch.from_numpy(positions)] = states[: len(positions)].cpu()
                 done += len(rows)
                 on_batch(done)
@@ -130,7 +131,7 @@ class _FromPrefix:
             return PrefixText(store[torch.from_numpy(rows)].to(self.plain.device), None)
         text = pack(part, rows, self.plain.device)
         positions = np.zeros(text.layout.rows, dtype=np.int64)  # any state will do for padding rows
-        positions[: text.layout.tokens] = part.indices(rows[longest_first(part, rows)])
+        positions[: text.layout.tokens] = packed_tokens(part, rows)
         return PrefixText(store[torch.from_numpy(positions)].to(self.plain.device), text)
 
 

@@ -20,7 +20,8 @@ from peftbench.methods.peft_tuners import peft_package
 from peftbench.methods.peft_types import Capability, PeftType, types_of
 from peftbench.methods.registry import method_info
 from peftbench.model import MultitaskModel
-from peftbench.spec.model import EncoderSpec, RunSpec, TrainSpec
+from peftbench.spec.encoder import EncoderSpec
+from peftbench.spec.model import RunSpec, TrainSpec
 from peftbench.tasks import QuickstartSource, TaskSpec
 from peftbench.text import clean
 

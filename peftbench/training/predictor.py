@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from peftbench.analysis.input_lengths import total
 from peftbench.data.encode import encode_texts
 from peftbench.data.standardise import recorded_scale
 from peftbench.data.words import recorded_tags
@@ -16,6 +17,7 @@ from peftbench.encoder import find_encoder, load_encoder, load_tokenizer, paddin
 from peftbench.model import MultitaskModel
 from peftbench.spec.model import RunSpec
 from peftbench.spec.stored import hashes
+from peftbench.store.conditions import InputLengths
 from peftbench.store.rows import Label
 from peftbench.tasks import TaskSpec
 from peftbench.training.device import choose_device
@@ -55,10 +57,10 @@ class TextPrediction:
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """Predictions in the order of their texts; `cut`: the number of inputs truncated to `encoder.max_length`."""
+    """Predictions in the order of their texts, and how many of these were too long."""
 
     rows: list[TextPrediction]
-    cut: int
+    lengths: InputLengths
 
 
 class Predictor:
@@ -101,10 +103,10 @@ class Predictor:
     def __call__(self, texts: Sequence[tuple[str, ...]]) -> Predictions:
         """Predict texts, one or two for each input as the task has."""
         if not texts:
-            return Predictions([], 0)
+            return Predictions([], total(()))
         encoder = self._spec.encoder
         joint = encoder.pair_encoding == "joint"
-        split = encode_texts(texts, self._tokenizer, joint, encoder.max_length, self._tags)
+        split = encode_texts(texts, self._tokenizer, joint, encoder.max_length, self._tags, encoder.stride)
         rows = np.arange(len(texts))
         logits = logits_of(self._model, split, rows, self._spec.eval.batch_size, self._batcher)
         values, of_labels = predictions_from(self._task, logits, self._threshold), probabilities(self._task, logits)
@@ -118,7 +120,8 @@ class Predictor:
             made = self._scale.restored(values).tolist()
             if of_labels is not None:
                 sure = (np.maximum(of_labels, 1 - of_labels) if of_labels.ndim == 1 else of_labels.max(axis=1)).tolist()
-        return Predictions([TextPrediction(*pair) for pair in zip(made, sure, strict=True)], split.truncated)
+        predicted = [TextPrediction(*pair) for pair in zip(made, sure, strict=True)]
+        return Predictions(predicted, split.input_lengths)
 
 
 def predict(

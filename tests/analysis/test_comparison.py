@@ -34,12 +34,13 @@ def test_two_equal_runs_do_not_differ() -> None:
 
 def test_a_spec_without_a_later_key_has_its_default() -> None:
     from peftbench.spec import TrainSpec
+    from peftbench.spec.encoder import EncoderSpec
     from peftbench.spec.hashing import ADDED_KEYS, ADDED_METHOD_KEYS
     from peftbench.spec.model import EvalSpec, HeadSpec, SplitSpec
     from peftbench.spec.quantization import QuantizationSpec
 
-    parts = {"train": TrainSpec, "head": HeadSpec, "split": SplitSpec, "eval": EvalSpec}
-    parts |= {"quantization": QuantizationSpec}
+    parts = {"encoder": EncoderSpec, "train": TrainSpec, "head": HeadSpec, "eval": EvalSpec}
+    parts |= {"split": SplitSpec, "quantization": QuantizationSpec}
     younger = [(part, key) for part, keys in ADDED_KEYS.items() for key in keys]
     defaults = {f"{part}.{key}": parts[part].model_fields[key].default for part, key in younger}
     defaults["split.dev_is"] = SplitSpec().dev_is

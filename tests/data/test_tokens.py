@@ -17,7 +17,7 @@ from peftbench.data.token_rows import read_tokens
 from peftbench.data.words import UNSEEN, _aligned, first_pieces, words_of
 from peftbench.encoder import find_encoder, load_tokenizer
 from peftbench.errors import DataError
-from peftbench.spec.model import EncoderSpec
+from peftbench.spec.encoder import EncoderSpec
 from peftbench.tasks import FilesSource, TaskSpec
 
 EMBEDDED = EncoderSpec(name="all-MiniLM-L6-v2")

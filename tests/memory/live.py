@@ -41,10 +41,10 @@ def texts(shape: BatchShape) -> EncodedSplit:
     """Texts of these lengths, with a label that every kind of task takes."""
     rng = np.random.default_rng(0)
     parts = []
-    for lengths in shape.parts:
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
+    for lengths, inputs in zip(shape.parts, shape.inputs(), strict=True):
+        offsets, windows = (np.concatenate([[0], np.cumsum(each)]) for each in (lengths, inputs))
         ids = rng.integers(1000, 30000, offsets[-1]).astype(np.int32)
-        parts.append(Ragged(ids, np.zeros_like(ids), offsets))
+        parts.append(Ragged(ids, np.zeros_like(ids), offsets, None if shape.window is None else windows))
     names = tuple(map(str, range(shape.examples)))
     return EncodedSplit(tuple(parts), np.ones(shape.examples), names, 0, from_cache=False)
 

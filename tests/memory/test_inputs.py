@@ -18,7 +18,7 @@ from peftbench.memory.predict import predict
 from peftbench.memory.shapes import largest_batch, lengths_of_study
 from peftbench.seeds import generator
 from peftbench.spec import Resolved, resolve
-from peftbench.spec.model import EncoderSpec
+from peftbench.spec.encoder import EncoderSpec
 from peftbench.training.sampling import limited_rows
 
 

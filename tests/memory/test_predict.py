@@ -57,6 +57,20 @@ def test_the_prediction_is_what_a_real_run_on_the_cpu_keeps(preset: str, runtime
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("column", [("lora-r12", "native"), ("lora-r12", "transformers"), ("last-layer", "native")])
+def test_also_of_texts_in_windows(column: tuple[str, str]) -> None:
+    preset, runtime = column
+    overrides = ("encoder.pair_encoding=separate", "encoder.max_length=64", "encoder.stride=16")
+    cached = "train.cache_frozen_features=false"
+    config, spec = small_config(), spec_of(preset, f"runtime={runtime}", cached, *overrides)
+    batches = {
+        "sst": BatchShape(((150, 64, 9, 70),), window=64),
+        "sts": BatchShape(((300, 12), (5, 129)), window=64),
+    }
+    agree(predict_for(config, spec, batches, "cpu"), live_anatomy(config, spec, batches))
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "preset", soaked_but(["delta-lora-r12", "oft-b32"], ["delta-lora-r12", "ia3", "oft-b32", "loha-r8", "ln-tuning"])
 )

@@ -19,6 +19,7 @@ from peftbench.jobs.execute import KEPT_SAFE, execute
 from peftbench.spec import Resolved, RunSpec, resolve
 from peftbench.store.conditions import (
     Conditions,
+    InputLengths,
     MemoryParts,
     MeterConditions,
     PlannedWork,
@@ -98,6 +99,8 @@ def test_what_a_run_records_is_as_declared(spec: RunSpec, tmp_path: Path) -> Non
     for key, kind in {**declared, "tokenizer": TokenizerConditions}.items():
         of_decoders = {"padded_with"} if key == "tokenizer" else set()
         assert recorded.conditions[key].keys() == kind.__annotations__.keys() - of_decoders, key
+    for lengths in recorded.conditions["input_lengths"].values():
+        assert lengths.keys() == InputLengths.__annotations__.keys()
     for meter in recorded.conditions["meters"].values():
         assert meter.keys() == MeterConditions.__annotations__.keys()
     assert memory.facts.keys() - {"conditions"} == RunFacts.__annotations__.keys()

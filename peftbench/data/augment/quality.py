@@ -17,7 +17,7 @@ from peftbench.encoder import EMBEDDED_NAME, find_encoder, load_encoder, load_to
 from peftbench.encoder.layout import hidden_size
 from peftbench.errors import MissingError
 from peftbench.seeds import generator
-from peftbench.spec.model import EncoderSpec
+from peftbench.spec.encoder import EncoderSpec
 
 SAMPLE = 200  # rows per operation for which the similarity is computed
 _BATCH = 64

@@ -14,7 +14,7 @@ import torch
 from peftbench.encoder import EncoderFiles, find_encoder
 from peftbench.errors import MissingError, UsageError
 from peftbench.spec.augment import BackTranslationSpec
-from peftbench.spec.model import EncoderSpec
+from peftbench.spec.encoder import EncoderSpec
 from peftbench.text import clean
 
 LONGEST_INPUT = 512  # tokens; longer inputs are truncated
