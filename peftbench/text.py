@@ -41,3 +41,12 @@ def _printable(character: str) -> str:
     if character == _ZERO_WIDTH_JOINER:
         return character
     return "" if unicodedata.category(character) in _DROPPED else character
+
+
+def lone_surrogate(text: str) -> str | None:
+    """Describe the first half of a surrogate pair in a text, which cannot be encoded as UTF-8; None: there is none."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        return f"lone surrogate U+{ord(text[error.start]):04X} at character {error.start + 1}"
+    return None

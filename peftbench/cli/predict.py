@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from peftbench.analysis.input_lengths import described, total
 from peftbench.cli.naming import RunsFolder, files_of, look_into
 from peftbench.cli.output import Anyway, Database, Json, database, print_json, show
 from peftbench.cli.predict_input import FileRows, Texts, given_texts, is_file
 from peftbench.cli.predict_output import PredictedRows, check_out
 from peftbench.cli.runs import RunName
+from peftbench.store.conditions import InputLengths
 from peftbench.text import clean
 
 if TYPE_CHECKING:
     from peftbench.data.rows import SourceRow
-    from peftbench.store.conditions import InputLengths
     from peftbench.store.rows import Run
     from peftbench.tasks import TaskSpec
     from peftbench.training.predictor import Predictions, Predictor, TextPrediction
@@ -122,9 +123,10 @@ def predict(
                 "run": record.run.name,
                 "task": task,
                 "epoch": epoch,
-                "cut": made.lengths["truncated"] if made.lengths else 0,
-                "divided": made.lengths["divided"] if made.lengths else 0,
-                "windows": made.lengths["windows"] if made.lengths else 0,
+                "cut": made.lengths["truncated"],
+                "divided": made.lengths["divided"],
+                "windows": made.lengths["windows"],
+                "empty": made.empty,
                 "predictions": [
                     {"texts": list(sentences), **_as_dict(task_spec, row, classes)} for sentences, row in results
                 ],
@@ -143,23 +145,23 @@ class Done:
     predicted: int = 0
     without_text: int = 0
     guarded: int = 0
-    lengths: InputLengths | None = None  # None: nothing was predicted
+    empty: int = 0
+    lengths: InputLengths = field(default_factory=lambda: total(()))
 
     def count(self, predictions: Predictions, without_text: int) -> None:
         """Add the counts of a chunk."""
-        from peftbench.analysis.input_lengths import total
-
         self.predicted += len(predictions.rows)
-        self.lengths = total(filter(None, (self.lengths, predictions.lengths)))
+        self.lengths = total((self.lengths, predictions.lengths))
         self.without_text += without_text
+        self.empty += predictions.empty
 
     def summary_lines(self, max_length: int, out: Path | None) -> list[str]:
         """Return the summary lines for the user."""
-        from peftbench.analysis.input_lengths import described
-
         lines = [] if out is None else [f"{self.predicted:,} predictions written to {clean(out, 300)}"]
-        if self.lengths is not None and (long := described(self.lengths, max_length)) is not None:
+        if (long := described(self.lengths, max_length)) is not None:
             lines.append(long)
+        if self.empty:
+            lines.append(f"{self.empty:,} of {self.lengths['inputs']:,} inputs have no content after the tokeniser")
         if self.without_text:
             lines.append(f"{self.without_text:,} rows have no text and no prediction")
         if self.guarded:

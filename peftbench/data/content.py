@@ -63,7 +63,9 @@ def content_of(parts: Sequence[Ragged], tokenizer: Any, joint_pairs: bool) -> Co
         pieces += int(words.sum())
         unknown += 0 if unknown_id is None else int(np.count_nonzero(part.ids == unknown_id))
         empty += int(np.count_nonzero(words == 0))
-        controlled += int(np.count_nonzero(controls > template * part.window_counts))
+        beyond = controls > template * part.window_counts
+        # where the template adds none, a text without any piece is a special token alone
+        controlled += int(np.count_nonzero(beyond if template else beyond & (part.lengths > 1)))
     return Content(inputs, pieces, unknown, empty, controlled)
 
 

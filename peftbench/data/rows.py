@@ -15,7 +15,7 @@ from peftbench.data.token_rows import read_tokens
 from peftbench.errors import DataError, did_you_mean
 from peftbench.store.rows import Label
 from peftbench.tasks import SEVERAL_LABELS, TaskSpec
-from peftbench.text import clean
+from peftbench.text import clean, lone_surrogate
 
 _LINES_SHOWN = 5
 
@@ -200,15 +200,11 @@ def check_text(text: str, location: str, column: str) -> None:
     Raises:
         DataError: it contains a lone surrogate.
     """
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        half = ord(text[error.start])
+    if (half := lone_surrogate(text)) is not None:
         raise DataError(
-            f"{location}, '{clean(column, 40)}': not valid Unicode: lone surrogate U+{half:04X} at character |"
-            f"{error.start + 1}",
+            f"{location}, '{clean(column, 40)}': not valid Unicode: {half}",
             "write both halves of the surrogate pair: an escaped emoji in JSON is two consecutive \\u escapes",
-        ) from error
+        )
 
 
 def no_column(task: TaskSpec, column: str, row: SourceRow, where: str) -> DataError:

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from peftbench.errors import UsageError
+from peftbench.errors import DataError, UsageError
+from peftbench.text import lone_surrogate
 
 BATCH = 1000  # texts per call; stop requests are checked between calls
 
@@ -118,6 +119,7 @@ def tokenise(
 
     Raises:
         UsageError: windows that overlap by so much would not advance.
+        DataError: a text is not valid Unicode.
     """
     if stride is not None:
         _check_advance(tokenizer, max_length, stride)
@@ -126,7 +128,11 @@ def tokenise(
     for start in range(0, len(texts), BATCH):
         sides = [list(side) for side in zip(*texts[start : start + BATCH], strict=True)]
         for index, column in enumerate([sides] if columns == 1 else [[side] for side in sides]):
-            growing[index].add(*_batch(tokenizer, column, max_length, stride))
+            try:
+                growing[index].add(*_batch(tokenizer, column, max_length, stride))
+            except TypeError:  # of tokenizers, which takes such a text for another type
+                _check_unicode(column, start)
+                raise
         on_progress(min(start + BATCH, len(texts)), len(texts))
     cuts = [cut for part in growing for cut in part.cuts]
     return tuple(part.joined() for part in growing), Cut(
@@ -200,6 +206,15 @@ def _divided(rows: list[list[int]], long: list[int], owners: list[int], windows:
     for row, window in zip(owners, windows, strict=True):
         parts[row].append(window)
     return list(chain.from_iterable(parts))
+
+
+def _check_unicode(column: list[list[str]], start: int) -> None:
+    for side in column:
+        for number, text in enumerate(side, start=start + 1):
+            if (half := lone_surrogate(text)) is not None:
+                raise DataError(
+                    f"text {number} is not valid Unicode: {half}", "put both halves of its surrogate pair, or neither"
+                )
 
 
 def _check_advance(tokenizer: Any, max_length: int, stride: int) -> None:

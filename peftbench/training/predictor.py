@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from peftbench.analysis.input_lengths import total
+from peftbench.data.content import content_of
 from peftbench.data.encode import encode_texts
 from peftbench.data.standardise import recorded_scale
 from peftbench.data.words import recorded_tags
@@ -57,10 +58,15 @@ class TextPrediction:
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """Predictions in the order of their texts, and how many of these were too long."""
+    """Predictions in the order of their texts.
+
+    lengths: how many inputs were too long.
+    empty: the number of inputs without any piece, all of which have the same prediction.
+    """
 
     rows: list[TextPrediction]
     lengths: InputLengths
+    empty: int = 0
 
 
 class Predictor:
@@ -121,7 +127,8 @@ class Predictor:
             if of_labels is not None:
                 sure = (np.maximum(of_labels, 1 - of_labels) if of_labels.ndim == 1 else of_labels.max(axis=1)).tolist()
         predicted = [TextPrediction(*pair) for pair in zip(made, sure, strict=True)]
-        return Predictions(predicted, split.input_lengths)
+        content = content_of(split.parts, self._tokenizer, joint and self._task.is_pair)
+        return Predictions(predicted, split.input_lengths, content.empty)
 
 
 def predict(

@@ -177,6 +177,17 @@ def test_rows_without_text_have_no_prediction_and_cut_ones_are_counted(home: Pat
     found = json.loads(predict(home, "--file", path, "--json").output)
     assert found["cut"] == 1 and [one["texts"] for one in found["predictions"]][:4] == [["fine"], [""], [""], [""]]
     assert found["predictions"][1]["prediction"] is None
+    assert (found["divided"], found["windows"], found["empty"]) == (0, 0, 0)
+
+
+@pytest.mark.slow
+def test_what_the_tokeniser_leaves_nothing_of_is_predicted_and_counted(home: Path) -> None:
+    lines = "fine\n\u200b\n\u0301\x00\n".encode()
+    assert "2 of 3 inputs have no content after the tokeniser" in predict(home, "-", stdin=lines).output
+    answer = json.loads(predict(home, "-", "--json", stdin=lines).output)
+    assert answer["empty"] == 2 and answer["predictions"][1]["probability"] == pytest.approx(
+        answer["predictions"][2]["probability"]
+    )
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ from peftbench.memory.shapes import largest_batch, lengths_of_study
 from peftbench.spec import Resolved, RunSpec, resolve
 from peftbench.store.conditions import InputLengths
 from peftbench.training.inputs import UNRECORDED
-from peftbench.training.predictor import predict
+from peftbench.training.predictor import Predictor, predict
 from tests.factories import comparable_record
 from tests.interchange.random_weights import trained_run
 from tests.recorders import stopped_anywhere, train
@@ -60,7 +60,8 @@ def test_runtimes_agree_and_a_saved_run_predicts_what_it_predicted(
 def test_a_run_records_how_its_texts_were_divided_and_counts_all_windows(
     tiny: Callable[..., Resolved], tmp_path: Path
 ) -> None:
-    memory = train(tiny("lora-r12", [*WINDOWS, "train.epochs=1"]).spec, tmp_path)
+    spec = tiny("lora-r12", [*WINDOWS, "train.epochs=1"]).spec
+    memory = train(spec, tmp_path)
     recorded: dict[str, InputLengths] = memory.facts["conditions"]["input_lengths"]
     assert recorded.keys() == {f"{task}/{split}" for task in TASKS for split in ("train", "dev")}
     own = recorded["sts/train"]
@@ -70,6 +71,9 @@ def test_a_run_records_how_its_texts_were_divided_and_counts_all_windows(
     assert not any("special token" in note for note in memory.notes)
     trained = [phase for phase in memory.seen_phases if phase.phase in ("warmup", "train") and phase.task == "sts"]
     assert sum(phase.tokens or 0 for phase in trained) == own["tokens"]
+    texts = [example.texts for example in load_split(spec.tasks[2], "dev").examples]
+    ask = Predictor(spec, spec.tasks[2], tmp_path, 1, own=False, recorded=UNRECORDED)
+    assert ask(texts).lengths == recorded["sts/dev"]
 
 
 @pytest.mark.slow
