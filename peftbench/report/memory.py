@@ -135,7 +135,8 @@ def _batches(batches: Mapping[str, BatchShape]) -> list[Text]:
     """Return a line describing the largest batch of each task."""
     return [
         Text(
-            f"largest batch, {clean(task)}: {shape.examples} examples, {shape.tokens} tokens, longest text "
+            f"largest batch, {clean(task)}: {shape.examples} examples, {shape.tokens} tokens"
+            f"{'' if shape.window is None else f' in {sum(map(len, shape.inputs()))} windows'}, longest text "
             f"{max(max(part) for part in shape.parts)}",
             style="dim",
         )

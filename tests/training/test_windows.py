@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from peftbench.spec import Resolved, RunSpec, resolve
 from peftbench.store.conditions import InputLengths
 from peftbench.training.inputs import UNRECORDED
 from peftbench.training.predictor import Predictor, predict
+from tests.cli.inside import inside
 from tests.factories import comparable_record
 from tests.interchange.random_weights import trained_run
 from tests.recorders import stopped_anywhere, train
@@ -106,6 +108,15 @@ def test_the_batch_of_an_estimate_is_of_windows() -> None:
     assert max(windows) == 12 and sum(windows) == shape.tokens and len(windows) > shape.examples
     assert shape.padded == 12 * len(windows) == shape.load(packed=False)[0]
     assert BatchShape(((12, 30),), window=12).load(packed=True) == (42, 3 * 144 + 36)
+
+
+@pytest.mark.slow
+def test_an_estimate_names_the_windows_of_its_batch() -> None:
+    sets = [word for each in (f"encoder.name={EMBEDDED_NAME}", *WINDOWS) for word in ("--set", each)]
+    done = inside("estimate", "--preset", "last-layer", "--device", "cpu", *sets, columns=120)
+    assert re.search(r"largest batch, sst: 8 examples, \d+ tokens in \d+ windows, longest text \d+", done.stdout), (
+        done.stderr
+    )
 
 
 def test_lengths_of_the_study_are_divided_as_texts_are() -> None:
