@@ -15,8 +15,8 @@ from peftbench.metrics import averaged, headline_for
 from peftbench.renames import current_spec
 from peftbench.spec.augment import AugmentSpec
 from peftbench.spec.encoder import EncoderSpec
+from peftbench.spec.evaluation import EvalSpec
 from peftbench.spec.hashing import canonical_json, determinants, hash_of, of_group
-from peftbench.spec.interval import interval
 from peftbench.spec.quantization import QUANTIZED, QuantizationSpec
 from peftbench.tasks import KNOWN_TASKS, Part, TaskSpec
 from peftbench.text import clean
@@ -102,30 +102,6 @@ class TrainSpec(Part):
         if not all(0 <= beta < 1 for beta in betas):
             raise ValueError("both betas must be at least 0 and below 1")
         return betas
-
-
-class EvalSpec(Part):
-    """Evaluation after each epoch: the whole dev split and a fixed sample of the training split."""
-
-    batch_size: int = Field(64, ge=1, le=4096)
-    train_examples: int = Field(
-        1000, ge=2, description="training examples evaluated for the train curve, the same ones every epoch"
-    )
-    every: int | str | None = Field(
-        None,
-        description="also evaluate within an epoch, for the curves: every so many steps of a task (500), parts of its "
-        "epoch ('25%') or seconds ('90s', '5min'); such a score never chooses an epoch. None: only after each epoch",
-    )
-    dev_examples: int | None = Field(
-        500, ge=2, description="dev examples evaluated within an epoch, the same ones every time; None: all"
-    )
-
-    @field_validator("every")
-    @classmethod
-    def _every_can_be_read(cls, every: int | str | None) -> int | str | None:
-        if every is not None:
-            interval(every)
-        return every
 
 
 class SplitSpec(Part):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from peftbench.spec.interval import interval, steps_between
+from peftbench.spec.evaluation import interval, steps_between
 from peftbench.training.checkpoint import Position
 
 

@@ -30,7 +30,7 @@ from peftbench.meters.session import MeterSession
 from peftbench.metrics import sign_of
 from peftbench.model import MultitaskModel
 from peftbench.seeds import derive_seed
-from peftbench.spec.interval import evaluations
+from peftbench.spec.evaluation import evaluations
 from peftbench.spec.model import RunSpec
 from peftbench.store.rows import EpochResult, Phase
 from peftbench.tasks import TaskSpec

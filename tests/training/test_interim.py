@@ -11,7 +11,7 @@ import pytest
 from peftbench.analysis.time_left import INTERIM_PHASE, Course, time_left_s
 from peftbench.errors import UsageError
 from peftbench.spec import Resolved, resolve
-from peftbench.spec.interval import evaluations, interval
+from peftbench.spec.evaluation import evaluations, interval
 from peftbench.store.rows import Progress
 from peftbench.training.checkpoint import Position
 from peftbench.training.interim import InterimSchedule

@@ -1,9 +1,13 @@
-"""The interval of evaluations within an epoch (`eval.every`): steps, a part of an epoch, or a time."""
+"""How a run is evaluated after each epoch, and within it: `every` so many steps, parts of an epoch, or seconds."""
 
 from __future__ import annotations
 
 import re
 from math import ceil
+
+from pydantic import Field, field_validator
+
+from peftbench.tasks import Part
 
 _EVERY = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(%|s|min)?\s*")
 
@@ -41,3 +45,27 @@ def evaluations(every: int | str | None, steps: int) -> int:
     """Return how many evaluations an epoch of a task has; 0 where time decides, which is not known before."""
     between = None if every is None else steps_between(every, steps)
     return 0 if between is None else max(steps - 1, 0) // between
+
+
+class EvalSpec(Part):
+    """Evaluation after each epoch: the whole dev split and a fixed sample of the training split."""
+
+    batch_size: int = Field(64, ge=1, le=4096)
+    train_examples: int = Field(
+        1000, ge=2, description="training examples evaluated for the train curve, the same ones every epoch"
+    )
+    every: int | str | None = Field(
+        None,
+        description="also evaluate within an epoch, for the curves: every so many steps of a task (500), parts of its "
+        "epoch ('25%') or seconds ('90s', '5min'); such a score never chooses an epoch. None: only after each epoch",
+    )
+    dev_examples: int | None = Field(
+        500, ge=2, description="dev examples evaluated within an epoch, the same ones every time; None: all"
+    )
+
+    @field_validator("every")
+    @classmethod
+    def _every_can_be_read(cls, every: int | str | None) -> int | str | None:
+        if every is not None:
+            interval(every)
+        return every
