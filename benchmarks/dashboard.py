@@ -1,11 +1,11 @@
 """Cost of the dashboard: a redraw, twenty concurrent runs, opening a large database, a key press.
 
-    python -m benchmarks.dashboard [--rounds N] [--json FILE]
+    python -m benchmarks.dashboard [--rounds N] [--seconds N] [--json FILE]
 
 The app is the real one, on a store written by this script. "redraw" is the CPU time and the bytes for the terminal
 between consecutive snapshots while all runs train: 4.5 snapshots per second, each with new progress and machine
 readings, a new sample of each run every second, a new epoch of one run every fourth second. "all new" is the worst
-case: a new epoch and sample of every run at once.
+case: a new epoch and sample of every run at once. Last, bytes per second by state: see `benchmarks.dashboard_traffic`.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks.dashboard_traffic import lines, traffic
 from peftbench.spec import resolve
 from peftbench.store.reader import Reader
 from peftbench.store.rows import Epoch, EpochResult, Progress, Run, RunRecord, SampleRow, Score, Worker
@@ -58,6 +59,7 @@ class Given:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--seconds", type=float, default=20.0, help="how long what is sent in each state is counted")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     arguments = parser.parse_args()
     figures: dict[str, Any] = {}
@@ -67,10 +69,9 @@ def main() -> None:
             ("3 runs x 10 epochs", 3, 10, "15 ms, 10 KB"),
             ("20 runs x 2,000", 20, 2000, "30 ms"),
         ):
-            found = asyncio.run(redraws(template, runs, points, arguments.rounds))
-            figures[name] = found
-            worst = f"worst {found['worst_ms']:.1f}, all new {found['all_new_ms']:.1f}"
-            print(f"redraw, {name:<18} {found['cpu_ms']:5.1f} ms CPU ({worst}) {found['kb']:5.1f} KB (aim: {aim})")
+            figures[name] = cost = asyncio.run(redraws(template, runs, points, arguments.rounds))
+            worst = f"worst {cost['worst_ms']:.1f}, all new {cost['all_new_ms']:.1f}"
+            print(f"redraw, {name:<18} {cost['cpu_ms']:5.1f} ms CPU ({worst}) {cost['kb']:5.1f} KB (aim: {aim})")
         large = Path(folder) / "large.db"
         fill(large)
         figures["opening"] = opened = asyncio.run(opening(large))
@@ -80,6 +81,9 @@ def main() -> None:
         )
         figures["key"] = key = asyncio.run(keys(large, arguments.rounds))
         print(f"key press to paint, 1,000 runs: median {key['median_ms']:.1f} ms, p95 {key['p95_ms']:.1f} (aim: 50)")
+        (states := Path(folder) / "states").mkdir()
+        figures["states"] = sent = traffic(states, arguments.seconds)
+        print("\n".join(lines(sent)))
     machine = f"Python {platform.python_version()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
     print(f"at {SIZE[0]}x{SIZE[1]}, medians of {arguments.rounds} rounds; {machine}")
     if arguments.json:
@@ -87,10 +91,10 @@ def main() -> None:
 
 
 async def redraws(template: Run, runs: int, points: int, rounds: int) -> dict[str, float]:
-    """Return the CPU time (ms) and bytes (KB) between consecutive snapshots: median, worst case, and all new."""
+    """Return the CPU time (ms) between consecutive snapshots (median, worst case, all new) and the mean bytes (KB)."""
     source = Given()
     app = PeftbenchApp(Path("bench.db"), lambda: source)
-    app.feed.start = lambda: None  # type: ignore[method-assign]
+    app.poller.start = lambda: None  # type: ignore[method-assign]
     async with app.run_test(size=SIZE) as pilot:
         await pilot.pause()
         screen = app.screen
@@ -113,7 +117,7 @@ async def redraws(template: Run, runs: int, points: int, rounds: int) -> dict[st
         "cpu_ms": statistics.median(cpu for cpu, _ in usual),
         "worst_ms": max(cpu for cpu, _ in usual),
         "all_new_ms": statistics.median(cpu for cpu, _ in all_new),
-        "kb": statistics.median(kb for _, kb in usual),
+        "kb": statistics.mean(kb for _, kb in usual),
     }
 
 
