@@ -45,7 +45,8 @@ ACTIONS = (
     ),
     Action("task", "t", "Task", "Curves of the next task, or of the mean over tasks", "peftbench show RUN"),
     Action("axis", "x", "Axis", "Curves over epochs, steps, minutes or kilojoules", "peftbench show RUN --reach SCORE"),
-    Action("maximise", "z", "Max", "Show the focused chart or table full screen, and back"),
+    Action("meters", "m", "Meters", "The meters: focus them; below 100 columns, in place of the curves, and back"),
+    Action("maximise", "z", "Max", "Show the focused part (table, curves or meters) full screen, and back"),
     Action(
         "export",
         "e",
@@ -92,6 +93,7 @@ FIRST_SHOWN = (
     "log",
     "filter",
     "task",
+    "meters",
     "axis",
     "resume",
     "maximise",

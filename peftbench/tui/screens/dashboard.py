@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import ClassVar
 
 from rich.text import Text
@@ -14,9 +13,8 @@ from textual.events import Resize
 from textual.widget import Widget
 from textual.widgets import Input, Static
 
-from peftbench.report.charts.meter_charts import Sampled, strip_chart, strips_for
+from peftbench.report.charts.meter_charts import Sampled
 from peftbench.report.charts.overlay import Pinned
-from peftbench.store.rows import ACTIVE_STATES
 from peftbench.text import clean
 from peftbench.tui.actions import ACTIONS, OF_APP
 from peftbench.tui.lines import header, machine_lines, run_lines
@@ -27,9 +25,9 @@ from peftbench.tui.screens.new_run import NewRunScreen
 from peftbench.tui.screens.run_screen import RunScreen
 from peftbench.tui.screens.run_view import RunView
 from peftbench.tui.state import DashboardState, StateRequest
-from peftbench.tui.widgets.chart_view import ChartView
 from peftbench.tui.widgets.curve_chart import CurveChart
 from peftbench.tui.widgets.key_bar import KeyBar
+from peftbench.tui.widgets.meters import Meters
 from peftbench.tui.widgets.runs_table import Mark, RunsTable
 
 _WINDOWS: tuple[int | None, ...] = (60, 300, 1800, None)
@@ -66,7 +64,6 @@ class Dashboard(RunScreen):
         self._laid_out = False
         self._put_there: dict[str, Text] = {}
         self._names: dict[Widget, str] = {}
-        self._metered: object = None  # cache key of the meter charts
 
     def compose(self) -> ComposeResult:
         """Yield the widgets."""
@@ -79,8 +76,7 @@ class Dashboard(RunScreen):
         )
         self._curves = CurveChart(glyphs, id="curves", classes="part")
         self._curves.border_title = "curves: t task, x axis; Tab, then arrows read, + - zoom, 0 all"
-        self._strips = [ChartView(glyphs, id=f"strip{index}", classes="part") for index in range(3)]
-        self._meters = Vertical(*self._strips, id="meters")
+        self._meters = Meters(glyphs, id="meters")
         yield self._texts["header"]
         yield self._texts["problem"]
         yield self._table
@@ -153,17 +149,7 @@ class Dashboard(RunScreen):
         self._curves.show([pinned for pinned, _ in drawn])
         if not self._meters.display:
             return
-        now_s = float(int(snapshot.now_s))  # meters have one value per second
-        ends = tuple((p.record.run.id, p.color, d.samples[-1:], len(d.samples)) for p, d in drawn)
-        cache_key = (now_s if any(p.record.run.state in ACTIVE_STATES for p, _ in drawn) else None, self.window_s, ends)
-        if cache_key == self._metered:
-            return
-        self._metered = cache_key
-        sampled = [Sampled(pinned, detail.samples) for pinned, detail in drawn]
-        for index, strip in enumerate(strips_for(sampled)):
-            chart = strip_chart(strip, sampled, now_s, self.window_s)
-            self._set_title(self._strips[index], chart.title)  # on the border, which saves a row
-            self._strips[index].put(replace(chart, title=""))
+        self._meters.show([Sampled(pinned, detail.samples) for pinned, detail in drawn], snapshot.now_s, self.window_s)
 
     def _show_lines(self, snapshot: DashboardState, cells: int) -> None:
         run_id = self._table.run_id
@@ -263,13 +249,23 @@ class Dashboard(RunScreen):
         self.order = ORDERS[(ORDERS.index(self.order) + 1) % len(ORDERS)]
         self._show_table(self.app.snapshot)
 
+    def action_meters(self) -> None:
+        """Focus the meters, in place of the curves if the screen is narrow; back from them to the table."""
+        self.minimize()
+        there = self._meters.has_focus
+        self.set_class(not there, "-meters")
+        (self._table if there else self._meters).focus()
+        self._show_charts(self.app.snapshot)
+
     def action_maximise(self) -> None:
         """Show the focused widget (default: the curves) full screen, and back."""
         if self.maximized is not None:
             self.minimize()
-        else:
-            focused = self.focused
-            self.maximize(focused if isinstance(focused, RunsTable | CurveChart) else self._curves)
+            return
+        focused = self.focused
+        if not isinstance(focused, RunsTable | CurveChart | Meters):
+            focused = self._curves if self._curves.display else self._meters
+        self.maximize(focused)
 
     def action_new_run(self) -> None:
         """Open the form for a new run."""
