@@ -46,7 +46,7 @@ class Session:
         self._process = subprocess.Popen(words, stdin=slave, stdout=slave, stderr=slave, env=environment)
         os.close(slave)
         self.sent = 0  # bytes to the terminal so far
-        self._shown = b""
+        self._shown, self._ended = b"", False
 
     def write(self, keys: str) -> None:
         """Press keys."""
@@ -70,10 +70,16 @@ class Session:
         self._read_for(_SETTLE_S)
 
     def measure(self, seconds: float) -> dict[str, float]:
-        """Return the KB/s sent and the share of a core used (per cent) over so many seconds."""
+        """Return the KB/s sent and the share of a core used (per cent) over so many seconds.
+
+        Raises:
+            RuntimeError: the dashboard has ended.
+        """
         sent, busy_s, begun = self.sent, self._busy_s(), time.monotonic()
         self._read_for(seconds)
         wall_s = time.monotonic() - begun
+        if self._ended:
+            raise RuntimeError(f"the dashboard has ended:\n{self._shown[-2000:].decode(errors='replace')}")
         return {
             "kb_per_s": (self.sent - sent) / 1000 / wall_s,
             "core_pct": 100 * (self._busy_s() - busy_s) / wall_s,
@@ -94,6 +100,7 @@ class Session:
                 try:
                     new = os.read(self._master, 65_536)
                 except OSError:  # the program has closed its terminal
+                    self._ended = True
                     return
                 self.sent += len(new)
                 self._shown = (self._shown + new)[-1_000_000:]

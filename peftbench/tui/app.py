@@ -61,11 +61,13 @@ class PeftbenchApp(BaseApp):
         await super().on_event(event)
 
     def on_state_ready(self, message: StateReady) -> None:
-        """Show the latest state on all screens."""
+        """Pass the latest state to all screens; the top one shows it, the others when they are uncovered."""
         self.snapshot = message.snapshot
         for screen in self.screen_stack:
             if isinstance(screen, RunScreen) and screen.is_mounted:
-                screen.show(message.snapshot)
+                screen.take(message.snapshot)
+                if screen.is_active:
+                    screen.show(message.snapshot)
 
     def on_poll_failed(self, message: PollFailed) -> None:
         """Exit with a traceback on an unexpected error."""

@@ -10,8 +10,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.events import Resize
-from textual.widget import Widget
-from textual.widgets import Input, Static
+from textual.widgets import Input
 
 from peftbench.report.charts.meter_charts import Sampled
 from peftbench.report.charts.overlay import Pinned
@@ -28,6 +27,7 @@ from peftbench.tui.state import DashboardState, StateRequest
 from peftbench.tui.widgets.curve_chart import CurveChart
 from peftbench.tui.widgets.key_bar import KeyBar
 from peftbench.tui.widgets.meters import Meters
+from peftbench.tui.widgets.partial import Lines
 from peftbench.tui.widgets.runs_table import Mark, RunsTable
 
 _WINDOWS: tuple[int | None, ...] = (60, 300, 1800, None)
@@ -62,20 +62,18 @@ class Dashboard(RunScreen):
         self.window_s = _WINDOWS[1]
         self.most = _MORE
         self._laid_out = False
-        self._put_there: dict[str, Text] = {}
-        self._names: dict[Widget, str] = {}
 
     def compose(self) -> ComposeResult:
         """Yield the widgets."""
         glyphs = self.app.glyphs
-        self._texts = {name: Static(id=name) for name in ("header", "problem", "nothing", "run_lines", "machine_lines")}
+        self._texts = {name: Lines(id=name) for name in ("header", "problem", "nothing", "run_lines", "machine_lines")}
         self._table = RunsTable(letters=glyphs.letters, id="runs")
         self._table.add_class("part")
         self._filter = Input(
             placeholder="words in name, state, method or workload; Esc clears", id="filter", compact=True
         )
         self._curves = CurveChart(glyphs, id="curves", classes="part")
-        self._curves.border_title = "curves: t task, x axis; Tab, then arrows read, + - zoom, 0 all"
+        self._curves.set_title("curves: t task, x axis; Tab, then arrows read, + - zoom, 0 all")
         self._meters = Meters(glyphs, id="meters")
         yield self._texts["header"]
         yield self._texts["problem"]
@@ -101,20 +99,26 @@ class Dashboard(RunScreen):
         """Lay out the lines again."""
         self.call_after_refresh(lambda: self.show(self.app.snapshot))
 
+    def take(self, snapshot: DashboardState) -> None:
+        """Update the pins, and request the runs that this screen and those above it show."""
+        if snapshot.read and self._laid_out:
+            self.pins.take(snapshot.pinned, {line.run.id for line in snapshot.lines})
+            self._want()
+
     def show(self, snapshot: DashboardState) -> None:
         """Show a snapshot."""
         if not snapshot.read or not self._laid_out:
             return
         cells = self.size.width - 2
-        self._put("header", header(snapshot, self.app.database, cells, self.app.refused))
+        self._texts["header"].put(header(snapshot, self.app.database, cells, self.app.refused))
         self._texts["problem"].set_class(snapshot.problem is not None, "-shown")
-        self._put("problem", Text(clean(snapshot.problem or "")))
+        self._texts["problem"].put(Text(clean(snapshot.problem or "")))
         self.set_class(not snapshot.lines, "-empty")
         if snapshot.lines and self.focused is None:
             self._table.focus()
         if not snapshot.lines:
             template = _NO_RUNS if self.app.refused else _EMPTY
-            self._put("nothing", Text(template.format(database=clean(self.app.database))))
+            self._texts["nothing"].put(Text(template.format(database=clean(self.app.database))))
         self.pins.take(snapshot.pinned, {line.run.id for line in snapshot.lines})
         self._show_table(snapshot)
         self._show_charts(snapshot)
@@ -137,7 +141,7 @@ class Dashboard(RunScreen):
         )
         if total > len(snapshot.lines) >= self.most and at_end:
             self.most += _MORE
-        self._set_title(table, f"runs ({count}, {self.order.label})")
+        table.set_title(f"runs ({count}, {self.order.label})")
 
     def _show_charts(self, snapshot: DashboardState) -> None:
         shown = [(run_id, snapshot.details[run_id]) for run_id in snapshot.pinned if run_id in snapshot.details]
@@ -156,23 +160,9 @@ class Dashboard(RunScreen):
         detail = snapshot.details.get(run_id) if run_id else None
         lines = run_lines(detail, snapshot.line(run_id), cells, snapshot.now_s, self.app.glyphs)
         low = self.size.height < _LOW
-        self._put("run_lines", Text("\n").join(lines[-1:] if low else lines))
+        self._texts["run_lines"].put(Text("\n").join(lines[-1:] if low else lines))
         most = 1 if low else 4
-        self._put("machine_lines", Text("\n").join(machine_lines(snapshot.machine, cells, most, self.app.glyphs)))
-
-    def _put(self, name: str, text: Text) -> None:
-        """Update a text widget if its text has changed."""
-        before = self._put_there.get(name)
-        if before is None or before != text or before.spans != text.spans:
-            self._put_there[name] = text
-            same_size = before is not None and before.plain.count("\n") == text.plain.count("\n")
-            self._texts[name].update(text, layout=not same_size)
-
-    def _set_title(self, part: Widget, name: str) -> None:
-        """Set a widget's border title if it has changed: Textual redraws the whole widget for it."""
-        if self._names.get(part) != name:
-            self._names[part] = name
-            part.border_title = Text(name)
+        self._texts["machine_lines"].put(Text("\n").join(machine_lines(snapshot.machine, cells, most, self.app.glyphs)))
 
     def _want(self) -> None:
         table = self._table

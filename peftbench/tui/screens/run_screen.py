@@ -30,6 +30,13 @@ class RunScreen(Sized, Screen[None]):
     def show(self, snapshot: DashboardState) -> None:
         """Show a snapshot."""
 
+    def take(self, snapshot: DashboardState) -> None:
+        """Note a snapshot, also while the screen is covered by another one."""
+
+    def on_screen_resume(self) -> None:
+        """Show the latest snapshot: while the screen was covered, nothing was drawn."""
+        self.show(self.app.snapshot)
+
     def action_stop(self) -> None:
         """Stop the selected run."""
         self.with_run(lambda run: self.app.run_in_thread(lambda: self.app.run_actions.stop(run)))

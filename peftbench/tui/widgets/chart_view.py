@@ -15,11 +15,12 @@ from textual.widget import Widget
 from peftbench.plot import BRAILLE, Chart, Glyphs, Row, draw
 from peftbench.plot.cells import width
 from peftbench.plot.model import AXIS, CURSOR, LABEL, TITLE
+from peftbench.tui.widgets.partial import PartialRefresh
 
 _PARTS = {AXIS: "chart--axis", LABEL: "chart--label", TITLE: "chart--title", CURSOR: "chart--cursor"}
 
 
-class ChartView(Widget):
+class ChartView(PartialRefresh, Widget):
     """Shows one chart at the widget's size; series colours are rich styles."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = set(_PARTS.values())

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar
 
-from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
@@ -18,7 +18,7 @@ from peftbench.tui.widgets.chart_view import ChartView
 
 
 class Meters(VerticalScroll, can_focus=True):
-    """A chart for each meter of the runs shown, drawn again at most once a second."""
+    """A chart for each meter of the runs shown, drawn again when time has moved on by a dot of the charts."""
 
     ALLOW_MAXIMIZE = True  # containers are not, by default
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -29,7 +29,6 @@ class Meters(VerticalScroll, can_focus=True):
     def __init__(self, glyphs: Glyphs, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._strips = [ChartView(glyphs, classes="part strip") for _ in CARD_STRIPS]
-        self._names: list[str | None] = [None] * len(self._strips)
         self._drawn: object = None
 
     def compose(self) -> ComposeResult:
@@ -44,20 +43,24 @@ class Meters(VerticalScroll, can_focus=True):
             now_s: Unix time.
             window_s: length of the time axis in seconds; None: the longest run.
         """
-        now_s = float(int(now_s))  # samples have one value per second
-        ends = tuple((s.of.record.run.id, s.of.color, s.samples[-1:], len(s.samples)) for s in sampled)
-        active = any(s.of.record.run.state in ACTIVE_STATES for s in sampled)
-        key = (now_s if active else None, window_s, ends)
+        end_s, active = self._end_s(sampled, now_s, window_s), any(map(_active, sampled))
+        runs = tuple((s.of, bool(s.samples) if _active(s) else s.samples[-1:]) for s in sampled)
+        key = (end_s if active else None, window_s, runs)
         if key == self._drawn:
             return
         self._drawn = key
         for index, strip in enumerate(strips_for(sampled)):
-            chart = strip_chart(strip, sampled, now_s, window_s)
-            self._set_title(index, chart.title)  # on the border, which saves a row
+            chart = strip_chart(strip, sampled, end_s, window_s)
+            self._strips[index].set_title(chart.title)  # on the border, which saves a row
             self._strips[index].put(replace(chart, title=""))
 
-    def _set_title(self, index: int, title: str) -> None:
-        """Set a chart's border title if it has changed: Textual redraws the whole chart for it."""
-        if self._names[index] != title:
-            self._names[index] = title
-            self._strips[index].border_title = Text(title)
+    def _end_s(self, sampled: Sequence[Sampled], now_s: float, window_s: int | None) -> float:
+        """Return the end of the time axis: now, rounded up to a whole dot of the charts and a whole second."""
+        spans = (s.samples[-1].at_s - s.samples[0].at_s for s in sampled if s.samples)
+        dots = max(self._strips[0].size.width * self._strips[0].glyphs.dots_wide, 1)
+        step_s = max(math.ceil((window_s or max(spans, default=0.0)) / dots), 1)
+        return float(math.ceil(now_s / step_s) * step_s)
+
+
+def _active(sampled: Sampled) -> bool:
+    return sampled.of.record.run.state in ACTIVE_STATES

@@ -18,6 +18,7 @@ from peftbench.report.tables import STATE_STYLE
 from peftbench.report.watching import as_ascii
 from peftbench.store.rows import State
 from peftbench.tui.state import RunLine
+from peftbench.tui.widgets.partial import PartialRefresh
 
 _SIGNS: dict[State, str] = {
     "finished": "✓",
@@ -123,7 +124,7 @@ def cells(line: RunLine, mark: Mark | None, columns: Sequence[Column], letters: 
     return texts
 
 
-class RunsTable(DataTable[Text]):
+class RunsTable(PartialRefresh, DataTable[Text]):
     """The filtered and sorted runs. The space bar pins the selected one."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -190,7 +191,7 @@ class RunsTable(DataTable[Text]):
                 self._written[line.run.id] = now
                 for column, (old, new) in enumerate(zip(self._cells(*before), self._cells(*now), strict=True)):
                     if old != new or old.style != new.style:
-                        self.update_cell_at(Coordinate(row, column), new)
+                        self._put(Coordinate(row, column), new)
 
     def action_pin(self) -> None:
         """Pin or unpin the selected run."""
@@ -205,6 +206,12 @@ class RunsTable(DataTable[Text]):
     def on_data_table_row_highlighted(self) -> None:
         """Report that the cursor has moved."""
         self.post_message(self.Moved())
+
+    def _put(self, at: Coordinate, text: Text) -> None:
+        """Write a cell of the same width and refresh it alone: `update_cell_at` refreshes the whole table."""
+        with self.held():
+            self.update_cell_at(at, text)
+        self.refresh_coordinate(at)
 
     def _cells(self, line: RunLine, mark: Mark | None) -> list[Text]:
         return cells(line, mark, self._columns_for, self._letters)
