@@ -8,7 +8,8 @@ from peftbench.plot.cells import fit, printable, width
 from peftbench.plot.decimate import known
 from peftbench.plot.dots import Dots
 from peftbench.plot.glyphs import BRAILLE, BRAILLE_CELLS, Glyphs
-from peftbench.plot.layout import Frame, end_labels, label_column, lay_out
+from peftbench.plot.labels import end_labels
+from peftbench.plot.layout import Frame, label_column, lay_out
 from peftbench.plot.legend import legend_rows, sign
 from peftbench.plot.model import AXIS, BLANK, CURSOR, LABEL, TITLE, Chart, Row, Segment, Series
 from peftbench.plot.rasterise import marked, trace

@@ -13,7 +13,8 @@ _BITS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
 class Glyphs:
     """A set of characters, each one cell wide, and the number of dots per cell.
 
-    `letters`: series are drawn with their marker, a letter, instead of dots.
+    `markers` and `dashed_markers` are pairs, all different: 20, and a last one for what is selected. `letters`: series
+    are drawn with their marker, a letter, instead of dots.
     """
 
     dots_wide: int
@@ -36,8 +37,24 @@ class Glyphs:
         return markers[index % len(markers)]
 
 
-BRAILLE = Glyphs(2, 4, False, "●▲■◆▼", "○△□◇▽", "│", "┤", "└", "─", "┬", "╎", "━", "╍")
-ASCII = Glyphs(1, 1, True, ascii_uppercase, ascii_lowercase, "|", "+", "+", "-", "+", ":", "A", "a")
+BRAILLE = Glyphs(
+    2,
+    4,
+    False,
+    "●▲■◆▼" + ascii_uppercase[:15] + "★",
+    "○△□◇▽" + ascii_lowercase[:15] + "☆",
+    "│",
+    "┤",
+    "└",
+    "─",
+    "┬",
+    "╎",
+    "━",
+    "╍",
+)
+ASCII = Glyphs(
+    1, 1, True, ascii_uppercase[:20] + "*", ascii_lowercase[:20] + ".", "|", "+", "+", "-", "+", ":", "A", "a"
+)
 
 
 def glyphs_for(encoding: str | None, term: str | None, ascii_only: bool = False) -> Glyphs:

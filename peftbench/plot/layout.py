@@ -7,7 +7,7 @@ from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 
 from peftbench.plot.cells import printable, width
-from peftbench.plot.decimate import known, summaries
+from peftbench.plot.decimate import summaries
 from peftbench.plot.glyphs import Glyphs
 from peftbench.plot.legend import legend_rows
 from peftbench.plot.model import Chart, Range, Series
@@ -148,24 +148,6 @@ def label_column(frame: Frame, column: int, tick: Tick) -> int:
     """Return the column, from the chart's left edge, at which the label of an x tick starts."""
     middle = frame.left + column - (len(tick.label) - 1) // 2
     return max(0, min(middle, frame.left + frame.columns - len(tick.label)))
-
-
-def end_labels(chart: Chart, frame: Frame) -> dict[int, Series]:
-    """Return the series by the row of its end label: the row of its last visible point, or the nearest free one."""
-    wanted: list[tuple[int, Series]] = []
-    for curve in chart.series:
-        begin, end = visible(curve, frame.x)
-        last = next((index for index in range(end - 1, begin - 1, -1) if known(curve.ys[index]) is not None), None)
-        if curve.end and last is not None and frame.y.low <= (curve.ys[last] or 0.0) <= frame.y.high:
-            wanted.append((frame.cell(curve.xs[last], curve.ys[last] or 0.0)[1], curve))
-    by_row: dict[int, Series] = {}
-    for row, curve in sorted(wanted, key=lambda each: each[0]):
-        free = min(
-            (r for r in range(frame.rows) if r not in by_row), key=lambda r: (abs(r - row), r < row), default=None
-        )
-        if free is not None:
-            by_row[free] = curve
-    return by_row
 
 
 def _near(share: float) -> float:

@@ -33,7 +33,7 @@ def lit(chart: Chart, width: int, height: int) -> set[tuple[int, int]]:
         line = lines([drawn[frame.top + row]])[0][frame.left :]
         for column, character in enumerate(line):
             bits = ord(character) - 0x2800 if 0x2800 <= ord(character) <= 0x28FF else 0
-            if character in BRAILLE.markers + BRAILLE.dashed_markers:
+            if not character.isalpha() and character in BRAILLE.markers + BRAILLE.dashed_markers:
                 bits = 255
             found |= {
                 (2 * column + side, 4 * row + place)

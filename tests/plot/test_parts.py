@@ -16,6 +16,7 @@ from rich.cells import cell_len
 from peftbench.plot import ASCII, BRAILLE, Range, glyphs_for
 from peftbench.plot.cells import fit, printable, width
 from peftbench.plot.dots import Dots, clip, runs
+from peftbench.plot.labels import spread
 from peftbench.plot.ticks import ticks
 
 anything = st.floats(allow_nan=False, allow_infinity=False)
@@ -160,6 +161,39 @@ class TestGlyphs:
             singles = (glyphs.axis, glyphs.tick_y, glyphs.corner, glyphs.line, glyphs.tick_x, glyphs.cursor)
             for character in (*singles, glyphs.solid, glyphs.dashed, *glyphs.markers, *glyphs.dashed_markers):
                 assert (len(character), cell_len(character)) == (1, 1)
+
+    def test_no_two_markers_are_alike(self) -> None:
+        for glyphs in (BRAILLE, ASCII):
+            for markers in (glyphs.markers, glyphs.dashed_markers, glyphs.markers + glyphs.dashed_markers):
+                assert len(set(markers)) == len(markers)
+            assert len(glyphs.markers) == len(glyphs.dashed_markers) == 21
+
+
+class TestLabels:
+    @pytest.mark.parametrize(
+        ("wanted", "rows", "given"),
+        [
+            ([], 5, []),
+            ([2, 4], 5, [2, 4]),
+            ([2, 2], 5, [2, 3]),
+            ([5, 5, 5], 10, [4, 5, 6]),
+            ([9, 9, 9], 10, [7, 8, 9]),
+            ([0, 0, 1], 10, [0, 1, 2]),
+            ([0, 4, 4, 4, 9], 10, [0, 3, 4, 5, 9]),
+            ([1, 1, 1], 3, [0, 1, 2]),
+        ],
+    )
+    def test_labels_make_room_for_each_other(self, wanted: list[int], rows: int, given: list[int]) -> None:
+        assert spread(wanted, rows) == given
+
+    @given(st.integers(1, 12), st.lists(st.integers(0, 11), max_size=12))
+    def test_each_has_a_row_of_its_own_in_order(self, rows: int, wanted: list[int]) -> None:
+        wanted = sorted(row for row in wanted if row < rows)[:rows]
+        given_rows = spread(wanted, rows)
+        assert given_rows == sorted(set(given_rows))
+        assert all(0 <= row < rows for row in given_rows)
+        if len(set(wanted)) == len(wanted):
+            assert given_rows == wanted
 
 
 class TestCells:

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from peftbench.analysis.trajectory import AVERAGE
-from peftbench.plot import ASCII, BRAILLE, draw
+from peftbench.analysis.trajectory import AVERAGE, Axis
+from peftbench.plot import ASCII, BRAILLE, Range, draw
 from peftbench.report.charts.meter_charts import CARD_STRIPS, HOST_STRIPS, SLOWED, Sampled, strip_chart, strips_for
 from peftbench.report.charts.overlay import Pinned, curves_of, overlay, stops, tasks_of
 from tests.printing import HOSTILE
@@ -53,6 +53,40 @@ def test_two_ends_in_one_row_stand_beneath_each_other() -> None:
     end = f" {curves[0].dev[1][-1]:.3f}"
     rows = text_of(overlay(curves, AVERAGE, "epoch", legend_rows=0)).splitlines()
     assert sum(row.rstrip().endswith(end) for row in rows) == 3
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+def test_ends_stand_in_the_order_of_their_values(order: tuple[int, ...]) -> None:
+    """Regression: curves that ended in one row had their values in the order in which they were pinned."""
+    values = (0.7002, 0.7001, 0.7000)
+    runs = []
+    for slot in order:
+        record = run_record(f"run{slot}", f"r{slot}")
+        scores = tuple(replace(score, value=values[slot] if score.epoch == 6 else 0.1) for score in record.scores)
+        runs.append(Pinned(replace(record, scores=scores), slot, "cyan"))
+    chart = overlay(curves_of(runs, "sst", "epoch"), "sst", "epoch", legend_rows=0)
+    named = replace(chart, series=tuple(replace(s, end=f"end {s.name}" if s.name else "") for s in chart.series))
+    ends = [row.rstrip()[-2:] for row in text_of(named).splitlines() if "end r" in row]
+    assert ends == ["r0", "r1", "r2"]
+
+
+def test_a_part_of_the_range_has_the_values_at_its_own_end() -> None:
+    """Regression: a zoomed chart had the value of the last epoch beside the last visible one."""
+    (curves,) = curves_of([FIRST], AVERAGE, "epoch")
+    shown = text_of(overlay([curves], AVERAGE, "epoch", x=Range(2, 4), legend_rows=0)).splitlines()
+    third, last = (f" {curves.dev[1][epoch - 1]:.3f}" for epoch in (4, 6))
+    assert any(row.rstrip().endswith(third) for row in shown)
+    assert not any(row.rstrip().endswith(last) for row in shown)
+
+
+@pytest.mark.parametrize(
+    ("axis", "x", "title"),
+    [("epoch", 3.0, "epoch 3"), ("step", 1204.0, "step 1,204"), ("time", 2.41, "2.4 min"), ("energy", 0.5, "0.5 kJ")],
+)
+def test_the_title_says_where_values_are_read(axis: Axis, x: float, title: str) -> None:
+    curves = curves_of([FIRST], AVERAGE, axis)
+    assert overlay(curves, AVERAGE, axis, cursor_x=x).title.startswith(f"at {title}: mean of")
+    assert overlay(curves, AVERAGE, axis).title.startswith("mean of")
 
 
 def test_the_epochs_to_come_have_room_while_a_run_goes_on() -> None:

@@ -15,6 +15,7 @@ from peftbench.store.rows import ACTIVE_STATES, RunRecord
 from peftbench.text import clean
 
 LABELS = {"epoch": "epoch", "step": "steps", "time": "min", "energy": "kJ"}
+_AT = {"epoch": "epoch {:g}", "step": "step {:,.0f}", "time": "{:,.1f} min", "energy": "{:,.1f} kJ"}
 _SCALES = {"epoch": 1.0, "step": 1.0, "time": 1 / 60, "energy": 1e-3}
 
 
@@ -66,8 +67,9 @@ def overlay(
         task: the task whose metric is shown, for the title.
         axis: the x axis.
         glyphs: characters that the terminal can show.
-        x: the range to show; None: the whole range, including planned epochs.
-        cursor_x: where the legend's values are read; None: at the end of each curve.
+        x: the range to show; None: the whole range, including planned epochs. The values beside the curves are those
+            at its end.
+        cursor_x: where the legend's values are read, which the title then says; None: at the end of each curve.
         legend_rows: maximum number of legend rows.
     """
     train, dev = [], []
@@ -82,14 +84,15 @@ def overlay(
                 color,
                 marker=slot,
                 note=run_curves.reading(cursor_x),
-                end=formatting.score(_at(run_curves.dev, None)),
+                end=formatting.score(_at(run_curves.dev, None if x is None else x.high)),
             )
         )
+    at = "" if cursor_x is None else f"at {_AT[axis].format(cursor_x)}: "
     dashed, solid = ("small", "capital") if glyphs.letters else (glyphs.dashed, glyphs.solid)
     return Chart(
         (*train, *dev),
         x=x or _whole_x(curves, axis),
-        title=f"{metric_name(curves, task)}: {solid} dev {dashed} train",
+        title=f"{at}{metric_name(curves, task)}: {solid} dev {dashed} train",
         x_label=LABELS[axis],
         whole_x=axis in ("epoch", "step"),
         legend_rows=legend_rows,
