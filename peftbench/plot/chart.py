@@ -18,12 +18,14 @@ Cell = tuple[str, str]  # a character and its style
 
 
 def draw(chart: Chart, cells_wide: int, cells_high: int, glyphs: Glyphs = BRAILLE) -> list[Row]:
-    """Return a chart as `cells_high` rows of exactly `cells_wide` cells.
+    """Return a chart as `cells_high` rows of exactly `cells_wide` cells; without any point, its text and no axes.
 
     Raises:
         ValueError: the width or height is below one cell.
     """
     frame = lay_out(chart, cells_wide, cells_high, glyphs)
+    if not any(known(y) is not None for series in chart.series for y in series.ys):
+        return _without_points(chart, frame, cells_wide, cells_high, glyphs)
     plot = _plot(chart, frame, glyphs)
     rows: list[Row] = []
     if frame.top:
@@ -47,7 +49,7 @@ def _plot(chart: Chart, frame: Frame, glyphs: Glyphs) -> list[list[Cell]]:
             row[column] = (glyphs.cursor, CURSOR)
     layers = [trace(series, frame) for series in chart.series]
     if not any(any(layer.columns) for layer in layers):
-        _write_centred(rows, _empty_text(chart))
+        _write_centred(rows, "no data in this range")
         return rows
     styles = [series.color for series in chart.series]
     signs = [sign(series, index, glyphs) for index, series in enumerate(chart.series)]
@@ -92,9 +94,13 @@ def _cells(layer: Dots, frame: Frame) -> list[tuple[tuple[int, int], int]]:
     return cells
 
 
-def _empty_text(chart: Chart) -> str:
-    any_point = any(known(y) is not None for series in chart.series for y in series.ys)
-    return "no data in this range" if any_point else chart.empty
+def _without_points(chart: Chart, frame: Frame, cells_wide: int, cells_high: int, glyphs: Glyphs) -> list[Row]:
+    """Return the title, the chart's text for a want of data, and the legend."""
+    title: list[Row] = [(Segment(fit(printable(chart.title), cells_wide), TITLE),)] if frame.top else []
+    legend = legend_rows(chart.series, cells_wide, frame.legend_rows, glyphs)
+    cells: list[list[Cell]] = [[(" ", BLANK)] * cells_wide for _ in range(cells_high - len(title) - len(legend))]
+    _write_centred(cells, chart.empty)
+    return [_filled(row, cells_wide) for row in (*title, *map(_segments, cells), *legend)]
 
 
 def _write_centred(rows: list[list[Cell]], text: str) -> None:
@@ -112,9 +118,12 @@ def _plot_row(frame: Frame, number: int, cells: list[Cell], glyphs: Glyphs) -> R
         tick = frame.y_ticks.get(number)
         segments.append(Segment(f"{tick.label if tick else '':>{frame.left - 2}} ", LABEL))
         segments.append(Segment(glyphs.tick_y if tick else glyphs.axis, AXIS))
-    for style, run in groupby(cells, key=lambda cell: cell[1]):
-        segments.append(Segment("".join(character for character, _ in run), style))
-    return tuple(segments)
+    return (*segments, *_segments(cells))
+
+
+def _segments(cells: list[Cell]) -> Row:
+    runs = groupby(cells, key=lambda cell: cell[1])
+    return tuple(Segment("".join(character for character, _ in run), style) for style, run in runs)
 
 
 def _end(series: Series, frame: Frame) -> Segment:

@@ -57,6 +57,14 @@ ACTIONS = (
     ),
     Action("open", "enter", "Open", "Show all details of the run", "peftbench show RUN", shown=False),
     Action("window", "w", "Window", "Meter charts of 1, 5 or 30 minutes, or the whole run", shown=False),
+    Action(
+        "card",
+        "g",
+        "GPU",
+        "Meters of the next GPU as this dashboard reads it, then of the runs again",
+        "nvidia-smi",
+        shown=False,
+    ),
     Action("order", "o", "Order", "Sort by newest, best, active or name", "peftbench runs", shown=False),
     Action("retry", "R", "Retry", "Run the spec again from the start", "peftbench retry RUN", shown=False, acts=True),
     Action(

@@ -15,12 +15,13 @@ from peftbench.plot.cells import fit, printable, width
 from peftbench.report.headlines import metrics_of
 from peftbench.report.run_lines import progress_line, state_line
 from peftbench.report.tables import STATE_STYLE
-from peftbench.store.meter_fields import THROTTLING, SampleRow, meter_fields, reasons
+from peftbench.store.meter_fields import EVENT_REASONS, THROTTLING, SampleRow, meter_fields, reasons
 from peftbench.store.rows import State
 from peftbench.tui.machine import CardNow, Machine
 from peftbench.tui.state import DashboardState, Detail, RunLine
 
 _BAR = 12
+_POWER_CAP = next(bit for bit, reason in EVENT_REASONS.items() if reason == "software power cap")
 _SAMPLES = 60  # latest samples used to tell whether the machine is busy
 _STATES: tuple[State, ...] = (
     "running",
@@ -60,16 +61,27 @@ def machine_name(machine: Machine) -> str:
     return f"CPU, {machine.cores} cores, no GPU" if machine.cores else ""
 
 
-def machine_lines(machine: Machine, cells: int, most: int, glyphs: Glyphs) -> list[Text]:
-    """Return a line of gauges for each GPU, at most `most` lines; without a GPU, one line for the host."""
+def machine_lines(machine: Machine, cells: int, most: int, glyphs: Glyphs, first: int = 0) -> list[Text]:
+    """Return a line of gauges for each GPU, at most `most` lines; without a GPU, one line for the host.
+
+    Args:
+        machine: the last reading.
+        cells: the width.
+        most: maximum number of lines; the last one says how many GPUs have none, and the key that shows them.
+        glyphs: characters that the terminal can show.
+        first: place of the GPU that comes first; the others follow in a circle.
+    """
     if not machine.cards:
         return [_host_line(machine, cells, glyphs)] if machine.cores else []
-    lines = [_card_line(card, cells, glyphs) for card in machine.cards[:most]]
-    left_out = len(machine.cards) - len(lines)
-    if left_out and lines:
-        more = f"  +{left_out} GPUs"
-        lines[-1] = _cut(lines[-1], cells - len(more)).append(more, "dim")
-    return lines
+    cards = machine.cards[first:] + machine.cards[:first]
+    left_out = max(len(cards) - most, 0)
+    more = f"  g: +{left_out} GPU{'s' * (left_out > 1)}" if left_out else ""
+    lines = [
+        _card_line(card, cells - len(more) * (place == most - 1), glyphs) for place, card in enumerate(cards[:most])
+    ]
+    if more and lines:
+        lines[-1].append(more, "dim")
+    return [_cut(line, cells) for line in lines]
 
 
 def run_lines(detail: Detail | None, line: RunLine | None, cells: int, now_s: float, glyphs: Glyphs) -> list[Text]:
@@ -123,27 +135,36 @@ def _cost_line(detail: Detail, cells: int) -> list[Text]:
 
 
 def _card_line(card: CardNow, cells: int, glyphs: Glyphs) -> Text:
-    throttled = ", ".join(reasons((card.event_reasons or 0) & THROTTLING))
-    slowed = ("throttled: " + throttled, "bold yellow") if throttled else ("not throttled", "dim")
+    """Return a GPU's gauges and figures, the most needed first: clocks beside what limits them."""
     narrow = cells < 100
-    line = Text.assemble((f"GPU{card.index} ", "bold"))
     parts = [
         _gauge("mem", card.used_mib, card.total_mib, "MiB", glyphs, narrow),
         _gauge("pow", card.power_w, card.limit_w, "W", glyphs, narrow),
-        _figure("gpu_util_pct", card.util_pct, "util"),
         _figure("sm_clock_mhz", card.sm_clock_mhz),
-        _figure("mem_clock_mhz", card.mem_clock_mhz),
+        _limits(card.event_reasons, narrow),
         _figure("temperature_c", card.temperature_c),
-        Text("") if card.event_reasons is None else Text(*slowed),
+        _figure("gpu_util_pct", card.util_pct, "util"),
+        _figure("mem_clock_mhz", card.mem_clock_mhz),
     ]
-    if throttled:
-        parts.insert(2, parts.pop())
+    line = Text.assemble((f"GPU{card.index} ", "bold"))
     if all(not part.plain for part in parts):
         return line.append("no readings", "bold red")
     for part in parts:
         if part.plain and line.cell_len + 2 + part.cell_len <= cells:
             line.append("" if line.plain.endswith(" ") else "  ").append_text(part)
     return line
+
+
+def _limits(bits: int | None, narrow: bool) -> Text:
+    """Return what limits the clocks: throttling, or the power cap, which is usual at full load."""
+    if bits is None:
+        return Text("")
+    throttled = reasons(bits & THROTTLING)
+    if throttled:
+        return Text("throttled" if narrow else f"throttled: {', '.join(throttled)}", "bold yellow")
+    if bits & _POWER_CAP:
+        return Text("at power cap", "yellow")
+    return Text("not throttled", "dim")
 
 
 def _figure(name: str, value: float | None, label: str | None = None) -> Text:

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import os
 import time
+from collections import defaultdict, deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from peftbench.meters.nvml import NvmlMeter
 from peftbench.meters.nvml_library import Nvml, cards, open_nvml
 from peftbench.meters.readings import Reading
+from peftbench.store.meter_fields import SampleRow
 
 EVERY_S = 1.0
+_KEPT = 1800  # readings: half an hour
 
 
 @dataclass(frozen=True, slots=True)
 class CardNow:
-    """A GPU and its last reading. Values that cannot be read are None."""
+    """A GPU and its last reading. Values that cannot be read are None. `history`: readings so far, with their times."""
 
     index: int
     name: str
@@ -30,11 +33,15 @@ class CardNow:
     mem_clock_mhz: float | None
     temperature_c: float | None
     event_reasons: int | None
+    history: tuple[SampleRow, ...] = field(default=(), compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """The readable GPUs, and the host: cores, load, memory."""
+    """The readable GPUs, and the host: cores, load, memory.
+
+    `history`: readings of the host so far: `rss_mib` is the memory in use, `cpu_pct` the use of all cores.
+    """
 
     cards: tuple[CardNow, ...] = ()
     why_none: str = ""
@@ -42,6 +49,7 @@ class Machine:
     cpu_pct: float | None = None  # average over all cores
     memory_used_mib: float | None = None
     memory_total_mib: float | None = None
+    history: tuple[SampleRow, ...] = field(default=(), compare=False, repr=False)
 
 
 class MachineMeter:
@@ -55,6 +63,7 @@ class MachineMeter:
         self._nvml: Nvml | None = None
         self._opened = False
         self._why = ""
+        self._kept: defaultdict[int | None, deque[SampleRow]] = defaultdict(lambda: deque(maxlen=_KEPT))  # None: host
 
     def read(self) -> Machine:
         """Return a reading that is at most a second old."""
@@ -75,15 +84,23 @@ class MachineMeter:
         if not self._opened:
             self._opened = True
             self._open()
-        memory = psutil.virtual_memory()
+        memory, at_s = psutil.virtual_memory(), time.time()
+        used_mib, cpu_pct = (memory.total - memory.available) / 2**20, psutil.cpu_percent()
+        cards = [_now(index, facts, meter.sample()) for index, meter, facts in self._meters]
+        kept = {card.index: self._keep(card.index, _row(card, at_s)) for card in cards}
         return Machine(
-            tuple(_now(index, facts, meter.sample()) for index, meter, facts in self._meters),
+            tuple(replace(card, history=kept[card.index]) for card in cards),
             self._why,
             os.cpu_count() or 0,
-            psutil.cpu_percent(),
-            (memory.total - memory.available) / 2**20,
+            cpu_pct,
+            used_mib,
             memory.total / 2**20,
+            self._keep(None, SampleRow(0, at_s, None, rss_mib=used_mib, cpu_pct=cpu_pct)),
         )
+
+    def _keep(self, card: int | None, reading: SampleRow) -> tuple[SampleRow, ...]:
+        self._kept[card].append(reading)
+        return tuple(self._kept[card])
 
     def _open(self) -> None:
         self._nvml, self._why = open_nvml()
@@ -93,6 +110,21 @@ class MachineMeter:
             if not card.is_mig:
                 meter = NvmlMeter(self._nvml, card, computes_here=lambda: False)
                 self._meters.append((card.index or 0, meter, dict(meter.probe().facts)))
+
+
+def _row(card: CardNow, at_s: float) -> SampleRow:
+    return SampleRow(
+        0,
+        at_s,
+        None,
+        power_w=card.power_w,
+        device_used_mib=card.used_mib,
+        sm_clock_mhz=card.sm_clock_mhz,
+        mem_clock_mhz=card.mem_clock_mhz,
+        temperature_c=card.temperature_c,
+        gpu_util_pct=card.util_pct,
+        event_reasons=card.event_reasons,
+    )
 
 
 def _now(index: int, facts: dict[str, Any], reading: Reading) -> CardNow:

@@ -12,6 +12,9 @@ DARK = ("#56c7ff", "#ff6ac1", "#ffd866", "#7ee787", "#c4a7ff", "#ff9e64", "#6ff0
 LIGHT = ("#0366d6", "#b3006b", "#7a5c00", "#1a7f37", "#6f42c1", "#b34700", "#00707a", "#a02020", "#4c6b00", "#3050b0")
 ANSI = ("bright_cyan", "bright_magenta", "bright_yellow", "bright_green", "bright_blue", "bright_red", "bright_white")
 
+SELECTED_SLOT = MOST_PINNED  # of the run at the cursor if it is not pinned; it has the last marker
+SELECTED = ("#ffffff", "#000000", "default")  # its colour in dark, light and ANSI themes
+
 
 class Pins:
     """The pinned runs. Until the user pins or unpins one, the source chooses them."""
@@ -69,6 +72,8 @@ class Pins:
 
 
 def color_of(slot: int, dark: bool, ansi: bool) -> str:
-    """Return the rich colour of a slot; the palette repeats cyclically."""
+    """Return the rich colour of a slot; those of pins repeat cyclically."""
+    if slot == SELECTED_SLOT:
+        return SELECTED[2 if ansi else 0 if dark else 1]
     colors = ANSI if ansi else DARK if dark else LIGHT
     return colors[slot % len(colors)]

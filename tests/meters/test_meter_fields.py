@@ -187,9 +187,14 @@ def test_the_curves_and_strips_that_derive_from_the_table() -> None:
         ("VRAM", "GiB", True),
         ("power", "W", True),
         ("SM clock", "MHz", True),
+        ("temperature", "°C", True),
+        ("GPU utilisation", "%", True),
         ("memory (RSS)", "GiB", False),
         ("CPU", "% of a core", False),
         ("others' CPU", "% of a core", False),
     ]
     row = SampleRow(1, 1.0, None, power_w=5.0, reserved_mib=2048.0, rss_mib=1024.0, cpu_pct=50.0, others_cpu_pct=7.0)
-    assert [strip.value(row) for strip in (*CARD_STRIPS, *HOST_STRIPS)] == [2.0, 5.0, None, 1.0, 50.0, 7.0]
+    assert [strip.value(row) for strip in (*CARD_STRIPS, *HOST_STRIPS)] == [
+        *(2.0, 5.0, None, None, None),
+        *(1.0, 50.0, 7.0),
+    ]

@@ -10,6 +10,7 @@ from peftbench.analysis.trajectory import AVERAGE, Axis
 from peftbench.plot import ASCII, BRAILLE, Range, draw
 from peftbench.report.charts.meter_charts import CARD_STRIPS, HOST_STRIPS, SLOWED, Sampled, strip_chart, strips_for
 from peftbench.report.charts.overlay import Pinned, curves_of, overlay, stops, tasks_of
+from peftbench.store.meter_fields import SampleRow
 from tests.printing import HOSTILE
 from tests.tiny import TASKS
 from tests.tui.world import NOW_S, going_on, run_record, samples
@@ -123,13 +124,54 @@ def test_a_name_is_text(name: str, glyphs: object) -> None:
 
 class TestStrips:
     def test_a_card_has_its_own(self) -> None:
-        assert strips_for([Sampled(FIRST, samples())]) == CARD_STRIPS
-        bare = tuple(replace(s, power_w=None, process_vram_mib=None, reserved_mib=None) for s in samples())
-        assert strips_for([Sampled(FIRST, bare)]) == HOST_STRIPS
-        assert strips_for([]) == HOST_STRIPS
+        assert strips_for([Sampled.of_run(FIRST, samples())]) == CARD_STRIPS
+        bare = dict.fromkeys(("power_w", "process_vram_mib", "reserved_mib", "device_used_mib"))
+        on_host = tuple(replace(s, **bare) for s in samples())
+        assert strips_for([Sampled.of_run(FIRST, on_host)]) == HOST_STRIPS
+        assert strips_for([]) == ()
+
+    def test_the_cards_memory_stands_in_for_the_process_under_its_own_name(self) -> None:
+        other = tuple(replace(s, process_vram_mib=None, reserved_mib=None) for s in samples(3))
+        memory, power, *_ = strips_for([Sampled.of_run(FIRST, other)])
+        assert (memory.name, memory.unit, power) == ("GPU memory", "GiB", CARD_STRIPS[1])
+        assert [memory.value(sample) for sample in other] == [43_000 / 1024] * 3
+
+    def test_what_is_not_measured_has_no_strip(self) -> None:
+        cold = tuple(replace(s, temperature_c=None) for s in samples(3))
+        names = [strip.name for strip in strips_for([Sampled.of_run(FIRST, cold)])]
+        assert names == ["VRAM", "power", "SM clock", "GPU utilisation"]
+
+    def test_the_machines_own_readings_are_named_as_such(self) -> None:
+        rows = [SampleRow(0, NOW_S, None, rss_mib=2048.0, cpu_pct=50.0)]
+        strips = strips_for([Sampled("now", "cyan", rows)])
+        assert [(s.name, s.unit) for s in strips] == [
+            ("machine memory", "GiB"),
+            ("machine CPU", "%"),
+        ]
+        cards = [Sampled(f"GPU{n}", "cyan", [SampleRow(0, NOW_S, None, power_w=70.0 + n)]) for n in range(2)]
+        (power,) = strips_for(cards)
+        assert strip_chart(power, cards, NOW_S, 300).title == "power, W: GPU0 70 GPU1 71"
+
+    def test_the_last_value_of_a_run_that_has_ended_is_not_the_current_one(self) -> None:
+        both = [Sampled.of_run(FIRST, samples()), Sampled.of_run(SECOND, samples())]
+        assert strip_chart(CARD_STRIPS[1], both, NOW_S, 300).title.startswith("power, W: ●(380) ▲380")
+
+    @pytest.mark.parametrize(
+        ("cells", "title"),
+        [
+            (80, "power, W: ▲380 ▲380 ▲380, red: throttled"),
+            (30, "power, W: ▲380 ▲380 ▲380"),
+            (21, "power, W: ▲380 +2"),
+            (9, "power, W"),
+            (5, "pow.."),
+        ],
+    )
+    def test_a_title_has_as_many_values_as_there_is_room(self, cells: int, title: str) -> None:
+        three = [Sampled.of_run(SECOND, samples())] * 3
+        assert strip_chart(CARD_STRIPS[1], three, NOW_S, 300, BRAILLE, cells).title == title
 
     def test_throttling_is_drawn_where_it_happened(self) -> None:
-        chart = strip_chart(CARD_STRIPS[2], [Sampled(SECOND, samples(100))], NOW_S, 300)
+        chart = strip_chart(CARD_STRIPS[2], [Sampled.of_run(SECOND, samples(100))], NOW_S, 300)
         curve, slowed = chart.series
         assert slowed.color == SLOWED
         there = [x for x, y in zip(slowed.xs, slowed.ys, strict=True) if y is not None]
@@ -139,17 +181,17 @@ class TestStrips:
 
     def test_time_is_before_now_while_a_run_goes_on_and_else_before_its_end(self) -> None:
         late = NOW_S + 1000
-        going = strip_chart(CARD_STRIPS[1], [Sampled(SECOND, samples(10))], late, 3600)
-        ended = strip_chart(CARD_STRIPS[1], [Sampled(FIRST, samples(10))], late, 3600)
+        going = strip_chart(CARD_STRIPS[1], [Sampled.of_run(SECOND, samples(10))], late, 3600)
+        ended = strip_chart(CARD_STRIPS[1], [Sampled.of_run(FIRST, samples(10))], late, 3600)
         assert going.series[0].xs[-1] == pytest.approx(-1001)
         assert ended.series[0].xs[-1] == 0
         assert (going.x_label, ended.x_label) == ("s", "s before the end")
 
     def test_a_clock_that_was_put_back_leaves_a_curve(self) -> None:
         jumped = [*samples(5), replace(samples(1)[0], sequence=6, at_s=NOW_S - 100)]
-        chart = strip_chart(CARD_STRIPS[1], [Sampled(SECOND, jumped)], NOW_S, 300)
+        chart = strip_chart(CARD_STRIPS[1], [Sampled.of_run(SECOND, jumped)], NOW_S, 300)
         assert list(chart.series[0].xs) == sorted(chart.series[0].xs)
 
     def test_what_was_not_measured_says_so(self) -> None:
         bare = tuple(replace(sample, sm_clock_mhz=None) for sample in samples())
-        assert "not measured" in text_of(strip_chart(CARD_STRIPS[2], [Sampled(SECOND, bare)], NOW_S, 300), 40, 8)
+        assert "not measured" in text_of(strip_chart(CARD_STRIPS[2], [Sampled.of_run(SECOND, bare)], NOW_S, 300), 40, 8)

@@ -16,7 +16,7 @@ from peftbench.plot import ASCII
 from peftbench.report.tables import run_page
 from peftbench.tui.actions import ACTIONS
 from peftbench.tui.app import PeftbenchApp
-from peftbench.tui.pins import Pins
+from peftbench.tui.pins import SELECTED_SLOT, Pins
 from peftbench.tui.screens.confirm import Confirm
 from peftbench.tui.screens.dashboard import Dashboard
 from peftbench.tui.screens.help import Help
@@ -103,8 +103,11 @@ def test_the_space_bar_pins_and_unpins_and_the_rest_keeps_its_marker() -> None:
         await pilot.press("down", "space")
         await until(pilot, lambda: source.wanted.pinned == ("run00003", "run00001"))
         source.snapshot = replace(THREE, pinned=("run00003", "run00001"))
-        await until(pilot, lambda: len(chart(app).pinned) == 2)
+        await until(pilot, lambda: [p.slot for p in chart(app).pinned] == [0, 2, SELECTED_SLOT])
+        assert row_of(app, "dora-r12-1")[1] == "★"  # it is still at the cursor
+        await pilot.press("up")
         assert row_of(app, "dora-r12-1")[1] == " "
+        await pilot.press("down")
         assert row_of(app, "lora-r12-1")[1] == signs["lora-r12-1"]
         await pilot.press("space")
         await until(pilot, lambda: source.wanted.pinned == ("run00003", "run00001", "run00002"))

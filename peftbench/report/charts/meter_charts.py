@@ -1,13 +1,14 @@
-"""Small charts of meters over time: memory, power and clock of the GPU; without a GPU, of process and host."""
+"""Small charts of meters over time: of a GPU, or of process and host; of runs, or as this machine was read."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from operator import attrgetter
 
-from peftbench.plot import Chart, Range, Series
+from peftbench.plot import BRAILLE, Chart, Glyphs, Range, Series
+from peftbench.plot.cells import fit, printable, width
 from peftbench.plot.decimate import known
 from peftbench.report.charts.overlay import Pinned
 from peftbench.store.meter_fields import SampleRow, meter_fields
@@ -28,10 +29,21 @@ class Strip:
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """A run with the samples to draw."""
+    """What to draw: the samples of a run (`of_run`), or of a GPU or the host as read without a run (no `slot`).
 
-    of: Pinned
+    `active`: more samples are to come, so that the last one is the current one.
+    """
+
+    name: str
+    color: str
     samples: Sequence[SampleRow]
+    active: bool = True
+    slot: int | None = None
+
+    @classmethod
+    def of_run(cls, run: Pinned, samples: Sequence[SampleRow]) -> Sampled:
+        """Return a run's samples in its colour."""
+        return cls(run.record.run.name, run.color, samples, run.record.run.state in ACTIVE_STATES, run.slot)
 
 
 def _gib(mib: float | None) -> float | None:
@@ -48,38 +60,64 @@ def _strip(name: str, of_card: bool, value: Callable[[SampleRow], float | None] 
 
 CARD_STRIPS = (
     _strip("process_vram_mib", True, lambda sample: sample.vram_mib),
-    *(_strip(name, True) for name in ("power_w", "sm_clock_mhz")),
+    *(_strip(name, True) for name in ("power_w", "sm_clock_mhz", "temperature_c", "gpu_util_pct")),
 )
 HOST_STRIPS = tuple(_strip(name, False) for name in ("rss_mib", "cpu_pct", "others_cpu_pct"))
+_ALL_MEMORY = _strip("device_used_mib", True)
+_MACHINE_STRIPS = (
+    replace(_strip("rss_mib", False), name="machine memory"),
+    replace(_strip("cpu_pct", False), name="machine CPU", unit="%"),
+)
 
 
 def strips_for(runs: Iterable[Sampled]) -> tuple[Strip, ...]:
-    """Return the GPU meters if any run was measured on a GPU, else the host meters."""
-    seen = (sample for run in runs for sample in run.samples)
-    return (
-        CARD_STRIPS
-        if any(sample.power_w is not None or sample.vram_mib is not None for sample in seen)
-        else HOST_STRIPS
-    )
+    """Return the strips of what was measured: of the GPU if anything was read of one, else of the host.
+
+    Where the memory of the process on the GPU is not known, that of the GPU stands for it, under its own name.
+    """
+    of_all = list(runs)
+    samples = [sample for run in of_all for sample in run.samples]
+    if any(s.power_w is not None or s.vram_mib is not None or s.device_used_mib is not None for s in samples):
+        vram, *others = CARD_STRIPS
+        strips = (vram if any(s.vram_mib is not None for s in samples) else _ALL_MEMORY, *others)
+    else:
+        of_machine = bool(of_all) and all(run.slot is None for run in of_all)
+        strips = _MACHINE_STRIPS if of_machine else HOST_STRIPS
+    return tuple(strip for strip in strips if any(strip.value(sample) is not None for sample in samples))
 
 
-def strip_chart(strip: Strip, runs: Sequence[Sampled], now_s: float, window_s: int | None) -> Chart:
+def strip_chart(
+    strip: Strip,
+    runs: Sequence[Sampled],
+    now_s: float,
+    window_s: int | None,
+    glyphs: Glyphs = BRAILLE,
+    cells: int = 1000,
+) -> Chart:
     """Return a meter's chart over the seconds before now or, if all runs have ended, before the end of each.
 
-    Throttled intervals are drawn over the curve in red. `window_s` None: the length of the longest run.
+    Throttled intervals are drawn over the curve in red. The title has the last value of each run behind its marker, in
+    brackets if the run has ended; what has no room is left out, the number of left-out values is told.
+
+    Args:
+        strip: the meter.
+        runs: what to draw.
+        now_s: Unix time.
+        window_s: length of the time axis in seconds; None: the length of the longest run.
+        glyphs: characters that the terminal can show.
+        cells: room for the title.
     """
     curves: list[Series] = []
     slowed: list[Series] = []
     latest: list[str] = []
-    active = any(run.of.record.run.state in ACTIVE_STATES for run in runs)
+    active = any(run.active for run in runs)
     for run in runs:
         end_s = _end_s(run, now_s, active)
         xs = [sample.at_s - end_s for sample in run.samples]
         ys = [strip.value(sample) for sample in run.samples]
-        name, color = run.of.record.run.name, run.of.color
         last = next((y for y in map(known, reversed(ys)) if y is not None), None)
-        latest += [] if last is None else [_short(last)]
-        curves.append(Series(name, *_ascending(xs, ys), color))
+        latest += [] if last is None else [_latest(run, last, glyphs)]
+        curves.append(Series(run.name, *_ascending(xs, ys), run.color))
         if strip.of_card and any(sample.throttled for sample in run.samples):
             throttled = [y if s.throttled else None for y, s in zip(ys, run.samples, strict=True)]
             slowed.append(Series("", *_ascending(xs, throttled), SLOWED))
@@ -89,12 +127,29 @@ def strip_chart(strip: Strip, runs: Sequence[Sampled], now_s: float, window_s: i
         (*shown, *slowed),
         x=Range(max(-float(window_s or 1e12), min(oldest, -10.0)), 0.0),
         y=_from_zero(shown),
-        title=f"{strip.name}, {strip.unit}{' (red: throttled)' if slowed else ''}: {' / '.join(latest)}".rstrip(": "),
+        title=_title(f"{strip.name}, {strip.unit}", latest, bool(slowed), cells),
         x_label="s" if active else "s before the end",
         whole_x=True,
         legend_rows=0,
         empty="not measured",
     )
+
+
+def _latest(run: Sampled, value: float, glyphs: Glyphs) -> str:
+    sign = f"{printable(run.name)} " if run.slot is None else glyphs.marker(run.slot, dashed=False)
+    return f"{sign}{_short(value)}" if run.active else f"{sign}({_short(value)})"
+
+
+def _title(name: str, values: Sequence[str], slowed: bool, cells: int) -> str:
+    note = ", red: throttled" if slowed else ""
+    for kept in range(len(values), 0, -1):
+        more = f" +{len(values) - kept}" if kept < len(values) else ""
+        text = f"{name}: {' '.join(values[:kept])}{more}"
+        if width(text + note) <= cells:
+            return text + note
+        if width(text) <= cells:
+            return text
+    return fit(name, cells)
 
 
 def _short(value: float) -> str:

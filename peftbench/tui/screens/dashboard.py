@@ -18,7 +18,8 @@ from peftbench.text import clean
 from peftbench.tui.actions import ACTIONS, OF_APP
 from peftbench.tui.lines import header, machine_lines, run_lines
 from peftbench.tui.listing import ORDERS, listed
-from peftbench.tui.pins import Pins
+from peftbench.tui.machine import Machine
+from peftbench.tui.pins import SELECTED_SLOT, Pins
 from peftbench.tui.screens.compare import Compare
 from peftbench.tui.screens.new_run import NewRunScreen
 from peftbench.tui.screens.run_screen import RunScreen
@@ -60,6 +61,7 @@ class Dashboard(RunScreen):
         self.words = ""
         self.order = ORDERS[0]
         self.window_s = _WINDOWS[1]
+        self.card: int | None = None  # place of the GPU whose own readings are shown; None: those of the runs
         self.most = _MORE
         self._laid_out = False
 
@@ -129,7 +131,7 @@ class Dashboard(RunScreen):
         lines = listed(snapshot.lines, self.words, self.order)
         marks = {
             run_id: Mark(self.app.glyphs.marker(slot, dashed=False), self.app.color(slot))
-            for run_id, slot in self.pins.slots.items()
+            for run_id, slot in self._slots().items()
         }
         table = self._table
         table.show(lines, marks, self.size.width)
@@ -144,16 +146,29 @@ class Dashboard(RunScreen):
         table.set_title(f"runs ({count}, {self.order.label})")
 
     def _show_charts(self, snapshot: DashboardState) -> None:
-        shown = [(run_id, snapshot.details[run_id]) for run_id in snapshot.pinned if run_id in snapshot.details]
+        slots = self._slots()
+        shown = (*(run_id for run_id in snapshot.pinned if run_id in self.pins.slots), *slots)  # the cursor's on top
         drawn = [
-            (Pinned(detail.record, self.pins.slots[run_id], self.app.color(self.pins.slots[run_id])), detail)
-            for run_id, detail in shown
-            if run_id in self.pins.slots
+            (Pinned(detail.record, slots[run_id], self.app.color(slots[run_id])), detail.samples)
+            for run_id in dict.fromkeys(shown)
+            if (detail := snapshot.details.get(run_id)) is not None
         ]
         self._curves.show([pinned for pinned, _ in drawn])
-        if not self._meters.display:
-            return
-        self._meters.show([Sampled(pinned, detail.samples) for pinned, detail in drawn], snapshot.now_s, self.window_s)
+        if self._meters.display:
+            runs = [Sampled.of_run(*run) for run in drawn] if self.card is None else []
+            self._meters.show(runs, self._own_readings(snapshot.machine), snapshot.now_s, self.window_s)
+
+    def _slots(self) -> dict[str, int]:
+        """Return the slots of the pinned runs, and of the run at the cursor."""
+        here = self._table.run_id
+        return {**({here: SELECTED_SLOT} if here else {}), **self.pins.slots}
+
+    def _own_readings(self, machine: Machine) -> list[Sampled]:
+        """Return this machine's readings: of the chosen GPU, of all of them, or without a GPU of the host."""
+        cards = machine.cards if self.card is None else machine.cards[self.card : self.card + 1]
+        if not cards:
+            return [Sampled("now", self.app.color(0), machine.history)]
+        return [Sampled(f"GPU{card.index}", self.app.color(card.index), card.history) for card in cards]
 
     def _show_lines(self, snapshot: DashboardState, cells: int) -> None:
         run_id = self._table.run_id
@@ -162,7 +177,9 @@ class Dashboard(RunScreen):
         low = self.size.height < _LOW
         self._texts["run_lines"].put(Text("\n").join(lines[-1:] if low else lines))
         most = 1 if low else 4
-        self._texts["machine_lines"].put(Text("\n").join(machine_lines(snapshot.machine, cells, most, self.app.glyphs)))
+        self._texts["machine_lines"].put(
+            Text("\n").join(machine_lines(snapshot.machine, cells, most, self.app.glyphs, self.card or 0))
+        )
 
     def _want(self) -> None:
         table = self._table
@@ -183,6 +200,9 @@ class Dashboard(RunScreen):
     @on(RunsTable.Moved)
     def _moved(self) -> None:
         if self.app.snapshot.read:
+            self._show_table(self.app.snapshot)
+            if self._table.run_id in self.app.snapshot.details:  # else it comes with the next snapshot
+                self._show_charts(self.app.snapshot)
             self._show_lines(self.app.snapshot, self.size.width - 2)
             self._want()
 
@@ -234,6 +254,17 @@ class Dashboard(RunScreen):
         )
         self._want()
 
+    def action_card(self) -> None:
+        """Show the next GPU's own readings (without a GPU: the machine's); after the last, those of the runs."""
+        machine = self.app.snapshot.machine
+        here = -1 if self.card is None else self.card
+        self.card = here + 1 if here + 1 < max(len(machine.cards), 1) else None
+        name = f"GPU{machine.cards[self.card].index}" if self.card is not None and machine.cards else "this machine"
+        self.app.show_message(
+            "meters: of the runs" if self.card is None else f"meters: {name}, since this dashboard began"
+        )
+        self.show(self.app.snapshot)
+
     def action_order(self) -> None:
         """Switch to the next sort order."""
         self.order = ORDERS[(ORDERS.index(self.order) + 1) % len(ORDERS)]
@@ -245,7 +276,7 @@ class Dashboard(RunScreen):
         there = self._meters.has_focus
         self.set_class(not there, "-meters")
         (self._table if there else self._meters).focus()
-        self._show_charts(self.app.snapshot)
+        self.call_after_refresh(lambda: self._show_charts(self.app.snapshot))  # when they have got their place
 
     def action_maximise(self) -> None:
         """Show the focused widget (default: the curves) full screen, and back."""

@@ -30,6 +30,11 @@ _SIGNS = (
     ("━ ╍", "dev and train; gap: train minus dev, mean over tasks, at the best epoch"),
     ("dev", "mean of the tasks' dev metrics at the best epoch"),
     ("left", "time until the run ends, at its own pace; ~ of a queued run: its duration, predicted from earlier runs"),
+    ("★", "the run at the cursor, if it is not pinned"),
+    (
+        "●(9.5)",
+        "meters: the last value of a run that has ended; VRAM is its process's, GPU memory that of all processes",
+    ),
     ("VRAM J", "GPU: peak memory in training, and energy of the whole run in joules; – if not measured"),
 )
 
