@@ -11,7 +11,7 @@ from peftbench.plot.decimate import summaries
 from peftbench.plot.glyphs import Glyphs
 from peftbench.plot.legend import legend_rows
 from peftbench.plot.model import Chart, Range, Series
-from peftbench.plot.ticks import Tick, ticks
+from peftbench.plot.ticks import Tick, log_ticks, ticks
 
 _LOWEST_PLOT = 3  # minimum rows of the plot before axis, legend or title get any
 _NARROWEST_PLOT = 8
@@ -75,7 +75,7 @@ def lay_out(chart: Chart, cells_wide: int, cells_high: int, glyphs: Glyphs) -> F
     rows = cells_high - title - axis - legend
     x = chart.x or x_range(chart.series)
     y = chart.y or y_range(chart.series, x)
-    y_found = ticks(y, max(2, -(-rows // _ROWS_A_TICK)))
+    y_found = (log_ticks if chart.log_y else ticks)(y, max(2, -(-rows // _ROWS_A_TICK)))
     left = max((len(tick.label) for tick in y_found), default=0) + 2
     if cells_wide - left < _NARROWEST_PLOT:
         left, y_found = 0, ()

@@ -73,7 +73,8 @@ class Series:
 class Chart:
     """Series on common axes, the last one on top. A range that is None is computed from the points.
 
-    `whole_x` restricts x ticks to integers (epochs, steps). `cursor_x` draws a vertical line.
+    `whole_x` restricts x ticks to integers (epochs, steps). `cursor_x` draws a vertical line. With `log_y` the ys are
+    decimal logarithms, and ticks are labelled with the values.
     """
 
     series: tuple[Series, ...]
@@ -84,6 +85,7 @@ class Chart:
     whole_x: bool = False
     legend_rows: int = 1
     cursor_x: float | None = None
+    log_y: bool = False
     empty: str = "no data yet"
 
 

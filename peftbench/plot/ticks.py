@@ -9,6 +9,7 @@ from decimal import Decimal
 from peftbench.plot.model import Range
 
 _WIDE = 6  # maximum characters of a label without unit prefix or exponent
+_LARGEST_POWER = 300  # of ten, on a logarithmic axis
 _UNITS = {0: "", 3: "k", 6: "M", 9: "G"}
 
 
@@ -32,6 +33,25 @@ def ticks(span: Range, most: int, integers: bool = False) -> tuple[Tick, ...]:
             return _labelled(best or values[len(values) // 2 :][:1])
         best = values or best
     return _labelled(best)
+
+
+def log_ticks(span: Range, most: int) -> tuple[Tick, ...]:
+    """Return at most `most` ticks inside a range of decimal logarithms, labelled with the values.
+
+    They are at 1, 2 and 5 times the powers of ten, or fewer; within a part of a decade as on a linear axis.
+    """
+    if max(abs(span.low), abs(span.high)) > _LARGEST_POWER:
+        return ()
+    exponents = range(math.floor(span.low), math.ceil(span.high) + 1)
+    for digits in ((1, 2, 5), (1, 3), (1,)):
+        values = [Decimal((0, (digit,), exponent)) for exponent in exponents for digit in digits]
+        inside = [value for value in values if span.low <= math.log10(value) <= span.high]
+        if 2 <= len(inside) <= most:
+            return tuple(Tick(math.log10(value), f"{float(value):g}") for value in inside)
+    if span.high - span.low > 1:
+        return tuple(Tick(tick.value, f"{10**tick.value:g}") for tick in ticks(span, most, integers=True))
+    linear = ticks(Range(10**span.low, 10**span.high), most)
+    return tuple(Tick(math.log10(tick.value), tick.label) for tick in linear if tick.value > 0)
 
 
 def _steps(span: Range, integers: bool) -> list[Decimal]:

@@ -249,6 +249,11 @@ class Reader(Listing):
         )
         return [TrainPoint(**row) for row in rows]
 
+    def count_train_points(self, run_id: str, until: int) -> int:
+        """Return how many points a run's training curve has up to a step: fewer where they were joined since."""
+        sql = "SELECT count(*) FROM losses WHERE run_id = ? AND step <= ?"
+        return int(self._connection.execute(sql, (run_id, until)).fetchone()[0])
+
     def _predictions(self, run: Run, split: ScoredSplit) -> dict[str, tuple[Prediction, ...]]:
         by_task: dict[str, list[Prediction]] = {}
         for row in prediction_sets.read(self._connection, run.id, run.best_epoch, split):

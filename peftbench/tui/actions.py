@@ -45,6 +45,23 @@ ACTIONS = (
     ),
     Action("task", "t", "Task", "Curves of the next task, or of the mean over tasks", "peftbench show RUN"),
     Action("axis", "x", "Axis", "Curves over epochs, steps, minutes or kilojoules", "peftbench show RUN --reach SCORE"),
+    Action(
+        "quantity",
+        "v",
+        "Value",
+        "Training curve: loss, running metric, learning rate, gradient norm or steps/s",
+        "peftbench export RUN OUT --format csv",
+        shown=False,
+    ),
+    Action("smooth", "full_stop", "Smooth", "Smoothing of the training curves: 0.9, none, 0.98", shown=False),
+    Action("log_scale", "y", "Log y", "Training charts with a logarithmic y axis, and back", shown=False),
+    Action(
+        "standings",
+        "S",
+        "Standings",
+        "Rank the groups of the selected run's workload, with ties and costs",
+        "peftbench standings",
+    ),
     Action("meters", "m", "Meters", "The meters: focus them; below 100 columns, in place of the curves, and back"),
     Action("maximise", "z", "Max", "Show the focused part (table, curves or meters) full screen, and back"),
     Action(
@@ -95,6 +112,7 @@ FIRST_SHOWN = (
     "new_run",
     "pin",
     "compare",
+    "standings",
     "help",
     "quit",
     "stop",
@@ -111,4 +129,4 @@ FIRST_SHOWN = (
 
 def key_name(key: str) -> str:
     """Return the displayed name of a key."""
-    return {"slash": "/", "question_mark": "?"}.get(key, key)
+    return {"slash": "/", "question_mark": "?", "full_stop": "."}.get(key, key)

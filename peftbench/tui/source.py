@@ -16,7 +16,7 @@ from peftbench.analysis.trajectory import best_gap
 from peftbench.errors import PeftbenchError
 from peftbench.jobs.liveness import state_shown
 from peftbench.store.reader import Reader
-from peftbench.store.rows import ACTIVE_STATES, Run, RunRecord, SampleRow
+from peftbench.store.rows import ACTIVE_STATES, Run, RunRecord, SampleRow, TrainPoint
 from peftbench.tui.machine import Machine, MachineMeter
 from peftbench.tui.run_cache import RunCache
 from peftbench.tui.state import DashboardState, Detail, Figures, RunLine, StateRequest
@@ -174,6 +174,7 @@ class StoreSource:
         self._listed: tuple[RunLine, ...] = ()
         self._records: dict[str, RunRecord] = {}
         self._figures: dict[str, Figures] = {}
+        self._points: dict[str, tuple[TrainPoint, ...]] = {}
         self._samples: dict[str, tuple[int | None, list[SampleRow]]] = {}
         self._times: dict[str, float | None] = {}
         self._whole: set[str] = set()  # ended runs whose samples have all been read
@@ -199,7 +200,9 @@ class StoreSource:
                 continue
             record = self._record(reader, run_id)
             progress = reader.progress(run_id) if state_shown(record.run) in ACTIVE_STATES else None
-            details[run_id] = Detail(record, progress, tuple(self._window(reader, wanted, run_id)))
+            points = self._train_points(reader, run_id)
+            details[run_id] = Detail(record, progress, tuple(self._window(reader, wanted, run_id)), points)
+        self._points = {run_id: self._points[run_id] for run_id in details}
         self._records = {run_id: self._records[run_id] for run_id in details}
         return details
 
@@ -211,6 +214,15 @@ class StoreSource:
             self._figures[run_id] = _figures(known)
             self._stale.discard(run_id)
         return known
+
+    def _train_points(self, reader: Reader, run_id: str) -> tuple[TrainPoint, ...]:
+        """Return a run's training curve: new points are read, and all of them where older ones have been joined."""
+        held = self._points.get(run_id, ())
+        if held and reader.count_train_points(run_id, held[-1].step) != len(held):
+            held = ()
+        new = reader.train_points(run_id, after=held[-1].step if held else 0)
+        self._points[run_id] = (*held, *new) if new else held
+        return self._points[run_id]
 
     def _window(self, reader: Reader, wanted: StateRequest, run_id: str) -> list[SampleRow]:
         """Return a run's samples in the window: new ones are read, old ones dropped."""

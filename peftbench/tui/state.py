@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from peftbench.store.rows import Progress, Run, RunRecord, SampleRow, State
+from peftbench.store.rows import Progress, Run, RunRecord, SampleRow, State, TrainPoint
 from peftbench.tui.machine import Machine
 
 
@@ -32,11 +32,12 @@ class RunLine:
 
 @dataclass(frozen=True, slots=True)
 class Detail:
-    """All data of a run that is drawn or opened: its rows, and its samples in the requested window."""
+    """All data of a run that is drawn or opened: its rows, its samples in the requested window, its training curve."""
 
     record: RunRecord
     progress: Progress | None = None
     samples: tuple[SampleRow, ...] = ()
+    points: tuple[TrainPoint, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

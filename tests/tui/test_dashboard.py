@@ -43,6 +43,7 @@ from tests.tui.world import (
 
 FULL, DORA, LORA = run_record("run00003", "full-1", method="full"), going_on(), run_record("run00001", "lora-r12-1")
 THREE = snapshot(FULL, DORA, LORA)
+ONE_CHART = (99, 36)  # a screen with room for one
 
 
 def chart(app: PeftbenchApp) -> CurveChart:
@@ -169,6 +170,8 @@ def test_the_curves_follow_task_and_axis_and_the_cursor_reads_them() -> None:
         await pilot.press("t")
         assert "sst accuracy" in screen_text(app)
         await pilot.press("t", "t", "t")
+        assert "no training step is recorded yet" in screen_text(app)
+        await pilot.press("t")
         assert "mean of accuracy, Pearson r of sts" in screen_text(app)
         curves.focus()
         await pilot.press("right", "right")
@@ -182,7 +185,7 @@ def test_the_curves_follow_task_and_axis_and_the_cursor_reads_them() -> None:
         await pilot.press("x")
         assert curves.axis == "step"
 
-    drive(test, Given(THREE))
+    drive(test, Given(THREE), size=ONE_CHART)
 
 
 @pytest.mark.slow
@@ -231,7 +234,7 @@ def test_the_mouse_reads_zooms_and_pans() -> None:
         assert curves.view is not None
         assert curves.view.low > before.low
 
-    drive(test, Given(THREE))
+    drive(test, Given(THREE), size=ONE_CHART)
 
 
 def test_maximise_and_back() -> None:

@@ -97,7 +97,7 @@ def test_from_nothing_to_a_compared_pair(tmp_path: Path, tiny_encoder: Path, mon
         assert isinstance(app.screen, Compare)
         await until(pilot, lambda: "Dev Avg" in screen_text(app), PATIENCE_S)
         shown = screen_text(app)
-        for line in _comparison(database, app.screen.run_ids).splitlines()[:6]:
+        for line in _comparison(database, [run_id for side in app.screen.sides for run_id in side]).splitlines()[:6]:
             assert line.strip() in shown, line
         await pilot.press("escape")
 

@@ -36,7 +36,7 @@ def test_it_follows_the_cursor_and_is_a_pin_where_it_is_pinned(glyphs: object, s
         await until(pilot, lambda: [p.record.run.id for p in curves.pinned] == ["run00002", "run00001"])
         assert source.wanted.pinned is None  # the cursor pins nothing
 
-    drive(test, source, glyphs=glyphs)  # type: ignore[arg-type]
+    drive(test, source, glyphs=glyphs, size=(99, 36))  # type: ignore[arg-type]
 
 
 @pytest.mark.slow
@@ -47,7 +47,7 @@ def test_without_pins_its_curve_is_drawn() -> None:
         assert "★ full-1 0.740/" in screen_text(app)
         assert "pin a run" not in screen_text(app)
 
-    drive(test, Given(replace(THREE, pinned=())))
+    drive(test, Given(replace(THREE, pinned=())), size=(99, 36))
 
 
 def test_its_colour_is_no_pins() -> None:

@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from peftbench import formatting
 from peftbench.analysis.scores import headlines
 from peftbench.analysis.trajectory import AVERAGE, Axis, Points, curve, positions
+from peftbench.analysis.within_epochs import interim_curve, step_axis, train_curve
 from peftbench.plot import BRAILLE, Chart, Glyphs, Range, Series
 from peftbench.report.headlines import metrics_of, task_named
-from peftbench.store.rows import ACTIVE_STATES, RunRecord
+from peftbench.store.rows import ACTIVE_STATES, Run, RunRecord, TrainPoint
 from peftbench.text import clean
 
 LABELS = {"epoch": "epoch", "step": "steps", "time": "min", "energy": "kJ"}
-_AT = {"epoch": "epoch {:g}", "step": "step {:,.0f}", "time": "{:,.1f} min", "energy": "{:,.1f} kJ"}
-_SCALES = {"epoch": 1.0, "step": 1.0, "time": 1 / 60, "energy": 1e-3}
+_AT = {"epoch": "epoch {:,.2f}", "step": "step {:,.0f}", "time": "{:,.1f} min", "energy": "{:,.1f} kJ"}
+SCALES = {"epoch": 1.0, "step": 1.0, "time": 1 / 60, "energy": 1e-3}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class Pinned:
     record: RunRecord
     slot: int
     color: str
+    points: tuple[TrainPoint, ...] = ()  # of its training curve
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +47,31 @@ def curves_of(pinned: Sequence[Pinned], task: str, axis: Axis) -> tuple[Curves, 
     """Return the curves of a task's metric, or of `AVERAGE`, for each run."""
     curves = []
     for pin in pinned:
-        at = {epoch: x * _SCALES[axis] for epoch, x in positions(pin.record, axis).items()}
-        curves.append(Curves(pin, *(curve(pin.record, task, split, at) for split in ("dev", "train"))))
+        at = {epoch: x * SCALES[axis] for epoch, x in positions(pin.record, axis).items()}
+        dev, train = (curve(pin.record, task, split, at) for split in ("dev", "train"))
+        curves.append(Curves(pin, *_grown(pin, task, axis, dev, train)))
     return tuple(curves)
+
+
+def _grown(pin: Pinned, task: str, axis: Axis, dev: Points, train: Points) -> tuple[Points, Points]:
+    """Return the curves with what lies within epochs: interim scores, and the running metric after the last epoch."""
+    steps = step_axis(pin.record, axis, pin.points)
+    tasks = pin.record.tasks
+    own = tasks[0] if task == AVERAGE and len(tasks) == 1 else task
+    if steps is None or own == AVERAGE:
+        return dev, train
+    running = train_curve(pin.points, own, "metric", steps)
+    scale, ended = SCALES[axis], train[0][-1] if train[0] else 0.0
+    late = [(x * scale, y) for x, y in zip(*running, strict=True) if x * scale > ended and y is not None]
+    within = [(x * scale, y) for x, y in zip(*interim_curve(pin.record, own, steps), strict=True)]
+    return _with(dev, within), _with(train, late)
+
+
+def _with(points: Points, more: Sequence[tuple[float, float | None]]) -> Points:
+    if not more:
+        return points
+    rows = sorted([*zip(*points, strict=True), *more], key=lambda row: row[0])
+    return [x for x, _ in rows], [y for _, y in rows]
 
 
 def overlay(
@@ -87,11 +111,14 @@ def overlay(
                 end=formatting.score(_at(run_curves.dev, None if x is None else x.high)),
             )
         )
-    at = "" if cursor_x is None else f"at {_AT[axis].format(cursor_x)}: "
+    at = "" if cursor_x is None else f"at {at_words(axis, cursor_x)}: "
     dashed, solid = ("small", "capital") if glyphs.letters else (glyphs.dashed, glyphs.solid)
     return Chart(
         (*train, *dev),
-        x=x or _whole_x(curves, axis),
+        x=x
+        or whole_range(
+            [xs for own in curves for xs in (own.dev[0], own.train[0])], axis, [own.of.record.run for own in curves]
+        ),
         title=f"{at}{metric_name(curves, task)}: {solid} dev {dashed} train",
         x_label=LABELS[axis],
         whole_x=axis in ("epoch", "step"),
@@ -119,7 +146,12 @@ def metric_name(curves: Sequence[Curves], task: str) -> str:
 
 def stops(curves: Sequence[Curves]) -> list[float]:
     """Return the x values of all points, ascending: the stops of the cursor."""
-    return sorted({x for run_curves in curves for x in run_curves.dev[0]})
+    return sorted({x for run_curves in curves for x in (*run_curves.dev[0], *run_curves.train[0])})
+
+
+def at_words(axis: Axis, x: float) -> str:
+    """Return a position on an axis in words."""
+    return f"epoch {x:g}" if axis == "epoch" and x == int(x) else _AT[axis].format(x)
 
 
 def _at(points: Points, x: float | None) -> float | None:
@@ -128,19 +160,25 @@ def _at(points: Points, x: float | None) -> float | None:
     return ys[index - 1] if index else None
 
 
-def _whole_x(curves: Sequence[Curves], axis: Axis) -> Range | None:
-    """Return the range of epochs including planned ones; for other axes, from 0 to the longest run's end."""
-    if not curves:
+def whole_range(xs: Sequence[Sequence[float]], axis: Axis, runs: Sequence[Run]) -> Range | None:
+    """Return the range of epochs including planned ones; for other axes, from 0 to the longest curve's end.
+
+    Args:
+        xs: the positions of all curves, ascending.
+        axis: the axis.
+        runs: the runs that are drawn.
+    """
+    if not runs:
         return None
+    ends = [own[-1] for own in xs if own]
     if axis == "epoch":
-        last = max(_last_epoch(run_curves) for run_curves in curves)
-        return Range(1, last) if last > 1 else Range(0.5, 1.5)
-    ends = [run_curves.dev[0][-1] for run_curves in curves if run_curves.dev[0]]
+        last = max(*map(_last_epoch, runs), *ends) if ends else max(map(_last_epoch, runs))
+        first = 0 if any(own[0] < 1 for own in xs if own) else 1
+        return Range(first, last) if last > first else Range(0.5, 1.5)
     return Range(0, max(ends)) if ends and max(ends) > 0 else None
 
 
-def _last_epoch(curves: Curves) -> int:
-    run = curves.of.record.run
+def _last_epoch(run: Run) -> int:
     return max(run.epochs_planned if run.state in ACTIVE_STATES else run.epochs_done, run.epochs_done, 1)
 
 

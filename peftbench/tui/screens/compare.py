@@ -25,7 +25,7 @@ from peftbench.tui.widgets.key_bar import KeyBar
 
 
 class Compare(Sized, Screen[None]):
-    """Comparison screen; the first run is the baseline."""
+    """Comparison screen; the first side is the baseline. A side is a run, or the runs of a group."""
 
     app: BaseApp
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -36,9 +36,11 @@ class Compare(Sized, Screen[None]):
         Binding("q", "app.quit", "Quit"),
     ]
 
-    def __init__(self, run_ids: Sequence[str], slots: Mapping[str, int]) -> None:
+    def __init__(self, sides: Sequence[str | Sequence[str]], slots: Mapping[str, int]) -> None:
         super().__init__()
-        self.run_ids, self.slots = list(run_ids), slots
+        self.sides = [(side,) if isinstance(side, str) else tuple(side) for side in sides]
+        ids = [run_id for side in self.sides for run_id in side]
+        self.slots = {**{run_id: number for number, run_id in enumerate(ids)}, **slots}
 
     def compose(self) -> ComposeResult:
         """Yield the widgets."""
@@ -62,32 +64,33 @@ class Compare(Sized, Screen[None]):
         self.query_one(CurveChart).next_axis()
 
     def action_baseline(self) -> None:
-        """Make the next run the baseline."""
-        self.run_ids = [*self.run_ids[1:], self.run_ids[0]]
+        """Make the next side the baseline."""
+        self.sides = [*self.sides[1:], self.sides[0]]
         self._compare()
 
     def _compare(self) -> None:
-        chosen = tuple(self.run_ids)
+        chosen = tuple(self.sides)
         self.run_worker(lambda: self._in_thread(chosen), thread=True, exclusive=True, group="compare")
 
-    def _in_thread(self, run_ids: Sequence[str]) -> None:
+    def _in_thread(self, chosen: Sequence[Sequence[str]]) -> None:
         from peftbench.analysis.comparison import compare
         from peftbench.report import comparison
 
-        records: list[RunRecord] = []
+        sides: list[list[RunRecord]] = []
         page: RenderableType
         try:
             with Reader(self.app.database) as reader:
-                records = [reader.record(reader.run(run_id), predictions=True) for run_id in run_ids]
-            page = comparison.shown(compare(records))
+                sides = [[reader.record(reader.run(run_id), predictions=True) for run_id in side] for side in chosen]
+            page = comparison.shown(compare([side[0] if len(side) == 1 else side for side in sides]))
         except PeftbenchError as error:
             page = Group(Text(clean(error.message), style="bold"), Text(clean(error.hint or "")))
-        self.app.call_from_thread(self._show, records, page)
+        self.app.call_from_thread(self._show, sides, page)
 
-    def _show(self, records: Sequence[RunRecord], page: RenderableType) -> None:
+    def _show(self, sides: Sequence[Sequence[RunRecord]], page: RenderableType) -> None:
         if not self.is_mounted:
             return
-        names = [clean(record.run.name) for record in records]
+        records = [record for side in sides for record in side]
+        names = [clean(side[0].run.name if len(side) == 1 else side[0].run.preset) for side in sides]
         title = f"{', '.join(names[1:])} against {names[0]}" if names else "compare"
         self.query_one("#title", Static).update(Text(title, style="bold", no_wrap=True, overflow="ellipsis"))
         slots = [self.slots[record.run.id] for record in records]

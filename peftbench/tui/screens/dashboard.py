@@ -24,7 +24,9 @@ from peftbench.tui.screens.compare import Compare
 from peftbench.tui.screens.new_run import NewRunScreen
 from peftbench.tui.screens.run_screen import RunScreen
 from peftbench.tui.screens.run_view import RunView
+from peftbench.tui.screens.standings import StandingsScreen
 from peftbench.tui.state import DashboardState, StateRequest
+from peftbench.tui.widgets.chart_grid import ChartGrid
 from peftbench.tui.widgets.curve_chart import CurveChart
 from peftbench.tui.widgets.key_bar import KeyBar
 from peftbench.tui.widgets.meters import Meters
@@ -74,8 +76,7 @@ class Dashboard(RunScreen):
         self._filter = Input(
             placeholder="words in name, state, method or workload; Esc clears", id="filter", compact=True
         )
-        self._curves = CurveChart(glyphs, id="curves", classes="part")
-        self._curves.set_title("curves: t task, x axis; Tab, then arrows read, + - zoom, 0 all")
+        self._curves = ChartGrid(glyphs, id="charts")
         self._meters = Meters(glyphs, id="meters")
         yield self._texts["header"]
         yield self._texts["problem"]
@@ -149,10 +150,11 @@ class Dashboard(RunScreen):
         slots = self._slots()
         shown = (*(run_id for run_id in snapshot.pinned if run_id in self.pins.slots), *slots)  # the cursor's on top
         drawn = [
-            (Pinned(detail.record, slots[run_id], self.app.color(slots[run_id])), detail.samples)
+            (Pinned(detail.record, slots[run_id], self.app.color(slots[run_id]), detail.points), detail.samples)
             for run_id in dict.fromkeys(shown)
             if (detail := snapshot.details.get(run_id)) is not None
         ]
+        self._curves.fit(_slots(*self.size))
         self._curves.show([pinned for pinned, _ in drawn])
         if self._meters.display:
             runs = [Sampled.of_run(*run) for run in drawn] if self.card is None else []
@@ -246,6 +248,29 @@ class Dashboard(RunScreen):
         """Switch to the next x axis."""
         self._curves.next_axis()
 
+    def action_quantity(self) -> None:
+        """Switch the training chart to the next quantity."""
+        self._curves.next_quantity()
+
+    def action_smooth(self) -> None:
+        """Switch to the next smoothing of the training curves."""
+        weight = self._curves.next_smoothing()
+        self.app.show_message(
+            f"training curves: smoothed with {weight:g}" if weight else "training curves: as measured"
+        )
+
+    def action_log_scale(self) -> None:
+        """Switch the training charts to a logarithmic y axis, and back."""
+        self.app.show_message(f"training charts: {'logarithmic' if self._curves.toggle_log() else 'linear'} y axis")
+
+    def action_standings(self) -> None:
+        """Rank the groups of the selected run's workload."""
+        line = self.app.snapshot.line(self._table.run_id)
+        if line is None:
+            self.app.show_message("no run is selected", wrong=True)
+            return
+        self.app.push_screen(StandingsScreen(line.run.workload))
+
     def action_window(self) -> None:
         """Switch to the next time window of the meter charts."""
         self.window_s = _WINDOWS[(_WINDOWS.index(self.window_s) + 1) % len(_WINDOWS)]
@@ -285,7 +310,7 @@ class Dashboard(RunScreen):
             return
         focused = self.focused
         if not isinstance(focused, RunsTable | CurveChart | Meters):
-            focused = self._curves if self._curves.display else self._meters
+            focused = self._curves.main if self._curves.display else self._meters
         self.maximize(focused)
 
     def action_new_run(self) -> None:
@@ -317,3 +342,10 @@ class Dashboard(RunScreen):
             self._table.focus()
             self._want()
             self.app.poller.look_now()
+
+
+def _slots(width: int, height: int) -> int:
+    """Return how many charts a screen has room for."""
+    if width < 100 or height < _LOW:
+        return 1
+    return 4 if width < 160 or height < 48 else 6
