@@ -36,12 +36,14 @@ async def walk(database: Path) -> None:
         await pilot.press("n")
         await until(pilot, lambda: "MiB" in text(app))
         await take(pilot, "2-form")
-        await pilot.press("enter")
+        await start(pilot, app)
         await until(pilot, lambda: done(app, "lora-r12-1") >= 1)
         await until(pilot, lambda: app.snapshot.lines[0].progress is not None)
         await take(pilot, "3-training")
 
-        await pilot.press("n", "space", *"last-layer", "enter", "enter")
+        await pilot.press("n", "enter", *"last-layer", "enter")
+        await until(pilot, lambda: "last-layer on quickstart" in text(app))
+        await start(pilot, app)
         await until(pilot, lambda: isinstance(app.screen, Dashboard) and len(app.snapshot.lines) == 2)
         await until(pilot, lambda: all(line.state == "finished" for line in app.snapshot.lines))
         await pilot.pause(2)
@@ -53,12 +55,22 @@ async def walk(database: Path) -> None:
         await take(pilot, "5-compared")
         await pilot.press("escape")
 
-        await pilot.press("n", "space", *"full", "enter", "enter")
+        await pilot.press("n", "enter", *"full", "enter")
+        await until(pilot, lambda: "full on quickstart" in text(app))
+        await start(pilot, app)
         await until(pilot, lambda: isinstance(app.screen, Dashboard) and done(app, "full-1") >= 2)
         await until(pilot, lambda: app.snapshot.lines[0].progress is not None)
         await take(pilot, "6-several")
         await until(pilot, lambda: all(line.state == "finished" for line in app.snapshot.lines))
         await pilot.press("q")
+
+
+async def start(pilot: Pilot[int], app: PeftbenchApp) -> None:
+    """Start what the form shows, from its fourth field."""
+    await until(pilot, lambda: "Enter starts" in text(app))
+    await pilot.press("tab", "tab", "tab")
+    await pilot.pause()
+    await pilot.press("enter")
 
 
 def done(app: PeftbenchApp, name: str) -> int:

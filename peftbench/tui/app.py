@@ -69,6 +69,11 @@ class PeftbenchApp(BaseApp):
                 if screen.is_active:
                     screen.show(message.snapshot)
 
+    def show_doing(self) -> None:
+        """Show in the header what is being done in threads."""
+        if isinstance(self.screen, RunScreen):
+            self.screen.show(self.snapshot)
+
     def on_poll_failed(self, message: PollFailed) -> None:
         """Exit with a traceback on an unexpected error."""
         raise message.error

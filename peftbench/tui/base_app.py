@@ -40,6 +40,7 @@ class BaseApp(App[int]):
         self.run_actions = RunActions(database, refused)
         self.snapshot = DashboardState(0.0, read=False)
         self.set_class(glyphs.letters, "-ascii")
+        self._doing: list[str] = []
         self.collector = garbage.Collector()
         self.poller = Poller(source or (lambda: _store_source(database)), self.post_message)
 
@@ -60,20 +61,38 @@ class BaseApp(App[int]):
         """Show a notification; control characters are removed from the text."""
         self.notify(clean(text), severity="error" if wrong else "information", markup=False, timeout=8 if wrong else 4)
 
-    def run_in_thread(self, work: Callable[[], str]) -> None:
-        """Run slow work in a separate thread, and notify the user of its result or error message."""
+    @property
+    def doing(self) -> str:
+        """What is being done in threads, for the header; empty if nothing is."""
+        return ", ".join(f"{what} …" for what in self._doing)
+
+    def run_in_thread(self, work: Callable[[], str], what: str) -> None:
+        """Run slow work in a separate thread, and notify the user of its result or error message.
+
+        Args:
+            work: returns the message.
+            what: what the header says meanwhile, such as "queuing the demo": a locked database takes seconds.
+        """
 
         def in_thread() -> None:
             try:
-                message = work()
+                message, wrong = work(), False
             except PeftbenchError as error:
-                problem = error.message + (f"; {error.hint}" if error.hint else "")
-                self.call_from_thread(self.show_message, problem, wrong=True)
-                return
-            self.call_from_thread(self.show_message, message)
+                message, wrong = error.message + (f"; {error.hint}" if error.hint else ""), True
+            self.call_from_thread(done, message, wrong)
+
+        def done(message: str, wrong: bool) -> None:
+            self._doing.remove(what)
+            self.show_message(message, wrong=wrong)
+            self.show_doing()
             self.poller.look_now()
 
+        self._doing.append(what)
+        self.show_doing()
         self.run_worker(in_thread, thread=True, group="do", exit_on_error=True)
+
+    def show_doing(self) -> None:
+        """Show what is being done; for the app to implement."""
 
 
 def _store_source(database: Path) -> StateSource:

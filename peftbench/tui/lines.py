@@ -36,12 +36,14 @@ _STATES: tuple[State, ...] = (
 )
 
 
-def header(snapshot: DashboardState, database: Path, cells: int, showing: str = "") -> Text:
-    """Return the header: database, number of runs per state, machine."""
+def header(snapshot: DashboardState, database: Path, cells: int, showing: str = "", doing: str = "") -> Text:
+    """Return the header: database, what is being done, number of runs per state, machine."""
     counted = Counter(line.state for line in snapshot.lines)
     fields: list[tuple[str, str]] = [("peftbench", "bold"), (fit(printable(database.name), 24), "")]
     if showing:
         fields.append((printable(showing), "bold reverse"))
+    if doing:
+        fields.append((fit(printable(doing), 40), "bold yellow"))
     fields += [
         (f"{counted[state]} {state}", STATE_STYLE.get(state, "green" if state == "running" else ""))
         for state in _STATES

@@ -85,5 +85,10 @@ class RunActions:
     def queue_demo(self) -> str:
         """Queue the demo runs."""
         self.check()
-        enqueue(self._database, [resolve(preset) for preset in DEMO], sweep=fresh_label("demo"))
+        enqueue(self._database, demo_runs(), sweep=fresh_label("demo"))
         return f"queued: {', '.join(DEMO)}; the first one starts within seconds"
+
+
+def demo_runs() -> list[Resolved]:
+    """Return the runs of the demo."""
+    return [resolve(preset) for preset in DEMO]

@@ -11,7 +11,7 @@ from peftbench.tui.app import PeftbenchApp
 from peftbench.tui.screens.confirm import Confirm
 from peftbench.tui.screens.export import Export
 from peftbench.tui.screens.new_run import NewRunScreen
-from tests.tui.world import Given, drive, going_on, run_record, snapshot, until
+from tests.tui.world import Given, drive, going_on, run_record, screen_text, snapshot, until
 
 pytestmark = pytest.mark.slow
 
@@ -66,7 +66,7 @@ def test_the_form_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
     async def test(pilot: Pilot[int], app: PeftbenchApp) -> None:
         await pilot.press("n")
-        await until(pilot, lambda: app.screen.query_one("#start").region.height > 0)
+        await until(pilot, lambda: "Enter starts" in screen_text(app))
         await pilot.pause()
         await pilot.click("#start")
         await until(pilot, lambda: queued == [1])

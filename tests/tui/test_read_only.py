@@ -108,7 +108,7 @@ def test_no_way_round_the_keys_leads_in(tmp_path: Path) -> None:
         with pytest.raises(RefusedError):
             Export(RUNS.lines[0].run, app.run_actions)
         app.clear_notifications()
-        app.run_in_thread(lambda: app.run_actions.delete(RUNS.lines[0].run))
+        app.run_in_thread(lambda: app.run_actions.delete(RUNS.lines[0].run), "deleting")
         await until(pilot, lambda: bool(app._notifications))
         (notice,) = app._notifications
         assert "read-only" in notice.message

@@ -41,6 +41,9 @@ async def fill(pilot: Pilot[int], app: PeftbenchApp, preset: str, overrides: lis
 
 async def start(pilot: Pilot[int], app: PeftbenchApp) -> None:
     """Submit the form and wait for the dashboard."""
+    app.screen.query_one("#overrides", Input).focus()
+    await until(pilot, lambda: "Enter starts" in screen_text(app))
+    await pilot.pause()
     await pilot.press("enter")
     await until(pilot, lambda: isinstance(app.screen, Dashboard))
 

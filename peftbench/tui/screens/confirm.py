@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -16,16 +16,17 @@ from peftbench.tui.screens.sized import Sized
 
 
 class Confirm(Sized, ModalScreen[bool]):
-    """Ask before an irreversible action. Enter means no; `y` means yes."""
+    """Ask before an action that is irreversible or long. Enter means no; `y` means yes."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,n", "answer(False)", "No"),
         Binding("y", "answer(True)", "Yes"),
     ]
 
-    def __init__(self, question: str, yes: str) -> None:
+    def __init__(self, question: str, yes: str, *, dangerous: bool = True) -> None:
         super().__init__(classes="window")
         self.question, self.yes = clean(question), yes
+        self._variant: Literal["error", "primary"] = "error" if dangerous else "primary"
 
     def compose(self) -> ComposeResult:
         """Yield the widgets."""
@@ -33,7 +34,7 @@ class Confirm(Sized, ModalScreen[bool]):
             yield Static(Text(self.question))
             with Horizontal(classes="buttons"):
                 yield Button("No (n)", id="no", action="screen.answer(False)")
-                yield Button(f"{self.yes} (y)", id="yes", action="screen.answer(True)", variant="error")
+                yield Button(f"{self.yes} (y)", id="yes", action="screen.answer(True)", variant=self._variant)
 
     def on_mount(self) -> None:
         """Focus the button No."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from typing import ClassVar
 
 from rich.text import Text
@@ -16,11 +17,14 @@ from peftbench.report.charts.meter_charts import Sampled
 from peftbench.report.charts.overlay import Pinned
 from peftbench.text import clean
 from peftbench.tui.actions import ACTIONS, OF_APP
+from peftbench.tui.form import time_needed
 from peftbench.tui.lines import header, machine_lines, run_lines
 from peftbench.tui.listing import ORDERS, listed
 from peftbench.tui.machine import Machine
 from peftbench.tui.pins import SELECTED_SLOT, Pins
+from peftbench.tui.run_actions import DEMO, demo_runs
 from peftbench.tui.screens.compare import Compare
+from peftbench.tui.screens.confirm import Confirm
 from peftbench.tui.screens.new_run import NewRunScreen
 from peftbench.tui.screens.run_screen import RunScreen
 from peftbench.tui.screens.run_view import RunView
@@ -113,7 +117,7 @@ class Dashboard(RunScreen):
         if not snapshot.read or not self._laid_out:
             return
         cells = self.size.width - 2
-        self._texts["header"].put(header(snapshot, self.app.database, cells, self.app.refused))
+        self._texts["header"].put(header(snapshot, self.app.database, cells, self.app.refused, self.app.doing))
         self._texts["problem"].set_class(snapshot.problem is not None, "-shown")
         self._texts["problem"].put(Text(clean(snapshot.problem or "")))
         self.set_class(not snapshot.lines, "-empty")
@@ -319,9 +323,18 @@ class Dashboard(RunScreen):
             self.app.push_screen(NewRunScreen(self.app.run_actions), self._started)
 
     def action_demo(self) -> None:
-        """Queue the demo runs."""
-        if self.may_act():
-            self.app.run_in_thread(self.app.run_actions.queue_demo)
+        """Queue the demo runs, after a question that says what will run and for how long."""
+        if not self.may_act():
+            return
+        runs = demo_runs()
+        time_told = time_needed(runs, [line.run for line in self.app.snapshot.lines], platform.node())
+        question = f"Train {len(runs)} runs one after another: {', '.join(DEMO)} on built-in sentences; {time_told}?"
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                self.app.run_in_thread(self.app.run_actions.queue_demo, "queuing the demo")
+
+        self.app.push_screen(Confirm(question, "Train", dangerous=False), answered)
 
     def action_compare(self) -> None:
         """Compare the pinned runs; if fewer than two are pinned, add the selected run."""

@@ -43,7 +43,7 @@ class Export(Sized, ModalScreen[tuple[str, str]]):
     def compose(self) -> ComposeResult:
         """Yield the fields."""
         with Vertical(classes="box") as box:
-            box.border_title = f"Export {clean(self.of_run.name, 40)}: Enter exports, Esc cancels"
+            box.border_title = f"Export {clean(self.of_run.name, 40)}: Enter in the path exports, Esc cancels"
             options = [(label, name) for name, label in _FORMATS.items()]
             yield from field("format", Choice(options, value="csv", allow_blank=False, id="format", compact=True))
             yield from field("to", Input(self._path("csv"), id="path", compact=True))
@@ -51,6 +51,10 @@ class Export(Sized, ModalScreen[tuple[str, str]]):
             with Horizontal(classes="buttons"):
                 yield Button("Export", id="start", action="screen.start", variant="primary", compact=True)
                 yield Button("Cancel", id="cancel", action="screen.cancel", compact=True)
+
+    def on_mount(self) -> None:
+        """Focus the path."""
+        self.query_one("#path").focus()
 
     @on(Select.Changed)
     def _renamed(self, event: Select.Changed) -> None:

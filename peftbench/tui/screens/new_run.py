@@ -47,7 +47,7 @@ class NewRunScreen(Sized, ModalScreen[list[str]]):
         self._check_soon: Timer | None = None
         self._predict_later: Timer | None = None
         self._prediction: MemoryEstimate | None = None
-        self._runs: list[Resolved] | None = None
+        self._shown: tuple[Form, list[Resolved]] | None = None  # what the screen says will run, for which fields
         self._told: list[str] = []
         self._queuing = False
 
@@ -56,7 +56,7 @@ class NewRunScreen(Sized, ModalScreen[list[str]]):
         here = Path.cwd()
         presets, workloads = choices("preset", here), choices("workload", here)
         with Vertical(classes="box") as box:
-            box.border_title = "New run: ↓ opens a list, Enter starts, Esc cancels"
+            box.border_title = "New run: Enter opens a list, and starts from a field; Esc cancels"
             with VerticalScroll(id="fields"):
                 yield from field("preset", _select("preset", presets, _PRESET))
                 yield from field("workload", _select("workload", workloads, DEFAULT_WORKLOAD))
@@ -89,7 +89,9 @@ class NewRunScreen(Sized, ModalScreen[list[str]]):
     @on(Select.Changed)
     def _changed(self) -> None:
         """Schedule a check of the form, and a memory prediction after a pause in typing."""
-        self._runs = None
+        if self._shown is not None and self._shown[0] == self._form():
+            return
+        self._shown = None
         if self._prediction is not None:
             self._prediction.cancel()
             self._prediction = None
@@ -100,17 +102,21 @@ class NewRunScreen(Sized, ModalScreen[list[str]]):
 
     @on(Input.Submitted)
     def action_start(self) -> None:
-        """Queue the runs."""
+        """Queue the runs that the screen shows, if it shows those of the fields as they are now; else show them.
+
+        Keys that come at once are given to the focused field before Tab has moved on: Enter may be ahead of a text.
+        """
         if self._queuing:
             return
-        try:
-            runs = plan(self._form())
-        except PeftbenchError as error:
-            self._say_wrong(error)
+        form = self._form()
+        if self._shown is None or self._shown[0] != form:
+            self._check()
             return
+        runs = self._shown[1]
         self._queuing = True
-        device = self._form().device
-        self.run_worker(lambda: self._queue(runs, device), thread=True)
+        self._say(f"queuing {len(runs)} run{'s' * (len(runs) > 1)} …")
+        self.query_one("#start", Button).disabled = True
+        self.run_worker(lambda: self._queue(runs, form.device), thread=True)
 
     def action_cancel(self) -> None:
         """Close without a run, unless runs are being queued."""
@@ -131,17 +137,25 @@ class NewRunScreen(Sized, ModalScreen[list[str]]):
         )
 
     def _check(self) -> None:
+        """Check the fields, and show what they would run or what is wrong."""
+        if self._check_soon is not None:
+            self._check_soon.stop()
         form = self._form()
         try:
             runs = plan(form)
         except PeftbenchError as error:
             self._say_wrong(error)
             return
-        self._runs = runs
         stored = [line.run for line in self.app.snapshot.lines]
         self._told = [summary(runs), time_needed(runs, stored, platform.node()), "memory: predicting …"]
-        self._say()
+        self._say("Enter starts")
+        self.call_after_refresh(self._has_shown, form, runs)
         self._predict_later = self.set_timer(_LATER_S, lambda: self._predict(form))
+
+    def _has_shown(self, form: Form, runs: list[Resolved]) -> None:
+        """Note what is on the screen now, unless a field has changed since."""
+        if form == self._form():
+            self._shown = form, runs
 
     def _predict(self, form: Form) -> None:
         if self._prediction is not None:
@@ -157,16 +171,17 @@ class NewRunScreen(Sized, ModalScreen[list[str]]):
         self.run_worker(in_thread, thread=True, group="predict")
 
     def _predicted(self, message: str) -> None:
-        if self._told and self._runs is not None:
+        if self._told and self._shown is not None and not self._queuing:
             self._told[-1] = message
-            self._say()
+            self._say("Enter starts")
 
-    def _say(self) -> None:
+    def _say(self, last: str) -> None:
         status = self.query_one("#said", Static)
         status.remove_class("-wrong")
-        status.update(Text("\n".join(self._told)))
+        status.update(Text("\n".join([*self._told, last])))
 
     def _say_wrong(self, error: PeftbenchError) -> None:
+        self._shown = None
         status = self.query_one("#said", Static)
         status.add_class("-wrong")
         lines = [clean(line) for line in error.message.splitlines()]
@@ -176,10 +191,14 @@ class NewRunScreen(Sized, ModalScreen[list[str]]):
         try:
             ids = self.run_actions.queue(runs, device)
         except PeftbenchError as error:
-            self._queuing = False
-            self.app.call_from_thread(self._say_wrong, error)
+            self.app.call_from_thread(self._not_queued, error)
             return
         self.app.call_from_thread(self._queued, ids)
+
+    def _not_queued(self, error: PeftbenchError) -> None:
+        self._queuing = False
+        self.query_one("#start", Button).disabled = False
+        self._say_wrong(error)
 
     def _queued(self, ids: list[str]) -> None:
         while self.app.screen is not self:  # e.g. the command palette

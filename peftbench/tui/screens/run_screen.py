@@ -39,15 +39,21 @@ class RunScreen(Sized, Screen[None]):
 
     def action_stop(self) -> None:
         """Stop the selected run."""
-        self.with_run(lambda run: self.app.run_in_thread(lambda: self.app.run_actions.stop(run)))
+        self.with_run(
+            lambda run: self.app.run_in_thread(lambda: self.app.run_actions.stop(run), f"stopping {run.name}")
+        )
 
     def action_resume(self) -> None:
         """Resume the selected run."""
-        self.with_run(lambda run: self.app.run_in_thread(lambda: self.app.run_actions.resume(run)))
+        self.with_run(
+            lambda run: self.app.run_in_thread(lambda: self.app.run_actions.resume(run), f"resuming {run.name}")
+        )
 
     def action_retry(self) -> None:
         """Run the spec of the selected run again."""
-        self.with_run(lambda run: self.app.run_in_thread(lambda: self.app.run_actions.retry(run)))
+        self.with_run(
+            lambda run: self.app.run_in_thread(lambda: self.app.run_actions.retry(run), f"queuing {run.name}")
+        )
 
     def action_delete(self) -> None:
         """Delete the selected run after confirmation."""
@@ -55,7 +61,7 @@ class RunScreen(Sized, Screen[None]):
         def ask(run: Run) -> None:
             def answered(yes: bool | None) -> None:
                 if yes:
-                    self.app.run_in_thread(lambda: self.app.run_actions.delete(run))
+                    self.app.run_in_thread(lambda: self.app.run_actions.delete(run), f"deleting {run.name}")
 
             question = f"Delete {run.name} ({run.id}): its rows, its log and its trained weights?"
             self.app.push_screen(Confirm(question, "Delete"), answered)
@@ -68,8 +74,7 @@ class RunScreen(Sized, Screen[None]):
         def ask(run: Run) -> None:
             def answered(chosen: tuple[str, str] | None) -> None:
                 if chosen is not None:
-                    self.app.show_message(f"writing {chosen[1]} …")
-                    self.app.run_in_thread(lambda: self.app.run_actions.export(run, *chosen))
+                    self.app.run_in_thread(lambda: self.app.run_actions.export(run, *chosen), f"exporting {run.name}")
 
             self.app.push_screen(Export(run, self.app.run_actions), answered)
 

@@ -11,9 +11,9 @@ from textual.widgets import Input, Label, Select
 
 
 class Choice(Select[str], inherit_bindings=False):
-    """A drop-down list opened by arrow keys or the space bar; Enter submits the form."""
+    """A drop-down list opened by Enter, arrow keys or the space bar."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("down,up,space", "show_overlay", "Choose", show=False)]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter,down,up,space", "show_overlay", "Choose", show=False)]
 
 
 def field(label: str, widget: Input | Choice) -> ComposeResult:
