@@ -6,16 +6,18 @@ import asyncio
 import signal
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import cached_property
 from typing import ClassVar
 
 from textual.app import SystemCommand
 from textual.binding import BindingType
-from textual.events import Event, InputEvent
+from textual.events import Event, InputEvent, Key
 from textual.screen import Screen
 
 from peftbench.tui import garbage
 from peftbench.tui.actions import ACTIONS, BY_NAME, OF_APP
 from peftbench.tui.base_app import BaseApp
+from peftbench.tui.keys import KeysInOrder
 from peftbench.tui.poller import PollFailed, StateReady
 from peftbench.tui.screens.dashboard import Dashboard
 from peftbench.tui.screens.help import Help
@@ -34,6 +36,11 @@ class PeftbenchApp(BaseApp):
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-normal"), (160, "-wide")]  # noqa: RUF012
     VERTICAL_BREAKPOINTS = [(0, "-low"), (32, "-middle"), (48, "-high")]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = [BY_NAME[name].binding() for name in OF_APP]
+
+    @cached_property
+    def keys(self) -> KeysInOrder:
+        """The keys that are on their way."""
+        return KeysInOrder(self, super().on_event)
 
     def get_default_screen(self) -> Screen[None]:
         """Return the dashboard screen."""
@@ -55,10 +62,13 @@ class PeftbenchApp(BaseApp):
         self.collector.end()
 
     async def on_event(self, event: Event) -> None:
-        """Record user input, for the scheduling of garbage collection."""
+        """Record user input, for the scheduling of garbage collection, and handle keys in order."""
         if isinstance(event, InputEvent):
             self.collector.touched()
-        await super().on_event(event)
+        if isinstance(event, Key) and not event.is_forwarded:
+            await self.keys.take(event)
+        else:
+            await super().on_event(event)
 
     def on_state_ready(self, message: StateReady) -> None:
         """Pass the latest state to all screens; the top one shows it, the others when they are uncovered."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from textual.events import Key
 from textual.pilot import Pilot
 from textual.widgets import Button, Input, Select
 
@@ -18,8 +16,8 @@ from peftbench.tui.app import PeftbenchApp
 from peftbench.tui.run_actions import RunActions
 from peftbench.tui.screens.confirm import Confirm
 from peftbench.tui.screens.dashboard import Dashboard
+from peftbench.tui.screens.help import Help
 from peftbench.tui.screens.new_run import NewRunScreen
-from tests.processes import Terminal
 from tests.tui.world import ON_CPU, Given, drive, run_record, screen_lines, screen_text, snapshot, until
 
 EMPTY = snapshot(machine=ON_CPU)
@@ -116,18 +114,42 @@ def test_what_is_wrong_starts_nothing(queue: Queue) -> None:
 
 
 @pytest.mark.slow
-def test_a_burst_of_keys_starts_nothing_but_what_was_shown(tmp_path: Path) -> None:
-    """Regression: keys in one read all went to the focused list, whose Enter started the default run."""
-    terminal = Terminal("--db", str(tmp_path / "runs.db"), size=(36, 120))
-    try:
-        terminal.read_until(b"No runs yet")
-        os.write(terminal.master, b"n\t\t\ttrain.epochs=2\r")
-        terminal.read_until(b"Enter starts")
-        os.kill(terminal.process.pid, signal.SIGTERM)
-        terminal.rest()
-        assert not (tmp_path / "runs.db").exists()
-    finally:
-        terminal.close()
+def test_keys_of_one_read_reach_the_fields_they_were_typed_for(queue: Queue) -> None:
+    """Regression: all went to the focused list, the text was lost, and Enter started the default run."""
+
+    async def test(pilot: Pilot[int], app: PeftbenchApp) -> None:
+        names = {"\t": "tab", "\r": "enter", ".": "full_stop", "=": "equals_sign"}
+        for character in "n\t\t\ttrain.epochs=2\r":  # posted without a pause, as the driver does
+            app.post_message(Key(names.get(character, character), character))
+        await until(pilot, lambda: isinstance(app.screen, NewRunScreen) and not app.keys._busy)
+        await until(pilot, lambda: "2 epochs" in screen_text(app))
+        form = app.screen
+        assert isinstance(form, NewRunScreen)
+        assert form.query_one("#overrides", Input).value == "train.epochs=2"
+        assert queue.queued == []
+        await until(pilot, lambda: form._shown is not None)
+        await pilot.press("enter")
+        await until(pilot, lambda: [run.spec.train.epochs for runs in queue.queued for run in runs] == [2])
+
+    drive(test, Given(EMPTY))
+
+
+@pytest.mark.slow
+def test_a_key_whose_widget_does_not_answer_holds_up_no_others(queue: Queue) -> None:
+    async def test(pilot: Pilot[int], app: PeftbenchApp) -> None:
+        app.keys._busy = True  # as if a key had gone to a widget that was removed
+        app.keys._given += 1
+        number = app.keys._given
+        app.post_message(Key("question_mark", "?"))
+        await pilot.pause()
+        assert isinstance(app.screen, Dashboard)
+        app.keys._handled(number - 1)  # one that came late
+        await pilot.pause()
+        assert isinstance(app.screen, Dashboard)
+        app.keys._handled(number)
+        await until(pilot, lambda: isinstance(app.screen, Help))
+
+    drive(test, Given(EMPTY))
 
 
 @pytest.mark.slow
