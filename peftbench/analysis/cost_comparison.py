@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from peftbench.analysis.cost import Cost, cost
+from peftbench.analysis.flags import flags
 from peftbench.analysis.groups import Group, Spread, spread
 from peftbench.analysis.stats.interval import ALPHA, p_value
 from peftbench.analysis.stats.variance_components import of_means
@@ -21,27 +22,37 @@ FIGURES: Mapping[str, Callable[[Cost], float | None]] = {
     "power_w": lambda of: _mean(of.power_w),
     "eval_s": lambda of: of.eval_s,
 }
+MEMORY = ("vram_mib", "peak_rss_mib")
+DISTURBANCES = ("throttled", "shared_gpu", "busy_machine")  # flags of runs
 
 
 @dataclass(frozen=True, slots=True)
 class GroupCost:
-    """A group's cost: each figure over its runs, None where one of them lacks it; steps per second by task."""
+    """A group's cost: each figure over its runs, None where one of them lacks it; steps per second by task.
+
+    `disturbed`: a run shared its machine or card with other work, or was throttled, which its time and energy show.
+    """
 
     costs: tuple[Cost, ...]
     figures: Mapping[str, Spread | None]
     its: Mapping[str, Spread | None]
     weights_trainable: int | None
+    disturbed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class CostDifference:
-    """Difference in a cost figure: `ratio` is other / baseline - 1; `p` (t test over runs) needs two runs per side."""
+    """Difference in a cost figure: `ratio` is other / baseline - 1; `p` (t test over runs) needs two runs per side.
+
+    `disturbed`: a time, energy or power of which a side was disturbed.
+    """
 
     figure: str
     baseline: float
     other: float
     ratio: float
     p: float | None
+    disturbed: bool = False
 
     @property
     def within_noise(self) -> bool:
@@ -57,6 +68,7 @@ def group_cost(group: Group) -> GroupCost:
         {name: spread(figure(run_cost) for run_cost in costs) for name, figure in FIGURES.items()},
         {task: spread(run_cost.its.get(task) for run_cost in costs) for task in group.records[0].tasks},
         group.first.weights_trainable,
+        any(flag.name in DISTURBANCES for record in group.records for flag in flags(record)),
     )
 
 
@@ -65,7 +77,8 @@ def cost_difference(figure: str, baseline: GroupCost, other: GroupCost) -> CostD
     a, b = baseline.figures[figure], other.figures[figure]
     if a is None or b is None or a.mean <= 0 or not _read_alike(figure, baseline, other):
         return None
-    return CostDifference(figure, a.mean, b.mean, b.mean / a.mean - 1, p_of_means(a, b))
+    disturbed = figure not in MEMORY and (baseline.disturbed or other.disturbed)
+    return CostDifference(figure, a.mean, b.mean, b.mean / a.mean - 1, p_of_means(a, b), disturbed)
 
 
 def p_of_means(a: Spread, b: Spread) -> float | None:

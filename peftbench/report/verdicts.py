@@ -14,7 +14,7 @@ from peftbench.text import clean
 
 SAME = 0.02  # relative difference of a cost below which it is called the same
 MUCH = 0.25  # relative increase of a cost above which it is called much more
-UNREPEATED = 0.1  # relative error of a time or energy that was measured once
+UNREPEATED = 0.1  # relative error of a time, energy or RSS that was measured once, on an undisturbed machine
 _MEMORY = (("vram_mib", "memory"), ("peak_rss_mib", "memory (RSS)"))
 _SPENT = (("run_wh", "energy"), ("j_per_1k_examples", "energy"), ("run_s", "time"), ("train_s", "training time"))
 _HEADLINES = (_MEMORY, _SPENT)
@@ -133,12 +133,19 @@ def size(row: MetricDifference, value: float) -> str:
 def _noise(cost: CostDifference) -> str:
     if abs(cost.ratio) < SAME:
         return ""
-    return " (within noise)" if cost.within_noise else " (one run)" if _too_little(cost) else ""
+    if cost.within_noise:
+        return " (within noise)"
+    if _too_little(cost):
+        return " (one run, disturbed)" if cost.disturbed else " (one run)"
+    return ""
 
 
 def _too_little(cost: CostDifference) -> bool:
-    """Tell whether a time or energy that was measured once differs by less than `UNREPEATED`."""
-    return cost.p is None and cost.figure not in dict(_MEMORY) and abs(cost.ratio) < UNREPEATED
+    """Tell whether a figure that was measured once shows no difference: disturbed, or less than `UNREPEATED`.
+
+    VRAM is exempt: it repeats exactly.
+    """
+    return cost.p is None and cost.figure != "vram_mib" and (cost.disturbed or abs(cost.ratio) < UNREPEATED)
 
 
 def _sort(cost: CostDifference) -> str:

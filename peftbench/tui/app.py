@@ -19,6 +19,7 @@ from peftbench.tui.actions import ACTIONS, BY_NAME, OF_APP
 from peftbench.tui.base_app import BaseApp
 from peftbench.tui.keys import KeysInOrder
 from peftbench.tui.poller import PollFailed, StateReady
+from peftbench.tui.screens.compare import Compare
 from peftbench.tui.screens.dashboard import Dashboard
 from peftbench.tui.screens.help import Help
 from peftbench.tui.screens.run_screen import RunScreen
@@ -74,10 +75,10 @@ class PeftbenchApp(BaseApp):
         """Pass the latest state to all screens; the top one shows it, the others when they are uncovered."""
         self.snapshot = message.snapshot
         for screen in self.screen_stack:
-            if isinstance(screen, RunScreen) and screen.is_mounted:
+            if isinstance(screen, RunScreen | Compare) and screen.is_mounted:
                 screen.take(message.snapshot)
-                if screen.is_active:
-                    screen.show(message.snapshot)
+            if isinstance(screen, RunScreen) and screen.is_active:
+                screen.show(message.snapshot)
 
     def show_doing(self) -> None:
         """Show in the header what is being done in threads."""

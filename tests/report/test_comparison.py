@@ -150,6 +150,10 @@ class TestSentences:
         [
             ([("vram_mib", 0.008, 0.01), ("run_wh", 0.06, 0.01)], "memory +0.8 %, energy +6.0 %: costs a little more"),
             ([("peak_rss_mib", -0.2, 0.01), ("run_s", -0.5, 0.01)], "memory (RSS) -20 %, time -50 %: costs less"),
+            ([("peak_rss_mib", -0.007, None)], "memory (RSS) -0.7 %: costs about the same"),
+            ([("peak_rss_mib", -0.07, None)], "memory (RSS) -7.0 % (one run): costs about the same"),
+            ([("vram_mib", -0.07, None)], "memory -7.0 %: costs less"),
+            ([("run_s", -0.3, None)], "time -30 %: costs less"),
             ([("vram_mib", -0.2, 0.01), ("run_wh", 0.6, 0.01)], "costs less of one, more of the other"),
             ([("vram_mib", 0.0, 0.5), ("run_wh", 0.6, 0.01)], "costs much more"),
             ([("peak_rss_mib", 0.01, 0.01), ("run_s", 0.3, 0.4)], "time +30 % (within noise): costs about the same"),
@@ -461,3 +465,11 @@ class TestFront:
         found = json.loads(json.dumps(front.as_json(pareto([named("a", 0.6, 10, 2)], "weights", "sst"))))
         assert found["points"][0]["stays"] == 1.0
         assert found["points"][0]["x"] == {"mean": 10.0, "sd": 0.0, "n": 2}
+
+
+def test_a_disturbed_run_shows_no_difference_of_time_but_one_of_memory() -> None:
+    """Regression: less time of a single run was called less cost although the machine was flagged as busy."""
+    time = CostDifference("run_s", 1.0, 0.7, -0.3, None, disturbed=True)
+    assert cost_words([time]) == "time -30 % (one run, disturbed): costs about the same"
+    repeated = CostDifference("run_s", 1.0, 0.7, -0.3, 0.01, disturbed=True)
+    assert cost_words([repeated]) == "time -30 %: costs less"
