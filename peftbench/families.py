@@ -99,7 +99,8 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         *("deberta-v2", "DebertaV2Model", "eager", _CLS),
         _roles("query_proj", "key_proj", "value_proj", "attention.output.dense", *_FFN),
-        note="DeBERTa v3 too",
+        native=True,
+        note="DeBERTa v3 too; by transformers with a convolution (`conv_kernel_size`)",
     ),
     Family(
         *("modernbert", "ModernBertModel", "sdpa", _CLS),

@@ -7,7 +7,9 @@ matrix is passed to torch's attention over jagged nested tensors, which selects 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -43,6 +45,25 @@ class Layout:
     def texts(self) -> int:
         """Number of texts."""
         return sum(count for _, count, _ in self.groups)
+
+    def parts(self, texts: Sequence[int]) -> list[Layout]:
+        """Return the layouts of the first `texts[0]` texts, of the `texts[1]` after them, and so on.
+
+        Texts of a part that follow each other in equal length are a group of it; padding rows belong to the last part.
+        """
+        lengths = [length for _, count, length in self.groups for _ in range(count)]
+        layouts, start = [], 0
+        for count in texts:
+            stop, groups, rows = start + count, [], 0
+            for length, equal in groupby(lengths[start:stop]):
+                groups.append((rows, len(list(equal)), length))
+                rows += groups[-1][1] * length
+            if stop == len(lengths):
+                rows += self.rows - self.tokens
+            offsets = self.offsets[start : stop + 1] - self.offsets[start]
+            layouts.append(Layout(tuple(groups), offsets, max(lengths[start:stop]), min(lengths[start:stop]), rows))
+            start = stop
+        return layouts
 
 
 def round_up(tokens: int) -> int:
@@ -92,9 +113,9 @@ def _band(rows: int, length: int, window: int | None, like: Tensor) -> Tensor | 
 def _masked(q: Tensor, k: Tensor, v: Tensor, heads: int, layout: Layout, p: float, window: int) -> Tensor:
     """Attend within a window on a GPU, whose kernels of variable length take no mask: group by group."""
     parts = []
-    for query, seen in zip(_views(layout, len(q)), layout.groups, strict=True):
+    for query, seen in zip(group_views(layout, len(q)), layout.groups, strict=True):
         mask = _band(query[2], seen[2], window, q)
-        tensors = (_heads(q, query, heads), _heads(k, seen, heads), _heads(v, seen, heads))
+        tensors = (by_head(q, query, heads), by_head(k, seen, heads), by_head(v, seen, heads))
         parts.append(
             F.scaled_dot_product_attention(*tensors, attn_mask=mask, dropout_p=p).transpose(1, 2).flatten(0, 1)
         )
@@ -134,7 +155,7 @@ def _memory_efficient(q: Tensor, k: Tensor, v: Tensor, heads: int, layout: Layou
     return F.pad(out.squeeze(0).flatten(-2), (0, 0, 0, nothing))
 
 
-def _views(layout: Layout, rows: int) -> list[tuple[int, int, int]]:
+def group_views(layout: Layout, rows: int) -> list[tuple[int, int, int]]:
     """Return (first row, texts, rows per text) of each group, for a matrix of all tokens or of first tokens."""
     if rows == layout.rows:
         return list(layout.groups)
@@ -145,13 +166,13 @@ def _views(layout: Layout, rows: int) -> list[tuple[int, int, int]]:
     return views
 
 
-def _heads(x: Tensor, group: tuple[int, int, int], heads: int) -> Tensor:
+def by_head(x: Tensor, group: tuple[int, int, int], heads: int) -> Tensor:
     """Return a group's `[texts, heads, rows, head]` view of `[rows, hidden]`."""
     first, count, length = group
     return x[first : first + count * length].view(count, length, heads, -1).transpose(1, 2)
 
 
-def _empty_like(x: Tensor, layout: Layout) -> Tensor:
+def empty_like(x: Tensor, layout: Layout) -> Tensor:
     """Return an uninitialised matrix like x, with zeros in the padding rows."""
     room = torch.empty_like(x)
     if len(x) == layout.rows:
@@ -164,16 +185,16 @@ class _Flash(Function):
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, heads: int, layout: Layout, window: int | None) -> Tensor:
-        out = _empty_like(q, layout)
+        out = empty_like(q, layout)
         sums = []
-        for query, seen in zip(_views(layout, len(q)), layout.groups, strict=True):
+        for query, seen in zip(group_views(layout, len(q)), layout.groups, strict=True):
             attended, log_sum = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-                _heads(q, query, heads),
-                _heads(k, seen, heads),
-                _heads(v, seen, heads),
+                by_head(q, query, heads),
+                by_head(k, seen, heads),
+                by_head(v, seen, heads),
                 attn_mask=_band(query[2], seen[2], window, q),
             )
-            _heads(out, query, heads).copy_(attended)
+            by_head(out, query, heads).copy_(attended)
             sums.append(log_sum)
         ctx.heads, ctx.layout, ctx.window = heads, layout, window
         ctx.save_for_backward(q, k, v, out, *sums)
@@ -182,20 +203,20 @@ class _Flash(Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, out, *sums = ctx.saved_tensors
-        grads = [_empty_like(x, ctx.layout) for x in (q, k, v)]
-        for query, seen, log_sum in zip(_views(ctx.layout, len(q)), ctx.layout.groups, sums, strict=True):
+        grads = [empty_like(x, ctx.layout) for x in (q, k, v)]
+        for query, seen, log_sum in zip(group_views(ctx.layout, len(q)), ctx.layout.groups, sums, strict=True):
             views = (query, seen, seen)
             parts = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
-                _heads(g, query, ctx.heads),
-                *(_heads(x, view, ctx.heads) for x, view in zip((q, k, v), views, strict=True)),
-                _heads(out, query, ctx.heads),
+                by_head(g, query, ctx.heads),
+                *(by_head(x, view, ctx.heads) for x, view in zip((q, k, v), views, strict=True)),
+                by_head(out, query, ctx.heads),
                 log_sum,
                 0.0,
                 False,
                 attn_mask=_band(query[2], seen[2], ctx.window, q),
             )
             for grad, view, part in zip(grads, views, parts, strict=True):
-                _heads(grad, view, ctx.heads).copy_(part)
+                by_head(grad, view, ctx.heads).copy_(part)
         return (*grads, None, None, None)
 
 
@@ -206,14 +227,14 @@ class _Dropped(Function):
     def forward(
         ctx: Any, q: Tensor, k: Tensor, v: Tensor, heads: int, layout: Layout, p: float, window: int | None
     ) -> Tensor:
-        out = _empty_like(q, layout)
-        queries = _views(layout, len(q))
+        out = empty_like(q, layout)
+        queries = group_views(layout, len(q))
         sizes = [c * heads * rows * length for (_, c, rows), (_, _, length) in zip(queries, layout.groups, strict=True)]
         mask, ctx.scale = keep_mask((sum(sizes),), p, q.device)
         for query, seen, kept in zip(queries, layout.groups, mask.split(sizes), strict=True):
             weights = _weights(q, k, heads, query, seen, window)
             weights *= kept.view_as(weights)
-            _heads(out, query, heads).copy_(torch.matmul(weights, _heads(v, seen, heads)))
+            by_head(out, query, heads).copy_(torch.matmul(weights, by_head(v, seen, heads)))
         ctx.heads, ctx.layout, ctx.sizes, ctx.window = heads, layout, sizes, window
         ctx.save_for_backward(q, k, v, mask)
         return out.mul_(ctx.scale)
@@ -221,20 +242,20 @@ class _Dropped(Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, mask = ctx.saved_tensors
-        gq, gk, gv = (_empty_like(x, ctx.layout) for x in (q, k, v))
+        gq, gk, gv = (empty_like(x, ctx.layout) for x in (q, k, v))
         heads = ctx.heads
         g = g * ctx.scale
-        queries = _views(ctx.layout, len(q))
+        queries = group_views(ctx.layout, len(q))
         for query, seen, kept in zip(queries, ctx.layout.groups, mask.split(ctx.sizes), strict=True):
             weights = _weights(q, k, heads, query, seen, ctx.window)
             kept = kept.view_as(weights)
-            g_out = _heads(g, query, heads)
-            _heads(gv, seen, heads).copy_(torch.matmul((weights * kept).transpose(-1, -2), g_out))
-            g_weights = torch.matmul(g_out, _heads(v, seen, heads).transpose(-1, -2)).mul_(kept)
+            g_out = by_head(g, query, heads)
+            by_head(gv, seen, heads).copy_(torch.matmul((weights * kept).transpose(-1, -2), g_out))
+            g_weights = torch.matmul(g_out, by_head(v, seen, heads).transpose(-1, -2)).mul_(kept)
             g_scores = torch._softmax_backward_data(g_weights, weights, -1, weights.dtype)
             g_scores *= (q.shape[1] // heads) ** -0.5
-            _heads(gq, query, heads).copy_(torch.matmul(g_scores, _heads(k, seen, heads)))
-            _heads(gk, seen, heads).copy_(torch.matmul(g_scores.transpose(-1, -2), _heads(q, query, heads)))
+            by_head(gq, query, heads).copy_(torch.matmul(g_scores, by_head(k, seen, heads)))
+            by_head(gk, seen, heads).copy_(torch.matmul(g_scores.transpose(-1, -2), by_head(q, query, heads)))
         return gq, gk, gv, None, None, None, None
 
 
@@ -242,7 +263,7 @@ def _weights(
     q: Tensor, k: Tensor, heads: int, asked: tuple[int, int, int], seen: tuple[int, int, int], window: int | None
 ) -> Tensor:
     """Return a group's attention weights, `[texts, heads, queries, length]`."""
-    scores = torch.matmul(_heads(q, asked, heads), _heads(k, seen, heads).transpose(-1, -2))
+    scores = torch.matmul(by_head(q, asked, heads), by_head(k, seen, heads).transpose(-1, -2))
     scores.mul_((q.shape[1] // heads) ** -0.5)
     mask = _band(asked[2], seen[2], window, q)
     return (scores if mask is None else scores.add_(mask)).softmax(dim=-1)

@@ -17,6 +17,7 @@ from peftbench.errors import MissingError
 from peftbench.families import FAMILIES
 from peftbench.memory.parts import BatchShape
 from peftbench.memory.shapes import has_data, largest_batch, lengths_of_data, lengths_of_study
+from peftbench.native import unsupported
 from peftbench.spec.encoder import EncoderSpec
 from peftbench.spec.model import RunSpec
 
@@ -41,7 +42,7 @@ def encoder_source_of(spec: RunSpec) -> EncoderSource:
         UsageError: a task's data is not available, and the study has no task of that name.
     """
     config, files, notes = encoder_of(spec.encoder)
-    packed = spec.runtime == "native" and config.model_type in PACKED_TYPES
+    packed = spec.runtime == "native" and config.model_type in PACKED_TYPES and unsupported(config) is None
     batches, tokenizer = {}, None
     for task in spec.tasks:
         if has_data(task):

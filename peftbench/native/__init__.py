@@ -9,17 +9,21 @@ from torch import nn
 from peftbench.families import FAMILIES
 from peftbench.native.base import NativeEncoder
 from peftbench.native.bert import NativeBert
+from peftbench.native.deberta import NativeDeberta
 from peftbench.native.modernbert import NativeModernBert
 
-__all__ = ["ARCHITECTURES", "NativeEncoder", "native_encoder", "why_not_native"]
+__all__ = ["ARCHITECTURES", "NativeEncoder", "native_encoder", "unsupported", "why_not_native"]
 
 ARCHITECTURES = tuple(family.encoder_class for family in FAMILIES if family.native)
+_OF_THEIR_OWN: dict[str, type[NativeEncoder[Any]]] = {
+    "DebertaV2Model": NativeDeberta,
+    "ModernBertModel": NativeModernBert,
+}
 
 
 def native_encoder(encoder: nn.Module, pooling: str, **options: Any) -> NativeEncoder[Any]:
     """Return the native runtime of an encoder that `why_not_native` has no objection to; see `NativeEncoder`."""
-    kind = NativeModernBert if type(encoder).__name__ == "ModernBertModel" else NativeBert
-    return kind(encoder, pooling, **options)
+    return _OF_THEIR_OWN.get(type(encoder).__name__, NativeBert)(encoder, pooling, **options)
 
 
 def why_not_native(encoder: nn.Module) -> str | None:
@@ -27,8 +31,15 @@ def why_not_native(encoder: nn.Module) -> str | None:
     name = type(encoder).__name__
     if name not in ARCHITECTURES:
         return f"{name} is none of {', '.join(ARCHITECTURES)}"
-    config = encoder.config
+    reason = unsupported(encoder.config)
+    return None if reason is None else f"{name} {reason}"
+
+
+def unsupported(config: Any) -> str | None:
+    """Return what the native runtime lacks for a configuration of one of its architectures, or None if nothing."""
     if getattr(config, "is_decoder", False):
-        return f"{name} is a decoder here"
+        return "is a decoder here"
+    if getattr(config, "conv_kernel_size", 0):
+        return "has a convolution after its first layer"
     kind = getattr(config, "position_embedding_type", "absolute")
-    return None if kind in (None, "absolute") else f"{name} has {kind} positions"
+    return None if kind in (None, "absolute") else f"has {kind} positions"

@@ -9,7 +9,7 @@ Differences from transformers' forward, with the same result:
 
 It owns no weights. Adapters are integrated through `fast` (methods/lora.py); any other module that replaces a linear
 layer is called on the token matrix unchanged, which is noted in the run's record. What differs between architectures
-is in a subclass each (`bert`, `modernbert`).
+is in a subclass each (`bert`, `deberta`, `modernbert`).
 """
 
 from __future__ import annotations
@@ -206,11 +206,14 @@ class NativeEncoder(ABC, Generic[Layer]):
 def first_trained_layer(encoder: nn.Module) -> int:
     """Return the index of the first layer with a trained weight; -1 for the embeddings, the layer count for none.
 
-    A trained pooler counts as none: its input has no autograd graph.
+    A weight that all layers share is part of the first. A trained pooler counts as none: its input has no autograd
+    graph.
     """
     parts: Any = encoder
     if has_trained(parts.embeddings):
         return -1
+    if any(has_trained(module) for module in shared_modules(encoder)):
+        return 0
     layers = list(layers_of(encoder))
     return next((index for index, layer in enumerate(layers) if has_trained(layer)), len(layers))
 
@@ -219,6 +222,13 @@ def layers_of(encoder: nn.Module) -> Any:
     """Return an encoder's layers, in order."""
     parts: Any = encoder
     return parts.encoder.layer if hasattr(parts, "encoder") else parts.layers
+
+
+def shared_modules(encoder: nn.Module) -> list[nn.Module]:
+    """Return the modules beside an encoder's layers that they compute with: DeBERTa's embeddings of distances."""
+    parts: Any = encoder
+    beside = parts.encoder.named_children() if hasattr(parts, "encoder") else ()
+    return [module for name, module in beside if name != "layer"]
 
 
 def has_trained(module: nn.Module) -> bool:

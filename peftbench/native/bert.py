@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -12,57 +11,30 @@ from torch import Tensor, nn
 from peftbench.data.batches import PackedText
 from peftbench.kernels.attention import attention
 from peftbench.kernels.dropout import dropped
-from peftbench.kernels.feed_forward import feed_forward
-from peftbench.kernels.linear import FrozenWeight
-from peftbench.kernels.norm import residual_norm
-from peftbench.native.base import Linear, NativeEncoder, grad, has_trained
+from peftbench.native.base import Linear, grad, has_trained
+from peftbench.native.post_norm import PostNormEncoder
 
 
-@dataclass(frozen=True, slots=True)
-class _Layer:
-    """The modules of one layer. A linear layer maps `[n, in]` to `[n, out]`."""
+class _Attention(NamedTuple):
+    """The projections of one layer, each from `[n, in]` to `[n, out]`."""
 
     query: Linear
     key: Linear
     value: Linear
-    attention_out: Linear
-    attention_norm: nn.LayerNorm
-    up: Linear
-    activation: Linear
-    down: Linear
-    norm: nn.LayerNorm
 
 
-class NativeBert(NativeEncoder[_Layer]):
+class NativeBert(PostNormEncoder[_Attention]):
     """BERT, RoBERTa, XLM-RoBERTa and CamemBERT; for its arguments see `NativeEncoder`."""
 
     def __init__(self, encoder: nn.Module, pooling: str, **options: Any) -> None:
         parts: Any = encoder
-        config = parts.config
-        self.exact_gelu = config.hidden_act == "gelu"
-        self.hidden_dropout: float = config.hidden_dropout_prob
-        self.attention_dropout: float = config.attention_probs_dropout_prob
         self.padding: int | None = parts.embeddings.position_embeddings.padding_idx  # positions depend on it
         super().__init__(encoder, pooling, **options)
 
-    @property
-    def drops(self) -> bool:
-        """Whether the embeddings or the layers have dropout in training."""
-        return bool(self.hidden_dropout or self.attention_dropout)
-
-    def prepared(self, module: Any, graph: bool) -> tuple[_Layer, bool]:
-        """Prepare a layer; `graph` says whether its input has an autograd graph, and is returned for its output."""
-        own, attended, up, out = module.attention.self, module.attention.output, module.intermediate, module.output
-        query, key, value = (self.linear(part, graph) for part in (own.query, own.key, own.value))
-        graph = graph or has_trained(own)
-        attention_out = self.linear(attended.dense, graph)
-        graph = graph or has_trained(attended)
-        first = self.linear(up.dense, graph)
-        graph = graph or has_trained(up)
-        second = self.linear(out.dense, graph)
-        norms = (attended.LayerNorm, out.LayerNorm)
-        layer = _Layer(query, key, value, attention_out, norms[0], first, up.intermediate_act_fn, second, norms[1])
-        return layer, graph or has_trained(out)
+    def prepared_attention(self, module: Any, graph: bool) -> tuple[_Attention, bool]:
+        """Prepare a layer's attention; `graph` is as of `prepared`."""
+        parts = _Attention(*(self.linear(part, graph) for part in (module.query, module.key, module.value)))
+        return parts, graph or has_trained(module)
 
     def embed(self, text: PackedText, training: bool) -> Tensor:
         """Return the first layer's input, `[tokens, hidden]`."""
@@ -75,25 +47,10 @@ class NativeBert(NativeEncoder[_Layer]):
             x = x + F.embedding(positions, parts.position_embeddings.weight, self.padding)
             return dropped(parts.LayerNorm(x), self.hidden_dropout if training else 0.0)
 
-    def all_tokens(self, layer: _Layer, x: Tensor, text: PackedText, training: bool) -> Tensor:
-        """Compute a layer, `[tokens, hidden]`."""
+    def attended(self, parts: _Attention, queries: Tensor, x: Tensor, text: PackedText, training: bool) -> Tensor:
+        """Return a layer's attention before its output layer, `[n, hidden]`."""
         p = self.attention_dropout if training else 0.0
-        attended = attention(layer.query(x), layer.key(x), layer.value(x), self.heads, text.layout, p)
-        return self._layer_tail(layer, attended, x, training)
-
-    def pooled_tokens(self, layer: _Layer, x: Tensor, text: PackedText, training: bool) -> Tensor:
-        """Compute a layer for the texts' first or last tokens, `[texts, hidden]`: others only give keys and values."""
-        p = self.attention_dropout if training else 0.0
-        pooled = x[self.pooled_rows(text)]
-        attended = attention(layer.query(pooled), layer.key(x), layer.value(x), self.heads, text.layout, p)
-        return self._layer_tail(layer, attended, pooled, training)
-
-    def _layer_tail(self, layer: _Layer, attended: Tensor, x: Tensor, training: bool) -> Tensor:
-        p = self.hidden_dropout if training else 0.0
-        x = residual_norm(layer.attention_out(attended), x, layer.attention_norm, p)
-        if isinstance(layer.up, FrozenWeight) and isinstance(layer.down, FrozenWeight) and self.exact_gelu:
-            return residual_norm(feed_forward(x, layer.up, layer.down), x, layer.norm, p)
-        return residual_norm(layer.down(layer.activation(layer.up(x))), x, layer.norm, p)
+        return attention(parts.query(queries), parts.key(x), parts.value(x), self.heads, text.layout, p)
 
 
 def counted_positions(text: PackedText, padding: int) -> Tensor:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from transformers import BertConfig, BertModel
+from transformers import AutoModel, BertConfig, DebertaV2Config, PretrainedConfig
 
 from peftbench.data.encode import EncodedSplit, Ragged
 from peftbench.memory.measure import measured, resident
@@ -31,10 +31,25 @@ def small_config(dropout: float = 0.0, **changes: object) -> BertConfig:
     return config
 
 
-def prepared(config: BertConfig, spec: RunSpec) -> MultitaskModel:
+def small_deberta(dropout: float = 0.0, **changes: object) -> DebertaV2Config:
+    """A DeBERTa v3 of the same sizes."""
+    sizes = {"hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 3, "intermediate_size": 100}
+    positions = {"relative_attention": True, "position_biased_input": False, "position_buckets": 32}
+    layers = {"norm_rel_ebd": "layer_norm", "share_att_key": True, "pos_att_type": ["p2c", "c2p"]}
+    config = DebertaV2Config(
+        vocab_size=30522,
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
+        **{**sizes, **positions, **layers, **changes},
+    )
+    config._attn_implementation = "eager"
+    return config
+
+
+def prepared(config: PretrainedConfig, spec: RunSpec) -> MultitaskModel:
     """The real model, on the CPU."""
     torch.manual_seed(0)
-    return MultitaskModel(BertModel(config), spec).prepare(torch.device("cpu"))
+    return MultitaskModel(AutoModel.from_config(config), spec).prepare(torch.device("cpu"))
 
 
 def texts(shape: BatchShape) -> EncodedSplit:
@@ -49,7 +64,7 @@ def texts(shape: BatchShape) -> EncodedSplit:
     return EncodedSplit(tuple(parts), np.ones(shape.examples), names, 0, from_cache=False)
 
 
-def live_anatomy(config: BertConfig, spec: RunSpec, batches: Mapping[str, BatchShape] = BATCHES) -> Anatomy:
+def live_anatomy(config: PretrainedConfig, spec: RunSpec, batches: Mapping[str, BatchShape] = BATCHES) -> Anatomy:
     """Train two steps of every task, one after another, as `training.loop` does; return the largest step's anatomy."""
     model = prepared(config, spec)
     optimizer = torch.optim.AdamW(model.method.parameter_groups(model.trainable(), 1e-3), fused=True)

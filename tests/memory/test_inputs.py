@@ -20,6 +20,7 @@ from peftbench.seeds import generator
 from peftbench.spec import Resolved, resolve
 from peftbench.spec.encoder import EncoderSpec
 from peftbench.training.sampling import limited_rows
+from tests.encoder.families import save_family
 
 
 def test_the_largest_batch_is_one_that_the_run_will_see() -> None:
@@ -157,3 +158,16 @@ def test_a_pooler_that_is_not_there(tmp_path: Path, tiny_encoder: Path) -> None:
     names = [f"encoder.name={folder}", "encoder.pooling=pooler"]
     with pytest.raises(UsageError, match="has no pooler"):
         predict(resolve("lora-r12", overrides=names).spec)
+
+
+@pytest.mark.parametrize("changes", [{}, {"conv_kernel_size": 3}])
+def test_the_largest_batch_is_by_padded_tokens_where_the_native_runtime_falls_back(
+    changes: dict[str, int], tmp_path: Path
+) -> None:
+    folder = save_family("deberta-v3", tmp_path / "encoder", **changes)
+    given = [f"encoder.name={folder}", "encoder.pooling=mean", "encoder.max_length=64"]
+    sources = [
+        encoder_source_of(resolve("full", "paper", overrides=[*given, f"runtime={runtime}"]).spec)
+        for runtime in ("native", "transformers")
+    ]
+    assert (sources[0].batches == sources[1].batches) == bool(changes)

@@ -16,7 +16,7 @@ from peftbench.memory.predict import predict_for
 from peftbench.spec import resolve
 from peftbench.spec.model import RunSpec
 from tests.marks import soaked_but
-from tests.memory.live import BATCHES, live_anatomy, prepared, small_config, texts
+from tests.memory.live import BATCHES, live_anatomy, prepared, small_config, small_deberta, texts
 
 WITHIN = 0.02
 COLUMNS = [
@@ -68,6 +68,30 @@ def test_also_of_texts_in_windows(column: tuple[str, str]) -> None:
         "sts": BatchShape(((300, 12), (5, 129)), window=64),
     }
     agree(predict_for(config, spec, batches, "cpu"), live_anatomy(config, spec, batches))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("preset", "runtime", "dropout"),
+    soaked_but(
+        [("lora-r12", "native", 0.1), ("full", "native", 0.0), ("dora-r12", "transformers", 0.1)],
+        [(*column, dropout) for column in COLUMNS for dropout in (0.0, 0.1)],
+    ),
+)
+def test_attention_by_distances_too(preset: str, runtime: str, dropout: float) -> None:
+    """With texts within the distances that have an embedding of their own, and beyond."""
+    given = [f"runtime={runtime}", "train.cache_frozen_features=false", "encoder.pooling=mean"]
+    config, spec = small_deberta(dropout), spec_of(preset, *given)
+    agree(predict_for(config, spec, BATCHES, "cpu"), live_anatomy(config, spec))
+
+
+@pytest.mark.slow
+def test_on_a_gpu_attention_by_distances_is_padded() -> None:
+    config, spec = small_deberta(), spec_of("lora-r12", "encoder.pooling=mean")
+    shape = {"sst": BatchShape(((30, 3, 3, 3),))}
+    on_gpu, on_cpu = (predict_for(config, spec, shape, device).activations for device in ("cuda", "cpu"))
+    padded = 3 * 3 * 4 * 30 * 48 * 4  # of each layer the query, key and value of four texts of 30 tokens, in bytes
+    assert on_gpu - on_cpu == pytest.approx(padded, rel=0.1)
 
 
 @pytest.mark.slow
