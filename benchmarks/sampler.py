@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.throughput.columns import COLUMNS, Setting
+from benchmarks.throughput.columns import Setting, columns_of
 from benchmarks.throughput.texts import random_texts
 from peftbench.data.batches import Batcher
 from peftbench.meters.host import HostMeter
@@ -64,7 +64,7 @@ def main() -> None:
     if arguments.nvml:
         os.environ["PEFTBENCH_SIM_SCENARIO"] = arguments.nvml[1]
         ctypes.CDLL(arguments.nvml[0])  # once loaded, pynvml resolves the library's name to it
-    column = next(column for column in COLUMNS if column.name == "ours lora")
+    column = next(column for column in columns_of("minilm") if column.name == "ours lora")
     stepper = column.build(Setting("minilm", 0.0))
     lengths = np.random.default_rng(0).integers(8, 48, 512)
     split, batcher = random_texts(lengths), Batcher(column.packed, 0, torch.device("cpu"))

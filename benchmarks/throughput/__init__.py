@@ -4,7 +4,10 @@
 
 How it is measured:
 - A *column* is one way to train (`columns.py`). The baseline of a method, 1 by definition, is HF PEFT (for `full` and
-  `last-layer`, plain transformers) in a plain PyTorch loop: padded batches in random order, `sdpa`, default AdamW.
+  `last-layer`, plain transformers) in a plain PyTorch loop: padded batches in random order, `sdpa` (DeBERTa, which has
+  none: `eager`), default AdamW.
+- A shape that the native path does not compute, such as a decoder, has "padded by transformers" in the names of our
+  columns: they are of `runtime=transformers`, over padded batches too, and no prefix is cached.
 - All columns of a configuration (shape, batch size, dropout) alternate, a few steps each, round after round; every
   other round in the opposite order. A ratio is taken within a round; reported are the median over the rounds, the
   quartiles and the extremes. Rounds end with the time budget, after at least three.

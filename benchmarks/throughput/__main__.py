@@ -18,7 +18,7 @@ import torch
 
 from benchmarks.throughput import __doc__ as description
 from benchmarks.throughput import report
-from benchmarks.throughput.columns import COLUMNS, METHODS, SHAPES, Setting
+from benchmarks.throughput.columns import METHODS, SHAPES, Setting, columns_of
 from benchmarks.throughput.measure import configuration
 from benchmarks.throughput.memory import ROOT, print_own_peak_rss
 from benchmarks.throughput.prefixes import prefixes
@@ -43,11 +43,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(f"--lengths: {error}")
     if len(lengths) < max(arguments.batches):
         sys.exit(f"--lengths: {len(lengths)} texts are fewer than a batch of {max(arguments.batches)}")
-    columns = tuple(column for column in COLUMNS if column.method in arguments.methods)
     split = random_texts(lengths)
     result: dict[str, Any] = {"measured_under": conditions(), "lengths": summary(lengths), "configurations": []}
     started = time.perf_counter()
     for shape in arguments.shapes:
+        columns = columns_of(shape, arguments.methods)
         for size in arguments.batches:
             for dropout in arguments.dropout:
                 first = dropout == arguments.dropout[0]
@@ -60,7 +60,8 @@ def main(argv: Sequence[str] | None = None) -> None:
                 arguments.json.write_text(json.dumps(result, indent=2) + "\n")
     if not arguments.no_prefixes:
         size = min(arguments.batches)
-        result["prefixes"] = [prefixes(shape, size, split, 2 if arguments.quick else 3) for shape in arguments.shapes]
+        kept = [shape for shape in arguments.shapes if SHAPES[shape].runtime == "native"]  # others have no prefix
+        result["prefixes"] = [prefixes(shape, size, split, 2 if arguments.quick else 3) for shape in kept]
         print("\n".join([*report.prefixes(result["prefixes"]), ""]), flush=True)
         arguments.json.write_text(json.dumps(result, indent=2) + "\n")
     if arguments.markdown:
@@ -75,7 +76,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--quick", action="store_true", help="batch 8, dropout 0, short rounds, no peak RSS: 3 minutes")
-    parser.add_argument("--shapes", nargs="+", choices=SHAPES, metavar="SHAPE", help="base, minilm, modernbert")
+    parser.add_argument(
+        "--shapes", nargs="+", choices=SHAPES, metavar="SHAPE", help="base, minilm, modernbert, deberta, decoder"
+    )
     parser.add_argument("--batches", nargs="+", type=int, metavar="N", help="batch sizes (default: 8 64)")
     parser.add_argument("--dropout", nargs="+", type=float, metavar="P", help="of the encoder (default: 0 0.1)")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS, metavar="METHOD", help="default: all")

@@ -1,8 +1,8 @@
-"""The columns: Hugging Face's ways to train, and peftbench's. To add one, add a `Column` to `COLUMNS`."""
+"""The columns: Hugging Face's ways to train, and peftbench's. To add one, add a `Column` to `columns_of`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -12,10 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.throughput.texts import CLASSES
+from benchmarks.throughput.texts import CLASSES, VOCABULARY
 from peftbench.data.batches import Batch
+from peftbench.encoder import set_dropout
+from peftbench.families import Family, family_of
 from peftbench.model import MultitaskModel
 from peftbench.spec import resolve
+
+Order = Literal["random", "sorted"]  # of the batches of an evaluation
 
 RANK = 12
 LEARNING_RATE = 1e-5
@@ -24,27 +28,59 @@ PRESETS = {"lora": "lora-r12", "dora": "dora-r12", "full": "full", "last-layer":
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """An encoder's size and pooling."""
+    """An encoder's size and pooling; `family` is transformers' name of its model type."""
 
     hidden: int
     layers: int
     heads: int
     intermediate: int
-    pooling: Literal["cls", "mean"]
-    family: Literal["bert", "modernbert"] = "bert"
+    pooling: Literal["cls", "mean", "last"]
+    family: Literal["bert", "modernbert", "deberta-v2", "llama"] = "bert"
+    key_heads: int | None = None  # of a decoder, which shares keys and values between heads
+
+    @property
+    def known(self) -> Family:
+        """What is known of its family."""
+        family = family_of(self.family)
+        assert family is not None
+        return family
 
     @property
     def targets(self) -> list[str]:
         """The linear layers with adapters: query, key and value."""
-        return ["Wqkv"] if self.family == "modernbert" else ["query", "key", "value"]
+        roles = self.known.roles
+        return list(dict.fromkeys([*roles.query, *roles.key, *roles.value]))
 
+    @property
+    def runtime(self) -> Literal["native", "transformers"]:
+        """What computes peftbench's columns: transformers, over padded batches, where the native runtime does not."""
+        return "native" if self.known.native else "transformers"
+
+
+_MORE: dict[str, dict[str, Any]] = {  # of a family's configuration; the texts have no pieces beyond VOCABULARY
+    "deberta-v2": {  # v3
+        "vocab_size": VOCABULARY,
+        "type_vocab_size": 0,
+        "relative_attention": True,
+        "position_buckets": 256,
+        "position_biased_input": False,
+        "norm_rel_ebd": "layer_norm",
+        "share_att_key": True,
+        "pos_att_type": ["p2c", "c2p"],
+    },
+    "llama": {"vocab_size": VOCABULARY, "use_cache": False},
+}
 
 SHAPES = {
     "base": Shape(768, 12, 12, 3072, "cls"),  # BERT-base
     "minilm": Shape(384, 6, 12, 1536, "mean"),  # all-MiniLM-L6-v2
     "modernbert": Shape(768, 22, 12, 1152, "cls", "modernbert"),  # ModernBERT-base
+    "deberta": Shape(768, 12, 12, 3072, "cls", "deberta-v2"),  # DeBERTa-v3-base
+    "decoder": Shape(576, 30, 9, 1536, "last", "llama", 3),  # SmolLM2-135M
     "tiny": Shape(32, 2, 2, 48, "mean"),  # for the tests
     "tiny-modernbert": Shape(32, 2, 2, 48, "cls", "modernbert"),
+    "tiny-deberta": Shape(32, 2, 2, 48, "cls", "deberta-v2"),
+    "tiny-decoder": Shape(32, 2, 2, 48, "last", "llama", 1),
 }
 
 
@@ -100,29 +136,29 @@ class Column:
     packed: bool = False
     batches: Literal["random", "bucketed"] = "random"
     bar: bool = False
-    evaluation: tuple[Literal["random", "sorted"], ...] = ()
+    evaluation: tuple[Order, ...] = ()
 
 
 def new_encoder(setting: Setting) -> nn.Module:
     """Return a randomly initialised encoder of the setting's shape."""
-    from transformers import BertConfig, BertModel, ModernBertConfig, ModernBertModel
+    from transformers import AutoConfig, AutoModel
 
-    shape, p = SHAPES[setting.shape], setting.dropout
-    sizes: dict[str, Any] = {
-        "hidden_size": shape.hidden,
-        "num_hidden_layers": shape.layers,
-        "num_attention_heads": shape.heads,
-        "intermediate_size": shape.intermediate,
-        "attn_implementation": "sdpa",
-    }
+    shape = SHAPES[setting.shape]
+    more = dict(_MORE.get(shape.family, {}))
+    if shape.key_heads is not None:
+        more["num_key_value_heads"] = shape.key_heads
+    config = AutoConfig.for_model(
+        shape.family,
+        hidden_size=shape.hidden,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        intermediate_size=shape.intermediate,
+        **more,
+    )
+    set_dropout(config, setting.dropout)
     torch.manual_seed(0)
-    encoder: nn.Module
-    if shape.family == "modernbert":
-        dropout = {"embedding_dropout": p, "attention_dropout": p, "mlp_dropout": p}
-        encoder = ModernBertModel(ModernBertConfig(**sizes, **dropout))
-    else:
-        config = BertConfig(**sizes, hidden_dropout_prob=p, attention_probs_dropout_prob=p)
-        encoder = BertModel(config, add_pooling_layer=False)
+    pooler = {"add_pooling_layer": False} if shape.family == "bert" else {}
+    encoder: nn.Module = AutoModel.from_config(config, attn_implementation=shape.known.attention, **pooler)
     return encoder
 
 
@@ -141,6 +177,8 @@ class PlainClassifier(nn.Module):
         states = self.encoder(input_ids=text.ids, attention_mask=text.mask).last_hidden_state
         if self.pooling == "cls":
             pooled = states[:, 0]
+        elif self.pooling == "last":
+            pooled = states[torch.arange(len(states)), text.mask.sum(dim=1) - 1]
         else:
             mask = text.mask.unsqueeze(-1).to(states.dtype)
             pooled = (states * mask).sum(dim=1) / mask.sum(dim=1)
@@ -175,7 +213,7 @@ def huggingface(setting: Setting, *, method: str, autocast: bool = False, fused:
 def ours(setting: Setting, *, method: str, precision: str = "fp32") -> Stepper:
     """Build a peftbench column: model and optimiser of a run of the method's preset, with one task."""
     overrides = [
-        "runtime=native",
+        f"runtime={SHAPES[setting.shape].runtime}",
         f"precision={precision}",
         f"encoder.pooling={SHAPES[setting.shape].pooling}",
         "encoder.token_types=false",
@@ -187,29 +225,46 @@ def ours(setting: Setting, *, method: str, precision: str = "fp32") -> Stepper:
     return Stepper(model.train(), torch.optim.AdamW(model.trainable().values(), lr=LEARNING_RATE, fused=True))
 
 
-def _frozen_base(method: str, theirs: str) -> tuple[Column, ...]:
+def _frozen_base(method: str, theirs: str, own: Callable[..., Column]) -> tuple[Column, ...]:
     """Return the columns of a method that trains no weight of the encoder itself; adapters are also evaluated."""
     adapters = method in ("lora", "dora")
     peer = partial(huggingface, method=method)
     half = partial(huggingface, method=method, autocast=True)
-    own, own_half = partial(ours, method=method), partial(ours, method=method, precision="bf16")
     return (
         Column(theirs, method, peer, bar=True, evaluation=("random", "sorted") if adapters else ()),
         Column(f"{theirs}, bucketed", method, peer, batches="bucketed"),
         Column(f"{theirs}, bf16 autocast", method, half),
-        Column(f"ours {method}", method, own, packed=True, evaluation=("sorted",) if adapters else ()),
-        Column(f"ours {method}, bf16", method, own_half, packed=True),
+        own(method, evaluation=("sorted",) if adapters else ()),
+        own(method, "bf16"),
     )
 
 
-COLUMNS = (
-    *_frozen_base("lora", "PEFT lora"),
-    *_frozen_base("dora", "PEFT dora"),
-    Column("HF full", "full", partial(huggingface, method="full"), bar=True),
-    Column("HF full, fused AdamW", "full", partial(huggingface, method="full", fused=True)),
-    Column("ours full", "full", partial(ours, method="full"), packed=True),
-    *_frozen_base("last-layer", "HF last-layer"),
-)
+def columns_of(shape: str, methods: Sequence[str] = tuple(PRESETS)) -> tuple[Column, ...]:
+    """Return the columns of a shape; where peftbench computes in transformers' forward, its columns say so."""
+    runtime = SHAPES[shape].runtime
+
+    def own(method: str, precision: str = "fp32", evaluation: tuple[Order, ...] = ()) -> Column:
+        name = ", ".join(
+            [
+                f"ours {method}",
+                *(["padded by transformers"] if runtime == "transformers" else []),
+                *([precision] if precision != "fp32" else []),
+            ]
+        )
+        build = partial(ours, method=method, precision=precision)
+        return Column(name, method, build, packed=runtime == "native", evaluation=evaluation)
+
+    every = (
+        *_frozen_base("lora", "PEFT lora", own),
+        *_frozen_base("dora", "PEFT dora", own),
+        Column("HF full", "full", partial(huggingface, method="full"), bar=True),
+        Column("HF full, fused AdamW", "full", partial(huggingface, method="full", fused=True)),
+        own("full"),
+        *_frozen_base("last-layer", "HF last-layer", own),
+    )
+    return tuple(column for column in every if column.method in methods)
+
+
 METHODS = tuple(PRESETS)
 
 
@@ -221,8 +276,12 @@ def bars(columns: tuple[Column, ...]) -> dict[str, str]:
 
 def other_pairs(columns: tuple[Column, ...]) -> list[tuple[str, str]]:
     """Return further pairs to compare: full with PEFT's baselines, peftbench's adapters with its full."""
-    names = {column.name for column in columns}
     full = [column.name for column in columns if column.method == "full"]
-    wanted = [(name, bar) for bar in ("PEFT lora", "PEFT dora") for name in full]
-    wanted += [("ours lora", "ours full"), ("ours dora", "ours full")]
-    return [pair for pair in wanted if names.issuperset(pair)]
+    baselines = [column.name for column in columns if column.bar and column.method in ("lora", "dora")]
+    ours_full = [name for name in full if name.startswith("ours")]
+    adapters = [
+        column.name
+        for column in columns
+        if column.name.startswith("ours") and column.method in ("lora", "dora") and not column.name.endswith("bf16")
+    ]
+    return [(name, bar) for bar in baselines for name in full] + [(name, own) for name in adapters for own in ours_full]

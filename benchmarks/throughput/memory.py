@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.throughput.columns import COLUMNS, Setting, Stepper
+from benchmarks.throughput.columns import Setting, Stepper, columns_of
 from benchmarks.throughput.texts import random_texts
 from peftbench.data.batches import Batch, Batcher
 from peftbench.memory.storages import SavedBytes
@@ -41,7 +41,7 @@ def peak_rss(column: str, setting: Setting, lengths: np.ndarray) -> float | None
 def print_own_peak_rss() -> None:
     """Run as that process: read the request from standard input, print the result."""
     asked = json.loads(sys.stdin.read())
-    column = next(column for column in COLUMNS if column.name == asked["column"])
+    column = next(column for column in columns_of(asked["shape"]) if column.name == asked["column"])
     stepper = column.build(Setting(asked["shape"], asked["dropout"]))
     split = random_texts(asked["lengths"])
     batcher = Batcher(column.packed, 0, torch.device("cpu"))

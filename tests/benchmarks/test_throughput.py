@@ -12,7 +12,7 @@ import torch
 
 from benchmarks.throughput import report
 from benchmarks.throughput.__main__ import main
-from benchmarks.throughput.columns import COLUMNS, METHODS, Setting, huggingface, ours
+from benchmarks.throughput.columns import METHODS, SHAPES, Setting, columns_of, huggingface, ours
 from benchmarks.throughput.memory import peak_rss
 from benchmarks.throughput.texts import random_texts, read_sentences, rows_of_round
 from peftbench.data.batches import Batcher
@@ -31,20 +31,22 @@ def _one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.slow
-def test_every_column_has_rates_memory_and_a_ratio_to_its_bar(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("shape", "padded"), [("tiny", ""), ("tiny-decoder", ", padded by transformers")])
+def test_every_column_has_rates_memory_and_a_ratio_to_its_bar(shape: str, padded: str, tmp_path: Path) -> None:
     sentences = tmp_path / "some.txt"
     sentences.write_text("\n".join("very " * (i % 9) + "good" for i in range(40)))
     out, tables = tmp_path / "out" / "found.json", tmp_path / "found.md"
-    options = ["--quick", "--shapes", "tiny", "--batches", "4", "--dropout", "0.1", "--budget", "0"]
+    options = ["--quick", "--shapes", shape, "--batches", "4", "--dropout", "0.1", "--budget", "0"]
     main([*options, "--lengths", str(sentences), "--json", str(out), "--markdown", str(tables)])
 
     result = json.loads(out.read_text())
     assert result["lengths"]["texts"] == 40
-    (once,) = result["prefixes"]
-    assert all(once[name]["low"] > 0 for name in ("last_layer_10_epochs", "upper_half_over_all_layers"))
+    assert len(result["prefixes"]) == (not padded)
+    for once in result["prefixes"]:
+        assert all(once[name]["low"] > 0 for name in ("last_layer_10_epochs", "upper_half_over_all_layers"))
     (found,) = result["configurations"]
-    assert (found["shape"], found["batch"], found["dropout"], found["rounds"]) == ("tiny", 4, 0.1, 3)
-    assert list(found["columns"]) == [column.name for column in COLUMNS]
+    assert (found["shape"], found["batch"], found["dropout"], found["rounds"]) == (shape, 4, 0.1, 3)
+    assert list(found["columns"]) == [column.name for column in columns_of(shape)]
     for name, figures in found["columns"].items():
         assert all(figures[rate] > 0 for rate in RATES)
         assert figures["saved_mib"] > 0
@@ -52,23 +54,24 @@ def test_every_column_has_rates_memory_and_a_ratio_to_its_bar(tmp_path: Path) ->
         assert 0 < ratio["low"] <= ratio["q1"] <= ratio["median"] <= ratio["q3"] <= ratio["high"]
         if figures["bar"] == name:
             assert ratio["low"] == ratio["high"] == 1
-    assert {"ours lora / ours full", "HF full / PEFT dora"} <= {
+    assert {f"ours lora{padded} / ours full{padded}", "HF full / PEFT dora"} <= {
         f"{each['column']} / {each['to']}" for each in found["other_ratios"]
     }
-    assert found["evaluation"]["columns"]["ours lora, sorted"]["bar"] == "PEFT lora, random"
+    assert found["evaluation"]["columns"][f"ours lora{padded}, sorted"]["bar"] == "PEFT lora, random"
     assert all(name in tables.read_text() for name in found["columns"])
     assert "very" not in out.read_text() + tables.read_text()
 
 
-@pytest.mark.parametrize("shape", ["tiny", "tiny-modernbert"])
+@pytest.mark.parametrize("shape", ["tiny", "tiny-modernbert", "tiny-deberta", "tiny-decoder"])
 @pytest.mark.parametrize("method", METHODS)
 def test_theirs_and_ours_compute_the_same_loss(method: str, shape: str) -> None:
     setting, split, cpu = Setting(shape, 0.0), random_texts([5, 17, 5, 30]), torch.device("cpu")
     theirs, own = huggingface(setting, method=method), ours(setting, method=method)
     theirs.model.head.load_state_dict(own.model.head[1].state_dict())
-    losses = [
-        step.loss(Batcher(packed, 0, cpu)(split, [2, 0, 3, 1])) for step, packed in ((theirs, False), (own, True))
-    ]
+    assert own.model.path.startswith(SHAPES[shape].runtime)
+    packed = {column.packed for column in columns_of(shape) if column.name.startswith("ours")}
+    assert packed == {own.model.native is not None}
+    losses = [step.loss(Batcher(each, 0, cpu)(split, [2, 0, 3, 1])) for step, each in ((theirs, False), (own, *packed))]
     torch.testing.assert_close(*losses)
 
 
