@@ -22,6 +22,7 @@ from pydantic import BaseModel
 from peftbench.cli import COMMANDS, build
 from peftbench.families import FAMILIES, Family
 from peftbench.methods.options import MethodOptions
+from peftbench.methods.rates import RATES
 from peftbench.methods.registry import registered
 from peftbench.spec import read_recipe, resolve, shipped
 from peftbench.spec.augment import AugmentSpec, BackTranslationSpec, EdaSpec
@@ -53,9 +54,7 @@ _SPEC_TABLES: tuple[tuple[str, type[BaseModel]], ...] = (
 )
 _HUB = tomllib.loads((Path(__file__).parent / "hub_datasets.toml").read_text("utf-8"))
 _LABELS_SHOWN = 3
-_TABLE_BEGINS = (
-    "<!-- The table, to its end, is written by docs/generate.py from peftbench/families.py: run `make docs`. -->"
-)
+_TABLE_BEGINS = "<!-- The table, to its end, is written by docs/generate.py: run `make docs`. -->"
 _TABLE_ENDS = "<!-- The table ends here. -->"
 
 
@@ -332,11 +331,9 @@ def _reported(spec: RunSpec) -> str:
 
 def encoders() -> str:
     """Return the page of encoders with the table of their families; the rest of the page is as it is."""
-    before, begin, rest = (FOLDER / "encoders.md").read_text("utf-8").partition(_TABLE_BEGINS)
-    _, end, after = rest.partition(_TABLE_ENDS)
     columns = ("family", "class", "attention", "runtime", "default targets", "poolings", "note")
     rows = table(columns, [_family_row(family) for family in FAMILIES])
-    return "\n".join((f"{before}{begin}", "", *rows, f"{end}{after}"))
+    return _with_table("encoders.md", rows)
 
 
 def _family_row(family: Family) -> tuple[str, ...]:
@@ -358,6 +355,30 @@ def _family_row(family: Family) -> tuple[str, ...]:
     )
 
 
+# Published learning rates
+
+
+def learning_rates() -> str:
+    """Return the page of published learning rates with their table; the rest of the page is as it is."""
+    columns = ("method", "family", "size", "`auto`", "published", "with", "source", "read for this table")
+    rows = [
+        (
+            *(", ".join(map(code, words)) for words in (row.methods, row.families)),
+            *(", ".join(row.sizes), f"{row.lr:g}", row.published, row.setting, row.source),
+            "yes" if row.checked else "no",
+        )
+        for row in RATES
+    ]
+    return _with_table("learning-rates.md", table(columns, rows))
+
+
+def _with_table(name: str, rows: Sequence[str]) -> str:
+    """Return a page with a table between its marks."""
+    before, begin, rest = (FOLDER / name).read_text("utf-8").partition(_TABLE_BEGINS)
+    _, end, after = rest.partition(_TABLE_ENDS)
+    return "\n".join((f"{before}{begin}", "", *rows, f"{end}{after}"))
+
+
 def _page(lines: Sequence[str]) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
@@ -368,6 +389,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "schema.md": store_schema,
     "workloads.md": workloads,
     "encoders.md": encoders,
+    "learning-rates.md": learning_rates,
 }
 
 

@@ -80,6 +80,7 @@ PANELS: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
         {
             "presets": ("catalogue", "presets"),
             "methods": ("catalogue", "methods"),
+            "rates": ("rates", "rates"),
             "workloads": ("catalogue", "workloads"),
             "sweeps": ("catalogue", "sweeps"),
             "augment": ("augment", "augment"),

@@ -77,7 +77,7 @@ class TrainSpec(Part):
     cache_frozen_features: bool = Field(
         True, description="cache activations below the first trained layer, where the encoder's dropout is off"
     )
-    lr: float = Field(gt=0, le=10)
+    lr: float = Field(gt=0, le=10, description="or 'auto': what was published for the method on such an encoder")
     betas: tuple[float, float] = Field((0.9, 0.999), strict=False)
     eps: float = Field(1e-6, gt=0)
     weight_decay: float = Field(0.0, ge=0)

@@ -25,6 +25,7 @@ from peftbench.spec.files import RecipeFile, read_recipe
 from peftbench.spec.folders import is_folder, make_absolute
 from peftbench.spec.keys import UnknownKey, schema_node
 from peftbench.spec.model import RunSpec, flatten
+from peftbench.spec.rates import take_published_rate
 from peftbench.tasks import KNOWN_TASKS, FilesSource, HubSource, QuickstartSource, TaskSpec
 from peftbench.text import clean
 
@@ -134,6 +135,7 @@ def resolve(
     _put_overrides(layers, overrides, seed)
     make_absolute(layers.tree, layers.origins)
     pool_decoders(layers.tree, layers.origins)
+    take_published_rate(layers.tree, layers.origins)
     _drop_known_classes(layers)
     layers.tree |= {"preset": recipe.name, "workload": setting.name}
     spec = _validate(layers, files)
@@ -158,6 +160,7 @@ def changed(spec_json: str, origins: Mapping[str, str], overrides: Sequence[str]
     _put_overrides(layers, overrides, seed)
     make_absolute(layers.tree, layers.origins)
     pool_decoders(layers.tree, layers.origins)
+    take_published_rate(layers.tree, layers.origins)
     spec = _validate(layers, {})
     return Resolved(spec, _origins(spec, layers))
 

@@ -35,7 +35,7 @@ def first_column(page: str, cells: int = 1) -> list[tuple[str, ...]]:
     return [row[:cells] for number, row in enumerate(parts) if row[0] != "---" and number not in headers]
 
 
-@pytest.mark.parametrize("page", ["cli.md", "spec.md", "schema.md", "workloads.md", "encoders.md"])
+@pytest.mark.parametrize("page", ["cli.md", "spec.md", "schema.md", "workloads.md", "encoders.md", "learning-rates.md"])
 def test_a_generated_page_is_what_the_program_says(page: str) -> None:
     committed = (DOCS / "reference" / page).read_text("utf-8")
     assert committed == generator().PAGES[page](), f"docs/reference/{page} is stale: run `make docs`"
