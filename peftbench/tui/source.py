@@ -17,6 +17,7 @@ from peftbench.errors import PeftbenchError
 from peftbench.jobs.liveness import state_shown
 from peftbench.store.reader import Reader
 from peftbench.store.rows import ACTIVE_STATES, Run, RunRecord, SampleRow, TrainPoint
+from peftbench.tui.differences import Differences
 from peftbench.tui.machine import Machine, MachineMeter
 from peftbench.tui.run_cache import RunCache
 from peftbench.tui.state import DashboardState, Detail, Figures, RunLine, StateRequest
@@ -109,6 +110,7 @@ class StoreSource:
             machine,
             problem=self._unreadable_problem(),
             total=self._loaded.total,
+            differs=self._differences.of(runs),
         )
 
     def _invalidate(self, run_id: str) -> None:
@@ -166,6 +168,7 @@ class StoreSource:
 
     def _forget(self) -> None:
         self._loaded = RunCache()
+        self._differences = Differences()
         self._wanted = None
         self._pinned_ids = ()
         self._shown_details = {}

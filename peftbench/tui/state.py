@@ -61,7 +61,8 @@ class DashboardState:
     """All data that the dashboard shows at one point in time.
 
     `problem`: why runs cannot be read; `lines` are then the previous ones. `details`: the pinned runs, in their order,
-    and those opened. `total`: number of runs in the database; None: all of them are in `lines`.
+    and those opened. `total`: number of runs in the database; None: all of them are in `lines`. `differs`: by run id,
+    the settings in which runs of one preset differ.
     """
 
     now_s: float
@@ -73,6 +74,7 @@ class DashboardState:
     read: bool = True  # False: nothing has been read yet
     broken: bool = False  # the database cannot be read at present
     total: int | None = None
+    differs: Mapping[str, str] = field(default_factory=dict)
 
     def line(self, run_id: str | None) -> RunLine | None:
         """Return a run's line, or None if it does not exist (any more)."""

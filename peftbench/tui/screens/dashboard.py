@@ -134,12 +134,8 @@ class Dashboard(RunScreen):
 
     def _show_table(self, snapshot: DashboardState) -> None:
         lines = listed(snapshot.lines, self.words, self.order)
-        marks = {
-            run_id: Mark(self.app.glyphs.marker(slot, dashed=False), self.app.color(slot))
-            for run_id, slot in self._slots().items()
-        }
         table = self._table
-        table.show(lines, marks, self.size.width)
+        table.show(lines, self._marks(), self.size.width, snapshot.differs)
         total = len(snapshot.lines) if snapshot.total is None else snapshot.total
         held = f"the newest {len(snapshot.lines):,} of {total:,}" if total > len(snapshot.lines) else f"{total}"
         count = f"{len(lines)} of {held}" if self.words else held
@@ -149,6 +145,11 @@ class Dashboard(RunScreen):
         if total > len(snapshot.lines) >= self.most and at_end:
             self.most += _MORE
         table.set_title(f"runs ({count}, {self.order.label})")
+
+    def _marks(self) -> dict[str, Mark]:
+        """Return the markers of the runs that are drawn, by run id."""
+        marker, color = self.app.glyphs.marker, self.app.color
+        return {run_id: Mark(marker(slot, dashed=False), color(slot)) for run_id, slot in self._slots().items()}
 
     def _show_charts(self, snapshot: DashboardState) -> None:
         slots = self._slots()
@@ -206,7 +207,7 @@ class Dashboard(RunScreen):
     @on(RunsTable.Moved)
     def _moved(self) -> None:
         if self.app.snapshot.read:
-            self._show_table(self.app.snapshot)
+            self._table.mark(self._marks())
             if self._table.run_id in self.app.snapshot.details:  # else it comes with the next snapshot
                 self._show_charts(self.app.snapshot)
             self._show_lines(self.app.snapshot, self.size.width - 2)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from rich.text import Text
@@ -72,6 +72,10 @@ def _gib(mib: float | None) -> str:
     return formatting.NOTHING if mib is None else f"{mib / 1024:.1f}G"
 
 
+_GAP = 2  # a cell's padding
+_FRAME = 5  # the mark with its padding, and the scroll bar
+_APART, _APART_LEAST = 24, 10  # width kept for what tells runs apart, and the least with which it is shown
+
 COLUMNS = (
     Column("run", 18, lambda line: line.run.name),
     Column("state", 10, lambda line: line.state),
@@ -82,20 +86,41 @@ COLUMNS = (
     Column("RSS", 6, lambda line: _gib(line.figures.rss_mib), right=True, of_card=False),
     Column("J", 6, lambda line: formatting.joules(line.figures.energy_j), right=True, from_width=90, of_card=True),
     Column("left", 7, _left, right=True),
-    Column("method", 11, lambda line: line.run.method, from_width=110),
-    Column("workload", 11, lambda line: line.run.workload, from_width=110),
+    Column("method", 11, lambda line: line.run.method, from_width=112),
+    Column("workload", 11, lambda line: line.run.workload, from_width=124),
     Column("seed", 4, lambda line: str(line.run.seed), right=True, from_width=160),
     Column("trained", 8, lambda line: formatting.count(line.run.weights_trainable), right=True, from_width=160),
-    Column("sweep", 16, lambda line: line.run.sweep or "", from_width=160),
+    Column("sweep", 16, lambda line: line.run.sweep or "", from_width=176),
     Column("created", 16, lambda line: formatting.moment(line.run.created_at), from_width=160),
     Column("id", 8, lambda line: line.run.id, from_width=160),
 )
 
 
-def columns_for(lines: Sequence[RunLine], screen_width: int) -> tuple[Column, ...]:
-    """Return the columns that fit the screen and apply to these runs."""
+def columns_for(
+    lines: Sequence[RunLine], screen_width: int, differs: Mapping[str, str] | None = None
+) -> tuple[Column, ...]:
+    """Return the columns that apply to these runs and fit the screen.
+
+    Spare width goes to the names, as far as the longest needs it, then to a column of what tells runs apart.
+
+    Args:
+        lines: the runs.
+        screen_width: in cells.
+        differs: by run id, the settings in which runs differ.
+    """
     on_card = any(line.figures.vram_mib is not None or line.figures.energy_j is not None for line in lines)
-    return tuple(c for c in COLUMNS if screen_width >= c.from_width and c.of_card in (None, on_card))
+    chosen = [c for c in COLUMNS if screen_width >= c.from_width and c.of_card in (None, on_card)]
+    spare = screen_width - _FRAME - sum(column.cells + _GAP for column in chosen)
+    apart = max((width(printable(text)) for text in (differs or {}).values()), default=0)
+    least = max(min(apart, _APART), _APART_LEAST) + _GAP
+    kept = min(least, spare) if apart and spare >= _APART_LEAST + _GAP else 0
+    name, longest = chosen[0], max((width(printable(line.run.name)) for line in lines), default=0)
+    more = max(min(longest - name.cells, spare - kept), 0)
+    chosen[0] = replace(name, cells=name.cells + more)
+    if kept:
+        told, cells_wide = differs or {}, min(spare - more - _GAP, max(apart, _APART_LEAST))
+        chosen.insert(1, Column("differs by", cells_wide, lambda line: told.get(line.run.id, "")))
+    return tuple(chosen)
 
 
 def short_time(seconds: float) -> str:
@@ -157,6 +182,9 @@ class RunsTable(PartialRefresh, DataTable[Text]):
         self._columns_for: tuple[Column, ...] = ()
         self._ids: list[str] = []
         self._written: dict[str, tuple[RunLine, Mark | None]] = {}
+        self._differs: Mapping[str, str] = {}
+        self._columns_key: object = None
+        self._columns_held: tuple[Column, ...] = ()
         self._wanted: str | None = None
 
     @property
@@ -178,11 +206,31 @@ class RunsTable(PartialRefresh, DataTable[Text]):
         else:
             self._wanted = run_id
 
-    def show(self, lines: Sequence[RunLine], marks: dict[str, Mark], screen_width: int) -> None:
-        """Show these runs; the cursor stays on the selected run."""
-        columns = columns_for(lines, screen_width)
+    def show(
+        self,
+        lines: Sequence[RunLine],
+        marks: dict[str, Mark],
+        screen_width: int,
+        differs: Mapping[str, str] | None = None,
+    ) -> None:
+        """Show these runs; the cursor stays on the selected run.
+
+        Args:
+            lines: the runs.
+            marks: markers by run id.
+            screen_width: in cells.
+            differs: by run id, what tells runs apart.
+        """
+        told = differs or {}
+        columns = self._columns(lines, screen_width, told)
         ids = [line.run.id for line in lines]
-        if columns != self._columns_for or ids != self._ids:
+        layout = [(column.name, column.cells) for column in columns]
+        if (
+            layout != [(column.name, column.cells) for column in self._columns_for]
+            or ids != self._ids
+            or (told != self._differs)
+        ):
+            self._differs = told
             self._fill(lines, marks, columns, ids)
             return
         for row, line in enumerate(lines):
@@ -192,6 +240,14 @@ class RunsTable(PartialRefresh, DataTable[Text]):
                 for column, (old, new) in enumerate(zip(self._cells(*before), self._cells(*now), strict=True)):
                     if old != new or old.style != new.style:
                         self._put(Coordinate(row, column), new)
+
+    def mark(self, marks: Mapping[str, Mark]) -> None:
+        """Show other marks, and write the rows alone of which they differ."""
+        for row, run_id in enumerate(self._ids):
+            line, before = self._written[run_id]
+            if (now := marks.get(run_id)) != before:
+                self._written[run_id] = (line, now)
+                self._put(Coordinate(row, 0), self._cells(line, now)[0])
 
     def action_pin(self) -> None:
         """Pin or unpin the selected run."""
@@ -212,6 +268,17 @@ class RunsTable(PartialRefresh, DataTable[Text]):
         with self.held():
             self.update_cell_at(at, text)
         self.refresh_coordinate(at)
+
+    def _columns(self, lines: Sequence[RunLine], screen_width: int, differs: Mapping[str, str]) -> tuple[Column, ...]:
+        """Return `columns_for`, computed again when names, measurements or the width have changed."""
+        key = (
+            [(line.run.name, line.figures.vram_mib is None, line.figures.energy_j is None) for line in lines],
+            screen_width,
+            differs,
+        )
+        if key != self._columns_key:
+            self._columns_key, self._columns_held = key, columns_for(lines, screen_width, differs)
+        return self._columns_held
 
     def _cells(self, line: RunLine, mark: Mark | None) -> list[Text]:
         return cells(line, mark, self._columns_for, self._letters)
