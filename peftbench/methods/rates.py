@@ -36,88 +36,130 @@ class Rate:
 
 
 _ALL: tuple[Size, ...] = ("small", "base", "large", "billions")
-_ROBERTA = ("roberta", "xlm-roberta", "camembert")
-_LORA = ("lora", "dora", "rslora", "pissa", "delta-lora")
 _HU = "Hu et al. 2021, arXiv 2106.09685, table 9"
+_DEBERTA_CODE = "github.com/microsoft/DeBERTa, experiments/glue"
+_CLARK = "Clark et al. 2020, arXiv 2003.10555; github.com/google-research/electra, configure_finetuning.py"
+_WARNER = "Warner et al. 2024, arXiv 2412.13663, table 6"
+_LIU = "Liu et al. 2019, arXiv 1907.11692, table 10; fairseq, examples/roberta/README.glue.md"
+_XTREME = "github.com/google-research/xtreme, scripts/train_xnli.sh"
+_MENG = "Meng et al. 2024, arXiv 2404.02948, table 10"
+_LAYERWISE = "batch 32, linear, lower rates for lower layers"
 
-# The first row that fits is taken.
+
+def _full(family: str, sizes: tuple[Size, ...], lr: float, published: str, setting: str, source: str) -> Rate:
+    return Rate(("full",), (family,), sizes, lr, published, setting, source, checked=True)
+
+
+# The first row that fits is taken, one that names the family before others.
 RATES: tuple[Rate, ...] = (
+    _full("deberta-v2", ("small",), 4.5e-5, "4.5e-5", "v3-small, MNLI, batch 64", f"{_DEBERTA_CODE}/mnli.sh"),
+    _full("deberta-v2", ("base",), 1.5e-5, "1.5e-5", "v3-base, MNLI, batch 64", f"{_DEBERTA_CODE}/mnli.sh"),
+    _full("deberta-v2", ("large",), 7e-6, "5.5e-6 to 1e-5", "v3-large, batch 32 or 64", _DEBERTA_CODE),
+    _full("deberta-v2", ("billions",), 3e-6, "2e-6 to 3e-6", "v2-xxlarge", _DEBERTA_CODE),
+    _full("modernbert", ("small", "base"), 8e-5, "8e-5 and 5e-5, of 1e-5 to 8e-5", "GLUE, batch 64", _WARNER),
+    _full("modernbert", ("large", "billions"), 5e-5, "1e-5 to 8e-5, by task", "GLUE, batch 64", _WARNER),
+    _full("electra", ("small",), 3e-4, "3e-4", _LAYERWISE, _CLARK),
+    _full("electra", ("base",), 1e-4, "1e-4", _LAYERWISE, _CLARK),
+    _full("electra", ("large",), 5e-5, "5e-5", _LAYERWISE, _CLARK),
+    _full("roberta", ("large",), 1e-5, "1e-5, 2e-5", "batch 16 or 32, linear, warm-up 6 %", _LIU),
     Rate(
-        *(("full",), ("deberta-v2",), ("small",), 4.5e-5, "4.5e-5"),
-        *("batch 64, 3 epochs", "model card of microsoft/deberta-v3-small"),
+        *(("full",), ("roberta", "camembert"), _ALL, 2e-5, "1e-5, 2e-5, 3e-5"),
+        *("batch 16 or 32, linear, warm-up 6 %; of the large model", "Liu et al. 2019, arXiv 1907.11692, table 10"),
+    ),
+    _full("xlm-roberta", ("small", "base"), 2e-5, "2e-5", "XNLI, batch 32", _XTREME),
+    _full("xlm-roberta", ("large", "billions"), 3e-5, "3e-5", "XNLI, batch 32", _XTREME),
+    _full("albert", _ALL, 2e-5, "1e-5 to 5e-5, by task", "base, batch 16 to 128", "Lan et al. 2019, arXiv 1909.11942"),
+    _full(
+        "bert", ("small",), 5e-5, "3e-4, 1e-4, 5e-5, 3e-5", "batch 8 to 128", "github.com/google-research/bert, README"
+    ),
+    _full(
+        _DECODER, _ALL, 2e-5, "a tenth of LoRA's", "over ranks and models", "Schulman et al. 2025, LoRA Without Regret"
+    ),
+    _full(
+        *(_ANY, _ALL, 3e-5, "5e-5, 3e-5, 2e-5", "BERT, batch 16 or 32, 2 to 4 epochs"),
+        "Devlin et al. 2019, arXiv 1810.04805, appendix A.3",
+    ),
+    Rate(("lora",), ("deberta-v2",), ("base",), 3e-4, "1e-4 to 4e-4", "r 8, alpha 8, q, k and v", _MENG, True),
+    Rate(("dora",), ("deberta-v2",), ("base",), 2e-4, "1e-4 to 4e-4", "r 8, q, k and v", _MENG, True),
+    Rate(
+        ("lora",),
+        ("deberta-v2",),
+        ("billions",),
+        1e-4,
+        "6e-5 to 2e-4",
+        "v2-xxlarge, r 8, alpha 8",
+        f"{_HU[:-1]}10",
+        True,
     ),
     Rate(
-        *(("full",), ("deberta-v2",), ("base",), 2e-5, "2e-5"),
-        *("batch 64, 3 epochs", "model card of microsoft/deberta-v3-base"),
+        *(("lora",), (_DECODER,), _ALL, 2e-4, "2e-4 up to 13B, then 1e-4", "nf4, r 64, alpha 16, batch 16, constant"),
+        *("Dettmers et al. 2023, arXiv 2305.14314; github.com/artidoro/qlora, scripts", True),
     ),
     Rate(
-        *(("full",), ("deberta-v2",), ("large", "billions"), 6e-6, "6e-6"),
-        *("batch 64, 2 epochs", "model card of microsoft/deberta-v3-large", True),
+        *(("dora",), (_DECODER,), _ALL, 2e-4, "1e-4 to 3e-4", "Llama 7B to 13B, r 16 and 32, alpha 2 r"),
+        *("Liu et al. 2024, arXiv 2402.09353, table 8", True),
     ),
     Rate(
-        *(("full",), ("modernbert",), _ALL, 5e-5, "1e-5, 3e-5, 5e-5, 8e-5"),
-        *("GLUE, a grid for each task", "Warner et al. 2024, arXiv 2412.13663, appendix"),
+        *(("lora", "dora"), (_ANY,), ("large", "billions"), 3e-4, "2e-4 to 4e-4"),
+        *("LoRA, RoBERTa-large, r 8, alpha 16, q and v, linear", _HU, True),
     ),
     Rate(
-        *(("full",), ("electra",), ("small",), 3e-4, "3e-4"),
-        *("batch 32, a lower rate for lower layers", "Clark et al. 2020, arXiv 2003.10555, appendix B"),
+        *(("lora", "dora"), (_ANY,), ("small", "base"), 4e-4, "4e-4, 5e-4"),
+        *("LoRA, RoBERTa-base, r 8, alpha 8, q and v, linear", _HU, True),
     ),
     Rate(
-        *(("full",), ("electra",), ("base",), 1e-4, "1e-4"),
-        *("batch 32, a lower rate for lower layers", "Clark et al. 2020, arXiv 2003.10555, appendix B"),
+        *(("rslora",), (_DECODER,), _ALL, 1e-4, "1e-4", "Llama-3.2-3B, r 64, alpha 64, cosine; not tuned"),
+        *("github.com/huggingface/peft, method_comparison/MetaMathQA", True),
     ),
     Rate(
-        *(("full",), ("electra",), ("large",), 5e-5, "3e-5, 5e-5"),
-        *("batch 32, a lower rate for lower layers", "Clark et al. 2020, arXiv 2003.10555, appendix B"),
+        *(("pissa",), (_DECODER,), _ALL, 2e-5, "2e-5", "Llama-2-7B, r 128, alpha 128, batch 128"),
+        *("github.com/GraphPKU/PiSSA, scripts", True),
+    ),
+    Rate(("pissa",), (_ANY,), _ALL, 1e-4, "3e-5 to 5e-4, by task", "DeBERTa-v3-base, r 8, alpha 8", _MENG, True),
+    Rate(
+        *(("loraplus",), (_ANY, _DECODER), _ALL, 5e-5, "5e-5, of A", "ratio 16; RoBERTa-base on MNLI: ratio 80"),
+        *("PEFT's documentation; github.com/nikhil-ghosh-berkeley/loraplus", True),
     ),
     Rate(
-        *(("full",), _ROBERTA, _ALL, 2e-5, "1e-5, 2e-5, 3e-5"),
-        *("batch 16 or 32, warm-up 6 %, linear", "Liu et al. 2019, arXiv 1907.11692, table 10"),
+        *(("adalora",), (_ANY,), _ALL, 8e-4, "5e-4 to 2.2e-3, by task", "DeBERTa-v3-base, batch 32"),
+        *("Zhang et al. 2023, arXiv 2303.10512, table 8", True),
     ),
     Rate(
-        *(("full",), (_DECODER,), _ALL, 2e-5, "a tenth of LoRA's"),
-        *("the ratio of the best rates, over ranks and models", "Schulman et al. 2025, LoRA Without Regret", True),
+        *(("vera",), (_ANY,), _ALL, 1e-2, "2e-2, of the head 1e-2", "RoBERTa on MRPC, batch 128"),
+        *("PEFT's example for sequence classification", True),
     ),
     Rate(
-        *(("full",), (_ANY,), _ALL, 3e-5, "2e-5, 3e-5, 5e-5"),
-        *("BERT: batch 16 or 32, 2 to 4 epochs, linear", "Devlin et al. 2019, arXiv 1810.04805, appendix A.3", True),
+        *(("ia3",), (_DECODER,), _ALL, 3e-3, "3e-3", "T0-3B, batch 8, Adafactor"),
+        *("Liu et al. 2022, arXiv 2205.05638; github.com/r-three/t-few", True),
     ),
     Rate(
-        *(_LORA, (_DECODER,), _ALL, 2e-4, "2e-4"),
-        *("QLoRA up to 13B, batch 16, constant", "Dettmers et al. 2023, arXiv 2305.14314, table 9"),
+        *(("ia3",), (_ANY,), _ALL, 1e-3, "1e-3", "RoBERTa-large on MRPC, batch 8"),
+        *("PEFT's example for sequence classification", True),
     ),
     Rate(
-        *(_LORA, (_ANY,), ("large", "billions"), 3e-4, "2e-4 to 4e-4"),
-        *("RoBERTa-large: r 8, alpha 16, query and value, linear", _HU),
+        *(("oft",), (_ANY,), _ALL, 3e-4, "8e-5 to 9e-4, by task", "DeBERTa-v3-base, block 16, batch 32"),
+        *("Liu et al. 2023, arXiv 2311.06243, table 7", True),
     ),
     Rate(
-        *(_LORA, (_ANY,), ("small", "base"), 4e-4, "4e-4, 5e-4"),
-        *("RoBERTa-base: r 8, query and value, linear", _HU, True),
+        *(("boft",), (_ANY,), _ALL, 3e-4, "5e-5 to 8e-4, by task", "DeBERTa-v3-base, batch 32"),
+        *("Liu et al. 2023, arXiv 2311.06243, table 7", True),
     ),
     Rate(
-        *(("adalora",), (_ANY,), _ALL, 8e-4, "5e-4 to 2.2e-3; SST-2 8e-4"),
-        *("DeBERTa-v3-base, batch 32", "Zhang et al. 2023, arXiv 2303.10512, appendix", True),
+        *(("bitfit",), (_ANY,), _ALL, 1e-3, "1e-3", "BERT-base; the default of the authors' program"),
+        *("github.com/benzakenelad/BitFit", True),
     ),
     Rate(
-        *(("bitfit",), (_ANY,), _ALL, 4e-4, "1e-4 to 1e-3"),
-        *("BERT, batch 16", "Ben Zaken et al. 2022, arXiv 2106.10199, appendix"),
+        *(("houlsby",), (_ANY,), _ALL, 3e-4, "3e-5, 3e-4, 3e-3", "BERT-large; the authors' example has 3e-4"),
+        *("Houlsby et al. 2019, arXiv 1902.00751, section 3.2", True),
+    ),
+    Rate(("pfeiffer",), ("roberta",), ("large",), 3e-4, "3e-4, 3e-5", "RoBERTa-large, batch 32, linear", _HU, True),
+    Rate(
+        *(("pfeiffer",), (_ANY,), _ALL, 1e-4, "1e-4", "BERT-base, batch 32, 10 epochs"),
+        *("AdapterHub's documentation, training", True),
     ),
     Rate(
-        *(("houlsby",), (_ANY,), _ALL, 3e-4, "3e-5, 3e-4, 3e-3"),
-        *("BERT-large, batch 32", "Houlsby et al. 2019, arXiv 1902.00751, section 3.2"),
-    ),
-    Rate(
-        *(("pfeiffer",), (_ANY,), _ALL, 1e-4, "1e-4"),
-        *("RoBERTa and BERT", "Pfeiffer et al. 2021, arXiv 2005.00247"),
-    ),
-    Rate(*(("ia3",), (_ANY,), _ALL, 3e-3, "3e-3"), *("T0-3B, batch 8", "Liu et al. 2022, arXiv 2205.05638")),
-    Rate(
-        *(("vera",), (_ANY,), _ALL, 4e-3, "4e-3 to 1e-2"),
-        *("RoBERTa-base, of the vectors", "Kopiczko et al. 2023, arXiv 2310.11454, appendix"),
-    ),
-    Rate(
-        *(("last-layer",), (_ANY,), _ALL, 1e-3, "1e-3 or 1e-5"),
-        *("BERT-base, batch 8, constant; printed exchanged with `full`", "the study that peftbench reproduces", True),
+        *(("last-layer",), (_ANY, _DECODER), _ALL, 1e-3, "1e-3", "BERT-base, frozen; the study has it too"),
+        *("github.com/benzakenelad/BitFit", True),
     ),
 )
 

@@ -44,14 +44,18 @@ def test_the_weights_of_berts_layers(layers: int, hidden: int, millions: int) ->
     [
         ("full", bert(12, 768), 3e-5),
         ("full", bert(12, 768, "roberta"), 2e-5),
-        ("full", bert(12, 768, "deberta-v2"), 2e-5),
-        ("full", bert(24, 1024, "deberta-v2"), 6e-6),
+        ("full", bert(6, 384), 5e-5),
+        ("full", bert(12, 768, "deberta-v2"), 1.5e-5),
+        ("full", bert(24, 1024, "deberta-v2"), 7e-6),
+        ("full", bert(24, 1024, "roberta"), 1e-5),
         ("full", bert(12, 768, "no-such-family"), 3e-5),
         ("full", bert(24, 1024, "qwen3"), 2e-5),
         ("lora-r12", bert(12, 768), 4e-4),
         ("dora-r12", bert(24, 1024), 3e-4),
         ("lora-r12", bert(24, 1024, "qwen3"), 2e-4),
-        ("ia3", bert(12, 768), 3e-3),
+        ("dora-r12", bert(12, 768, "deberta-v2"), 2e-4),
+        ("pissa-r12", bert(24, 1024, "qwen3"), 2e-5),
+        ("ia3", bert(12, 768), 1e-3),
     ],
 )
 def test_the_rate_of_a_folder(preset: str, config: dict[str, object], lr: float, tmp_path: Path) -> None:
@@ -69,8 +73,8 @@ def test_the_spec_holds_the_number_whatever_became_of_the_table() -> None:
 
 
 def test_what_cannot_be_looked_up_is_refused() -> None:
-    with pytest.raises(UsageError, match="no learning rate is published for method oft"):
-        resolve("oft-b32", overrides=[AUTO])
+    with pytest.raises(UsageError, match="no learning rate is published for method delta-lora"):
+        resolve("delta-lora-r12", overrides=[AUTO])
     with pytest.raises(UsageError, match="are not known before it is loaded"):
         resolve("full", overrides=[AUTO, "encoder.name=someone/some-model"])
 
@@ -95,7 +99,7 @@ def test_every_row_is_of_known_methods_and_families_and_can_be_reached() -> None
 
 def test_the_table_is_printed() -> None:
     listed = cli("rates", "lora").stdout
-    assert "2106.09685" in listed and "IA" not in listed
+    assert "2106.09685" in listed and "T0-3B" not in listed
     assert len(json.loads(cli("rates", "--json").stdout)) == len(RATES)
     code, text = failed("rates", "lorra")
     assert code == 2 and "did you mean 'lora'" in text
