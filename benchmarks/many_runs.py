@@ -115,7 +115,7 @@ def fill(path: Path, runs: int) -> None:
         connection.execute("BEGIN")
         rows = [_row(number, specs, number >= runs - WAITING) for number in range(at, min(at + BATCH, runs))]
         marks = ", ".join(f":{name}" for name in columns)
-        blank = dict.fromkeys(columns)
+        blank = {**dict.fromkeys(columns), "tags": "[]"}
         connection.executemany(f"INSERT INTO runs VALUES ({marks})", [{**blank, **row} for row in rows])
         finished = [row["id"] for row in rows if row["state"] == "finished"]
         connection.executemany("INSERT INTO epochs VALUES (?, ?, 0.7, 0.7, NULL, ?)", _epochs(finished))

@@ -1,7 +1,7 @@
 """Filter expressions over runs: `method:dora rank>=12 state:failed tag:baseline -sweep:old words`.
 
 Terms are joined by "and". A term is a word, which must occur in a run's name, id, state, method, preset, workload,
-sweep, tags or note (or be a part of its name with letters left out: `lr12` finds `lora-r12`); or it is a field, an
+sweep, tags or note (or be its name with letters and numbers left out: `lr12` finds `lora-r12`); or it is a field, an
 operator and a value:
 
     :   text: contains; number: equals          =  !=          <  <=  >  >=   (numbers only)
@@ -29,6 +29,7 @@ from peftbench.text import clean
 
 _TERM = re.compile(r"(-?)([A-Za-z_][\w.]*)(<=|>=|!=|:|=|<|>)(.*)", re.DOTALL)
 _ORDERED = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
+_PARTS = re.compile(r"\d+|\D")
 _FUZZY_FROM = 3  # letters of a word from which some may be left out
 _SYNTAX = "such as: method:dora rank>=12 state:failed tag:baseline"
 
@@ -185,6 +186,6 @@ def _has_word(run: Run, state: str, word: str) -> bool:
 
 
 def _in_order(word: str, text: str) -> bool:
-    """Tell whether the letters of a word occur in a text in their order, with others in between."""
-    letters = iter(text)
-    return all(letter in letters for letter in word)
+    """Tell whether the letters and whole numbers of a word occur in a text in their order, with others in between."""
+    parts = iter(_PARTS.findall(text))
+    return all(part in parts for part in _PARTS.findall(word))

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from peftbench.tui.replay import ReplaySource
     from peftbench.tui.source import StateSource
 
 Theme = Annotated[
@@ -64,7 +65,8 @@ def replay(
                 "list the runs and their finished epochs: peftbench runs",
             )
         record, samples = reader.record(stored_run), reader.samples(stored_run.id)
-    _open(where, theme, ascii_only, lambda: ReplaySource(record, samples, speed), f"replay x{speed:g}")
+        source = ReplaySource(record, samples, speed, points=reader.train_points(stored_run.id))
+    _open(where, theme, ascii_only, lambda: source, f"replay x{speed:g}", source)
 
 
 def serve(
@@ -154,13 +156,19 @@ def serve(
 
 
 def _open(
-    where: Path, theme: str | None, ascii_only: bool, source: Callable[[], StateSource] | None = None, refused: str = ""
+    where: Path,
+    theme: str | None,
+    ascii_only: bool,
+    source: Callable[[], StateSource] | None = None,
+    refused: str = "",
+    replayed: ReplaySource | None = None,
 ) -> None:
     from peftbench.plot import glyphs_for
     from peftbench.tui.app import PeftbenchApp
 
     glyphs = glyphs_for(sys.stdout.encoding, os.environ.get("TERM"), ascii_only)
     app = PeftbenchApp(where, source, glyphs, refused)
+    app.replayed = replayed
     if theme is not None:
         app.theme = _known_theme(theme)
     app.run()

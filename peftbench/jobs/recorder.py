@@ -5,8 +5,10 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Unpack
 
+from peftbench import formatting
 from peftbench.errors import Interrupted
 from peftbench.jobs.heartbeat import Heartbeat
 from peftbench.jobs.same_file import DatabaseGone
@@ -120,7 +122,7 @@ class StoreRecorder:
 
     def note(self, kind: str, message: str) -> None:
         """Store an event, and print it into the log."""
-        print(f"{kind}: {message}", flush=True)
+        print(f"{_clock()} {kind}: {message}", flush=True)
         self.log.put_event(kind, clean(message, 1000))
 
     def progress(self, progress: Progress) -> None:
@@ -147,12 +149,19 @@ class StoreRecorder:
 
     def epoch(self, result: EpochResult) -> None:
         """Store an epoch, and print a line about it into the log."""
-        dev = ", ".join(f"{score.task} {score.value}" for score in result.scores if score.split == "dev")
-        print(f"epoch {result.epoch.epoch}: dev avg {result.epoch.dev_avg} ({dev})", flush=True)
+        dev = ", ".join(f"{s.task} {s.metric} {formatting.score(s.value)}" for s in result.scores if s.split == "dev")
+        steps = sum(phase.steps or 0 for phase in result.phases if phase.phase in ("warmup", "train"))
+        average = formatting.score(result.epoch.dev_avg)
+        print(f"{_clock()} epoch {result.epoch.epoch}: dev avg {average} ({dev}), {steps} steps", flush=True)
         self.log.put_epoch(result)
 
     def held_out(self, result: HeldOutResult) -> None:
         """Store the scores on the test split, and print a line about them into the log."""
-        scores = ", ".join(f"{score.task} {score.value}" for score in result.scores)
-        print(f"test, epoch {result.epoch}: {scores}", flush=True)
+        scores = ", ".join(f"{s.task} {s.metric} {formatting.score(s.value)}" for s in result.scores)
+        print(f"{_clock()} test, epoch {result.epoch}: {scores}", flush=True)
         self.log.put_held_out(result)
+
+
+def _clock() -> str:
+    """Return the time of day, for the log."""
+    return datetime.now().strftime("%H:%M:%S")

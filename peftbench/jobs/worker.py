@@ -94,7 +94,8 @@ def _end(log: RunLog, stops: Stops, run: Run, database: Path, heartbeat: Heartbe
         return _without_database(run.id, log.attempt, database, error)
     except (StopSignal, Interrupted) as error:
         stops.ignore()
-        log.finish("stopped", str(error), EXIT_INTERRUPTED)
+        asked = log.stop_requested()  # the queue sends a signal too, if the next step takes long
+        log.finish("stopped", "asked to stop" if asked else str(error), EXIT_INTERRUPTED)
         return EXIT_INTERRUPTED
     except BaseException as error:
         stops.ignore()

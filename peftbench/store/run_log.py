@@ -128,7 +128,7 @@ class RunLog(SpooledWriter):
                 move(connection, self.run_id, "running", ("stalled",), "it goes on")
 
         self.write(write, None)
-        return stop_requested[0] if stop_requested else self._stop_requested()
+        return stop_requested[0] if stop_requested else self.stop_requested()
 
     def put_epoch(self, result: EpochResult) -> None:
         """Store a finished epoch, in place of what was stored of it; keep predictions of the best epochs only.
@@ -277,8 +277,8 @@ class RunLog(SpooledWriter):
 
         self.write_last(write, (reason,))
 
-    def _stop_requested(self) -> bool:
-        """Read whether a stop was requested, while nothing can be written."""
+    def stop_requested(self) -> bool:
+        """Return whether a stop was requested, as stored; False where it cannot be read."""
         try:
             row = self._connection.execute("SELECT stop_requested_at FROM runs WHERE id = ?", (self.run_id,)).fetchone()
         except sqlite3.Error:

@@ -41,7 +41,11 @@ ACTIONS = (
     Action("resume", "r", "Resume", "Resume a run that was stopped, failed or lost", "peftbench resume RUN", acts=True),
     Action("log", "l", "Log", "Follow the log of the run's worker", "peftbench log RUN -f"),
     Action(
-        "filter", "slash", "Filter", "List only runs whose name, state, method or workload matches", "peftbench runs"
+        "filter",
+        "slash",
+        "Filter",
+        "List only matching runs: words, method:dora, rank>=12, tag:x",
+        "peftbench runs --filter FILTER",
     ),
     Action("task", "t", "Task", "Curves of the next task, or of the mean over tasks", "peftbench show RUN"),
     Action("axis", "x", "Axis", "Curves over epochs, steps, minutes or kilojoules", "peftbench show RUN --reach SCORE"),
@@ -82,6 +86,8 @@ ACTIONS = (
         "nvidia-smi",
         shown=False,
     ),
+    Action("tag", "T", "Tag", "Set the run's tags, to filter by", "peftbench tag RUN TAG", shown=False, acts=True),
+    Action("pause", "p", "Pause", "Pause a replay, or go on; < and > move by 5 % of the run", shown=False),
     Action("order", "o", "Order", "Sort by newest, best, active or name", "peftbench runs", shown=False),
     Action("retry", "R", "Retry", "Run the spec again from the start", "peftbench retry RUN", shown=False, acts=True),
     Action(

@@ -7,8 +7,10 @@ import signal
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import cached_property
+from pathlib import Path
 from typing import ClassVar
 
+from platformdirs import user_downloads_path
 from textual.app import SystemCommand
 from textual.binding import BindingType
 from textual.events import Event, InputEvent, Key
@@ -88,6 +90,14 @@ class PeftbenchApp(BaseApp):
     def on_poll_failed(self, message: PollFailed) -> None:
         """Exit with a traceback on an unexpected error."""
         raise message.error
+
+    def deliver_screenshot(
+        self, filename: str | None = None, path: str | None = None, time_format: str | None = None
+    ) -> str | None:
+        """Write a picture of the screen: into the folder of downloads if there is one, else into the current one."""
+        if path is None and not user_downloads_path().is_dir():
+            path = str(Path.cwd())
+        return super().deliver_screenshot(filename, path, time_format)
 
     def action_help(self) -> None:
         """Show the help screen."""

@@ -13,6 +13,7 @@ from peftbench.text import clean
 from peftbench.tui import garbage
 from peftbench.tui.pins import color_of
 from peftbench.tui.poller import Poller
+from peftbench.tui.replay import ReplaySource
 from peftbench.tui.run_actions import RunActions
 from peftbench.tui.source import StateSource, StoreSource
 from peftbench.tui.state import DashboardState, StateRequest
@@ -37,6 +38,7 @@ class BaseApp(App[int]):
     ) -> None:
         super().__init__()
         self.database, self.glyphs, self.refused = database, glyphs, refused
+        self.replayed: ReplaySource | None = None  # the source, if a run is replayed
         self.run_actions = RunActions(database, refused)
         self.snapshot = DashboardState(0.0, read=False)
         self.set_class(glyphs.letters, "-ascii")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from peftbench.analysis.run_filter import RunQuery
 from peftbench.analysis.scores import run_sign
 from peftbench.store.rows import ACTIVE_STATES
 from peftbench.tui.state import RunLine
@@ -35,13 +36,7 @@ ORDERS = (
 )
 
 
-def listed(lines: Sequence[RunLine], words: str, order: Order) -> list[RunLine]:
-    """Return the lines that contain every word (case-insensitive), sorted by `order`."""
-    terms = words.lower().split()
-    matches = [line for line in lines if all(word in _text(line) for word in terms)] if terms else list(lines)
+def listed(lines: Sequence[RunLine], query: RunQuery, order: Order) -> list[RunLine]:
+    """Return the lines that match a filter, sorted by `order`."""
+    matches = [line for line in lines if query.matches(line.run, line.state)] if query.terms else list(lines)
     return matches if order.key is None else sorted(matches, key=order.key)
-
-
-def _text(line: RunLine) -> str:
-    run = line.run
-    return " ".join((run.name, run.id, line.state, run.method, run.preset, run.workload, run.sweep or "")).lower()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -9,7 +10,7 @@ from datetime import datetime
 
 from peftbench.analysis.scores import run_sign
 from peftbench.analysis.trajectory import best_gap
-from peftbench.store.rows import Epoch, Progress, Run, RunRecord, SampleRow, State
+from peftbench.store.rows import Epoch, Progress, Run, RunRecord, SampleRow, State, TrainPoint
 from peftbench.tui.state import DashboardState, Detail, Figures, RunLine, StateRequest
 
 
@@ -21,6 +22,7 @@ class ReplaySource:
         samples: all of its samples.
         speed: playback speed as a multiple of real time.
         clock: monotonic clock in seconds.
+        points: all points of its training curve.
     """
 
     def __init__(
@@ -29,9 +31,11 @@ class ReplaySource:
         samples: Sequence[SampleRow],
         speed: float,
         clock: Callable[[], float] = time.monotonic,
+        points: Sequence[TrainPoint] = (),
     ) -> None:
-        self.record, self.samples, self.speed, self.clock = record, samples, speed, clock
-        self._begun = clock()
+        self.record, self.samples, self.speed, self.clock, self.points = record, samples, speed, clock, points
+        self._begun, self._played_s = clock(), 0.0  # when playing began or went on, and the run's seconds until then
+        self._playing = True
         ends = [_unix(record.run.finished_at)] if record.run.finished_at else []
         ends += [_unix(epoch.finished_at) for epoch in record.epochs[-1:]]
         self.start_s = _unix(record.run.started_at or record.run.created_at)
@@ -39,7 +43,7 @@ class ReplaySource:
 
     def look(self, wanted: StateRequest) -> DashboardState:
         """Return the run as it was at the current point of the replay."""
-        now_s = min(self.start_s + (self.clock() - self._begun) * self.speed, self.end_s)
+        now_s = self.now_s
         record, progress = self.at(now_s)
         held = [sample for sample in self.samples if sample.at_s <= now_s]
         shown = held if wanted.window_s is None else held[-wanted.window_s :]
@@ -52,8 +56,30 @@ class ReplaySource:
             self.end_s - now_s or None,
         )
         run = record.run
-        detail = Detail(record, progress, tuple(shown))
+        done = progress.done if progress is not None else math.inf
+        points = tuple(point for point in self.points if point.step <= done)
+        detail = Detail(record, progress, tuple(shown), points)
         return DashboardState(now_s, (RunLine(run, run.state, progress, figures),), (run.id,), {run.id: detail})
+
+    @property
+    def now_s(self) -> float:
+        """The replayed moment, as Unix time."""
+        since = (self.clock() - self._begun) * self.speed if self._playing else 0.0
+        return min(max(self.start_s + self._played_s + since, self.start_s), self.end_s)
+
+    def pause(self) -> bool:
+        """Stop playing, or go on; return whether it plays."""
+        self._go_to(self.now_s)
+        self._playing = not self._playing
+        return self._playing
+
+    def seek(self, share: float) -> None:
+        """Move forwards, or backwards, by a share of the run."""
+        self._go_to(self.now_s + share * (self.end_s - self.start_s))
+
+    def _go_to(self, moment_s: float) -> None:
+        self._played_s = min(max(moment_s, self.start_s), self.end_s) - self.start_s
+        self._begun = self.clock()
 
     def close(self) -> None:
         """Do nothing: the source holds no resources."""
@@ -84,9 +110,10 @@ class ReplaySource:
             leaderboard=best.leaderboard if best else None,
         )
         events = tuple(event for event in self.record.events if _unix(event.at) <= now_s)
-        return replace(
-            self.record, run=run, epochs=epochs, scores=scores, phases=phases, events=events, task_bests=()
-        ), (self._progress(run, len(epochs), now_s))
+        progress = self._progress(run, len(epochs), now_s)
+        interim = tuple(score for score in self.record.interim if score.step <= progress.done)
+        of_then = replace(self.record, run=run, epochs=epochs, scores=scores, phases=phases, events=events)
+        return replace(of_then, task_bests=(), interim=interim), progress
 
     def _progress(self, run: Run, done: int, now_s: float) -> Progress:
         """Return the progress interpolated from time: single steps are not stored."""

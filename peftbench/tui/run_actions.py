@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from peftbench.errors import PeftbenchError, RefusedError
-from peftbench.jobs import control
+from peftbench.jobs import control, tagging
 from peftbench.jobs.queue import enqueue, fresh_label
 from peftbench.jobs.removal import remove
 from peftbench.spec.resolve import Resolved, resolve
@@ -54,6 +55,13 @@ class RunActions:
         """Queue a run's spec again."""
         self.check()
         return f"queued again from the start: {control.retry(self._database, run)}"
+
+    def tag(self, run: Run, tags: Sequence[str]) -> str:
+        """Set a run's tags."""
+        self.check()
+        tagging.tag(self._database, [run], [tag for tag in run.tags if tag not in tags], remove=True)
+        now = tagging.tag(self._database, [run], tags)[run.id]
+        return f"{run.name}: {', '.join(now) or 'no tags'}"
 
     def delete(self, run: Run) -> str:
         """Delete a run."""

@@ -14,7 +14,18 @@ from peftbench.interchange.bundle import encoded, write_bundle
 from peftbench.interchange.destinations import whole_file
 from peftbench.paths import run_folder
 from peftbench.spec import Resolved
-from peftbench.store.rows import Epoch, Phase, Prediction, RunRecord, SampleRow, Score, TaskBest, TrainPoint, Usage
+from peftbench.store.rows import (
+    Epoch,
+    InterimScore,
+    Phase,
+    Prediction,
+    RunRecord,
+    SampleRow,
+    Score,
+    TaskBest,
+    TrainPoint,
+    Usage,
+)
 from peftbench.store.transfer import RowReader
 from tests.store.life import Life
 from tests.tiny import TASKS
@@ -48,6 +59,7 @@ def stored_run(database: Path, resolved: Resolved, name: str = "forged-1", state
             for n in range(4)
         ]
         life.put_train_points(run_id, [TrainPoint(3 * epoch, epoch, "sst", 3, 0.7)])
+        life.put_interim_scores(run_id, [InterimScore(3 * epoch - 1, epoch, "sst", "accuracy", 0.2, None, 0.9, 4)])
         life.put_epoch(
             run_id,
             Epoch(epoch, 0.25 * epoch, 0.2, None, f"2026-01-0{epoch}T00:00:00.000Z"),

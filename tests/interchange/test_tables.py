@@ -94,7 +94,9 @@ def test_json_is_what_show_prints_and_the_long_tables(database: Path, tmp_path: 
 def test_the_curves_of_a_run(database: Path) -> None:
     with Reader(database) as reader:
         run_id = reader.find("forged-1").id
-    losses = [{"step": 3, "epoch": 1, "task": "sst", "steps": 3, "loss": 0.7}]
+    losses = [
+        {"step": 3, "epoch": 1, "task": "sst", "steps": 3, "loss": 0.7, "metric": 0.5, "lr": None, "grad_norm": 2.0}
+    ]
     meters = dict.fromkeys(tensorboard._METERS)
     samples = [{**meters, "at_s": 100.0, "power_w": 50.0}, {**meters, "at_s": 107.2, "power_w": None, "rss_mib": 9.0}]
     found = {
@@ -105,7 +107,11 @@ def test_the_curves_of_a_run(database: Path) -> None:
     assert {point.tag for point in found["train"]} == {
         f"{t}/{m}" for t in TASKS for m in ("loss", "accuracy", "pearson")
     } - {*("sst/pearson", "paraphrase/pearson", "sts/accuracy")}
-    assert [(p.tag, p.step, p.value) for p in found["steps"]] == [("sst/training loss", 3, 0.7)]
+    assert [(p.tag, p.step, p.value) for p in found["steps"]] == [
+        ("sst/training loss", 3, 0.7),
+        ("sst/training metric", 3, 0.5),
+        ("sst/gradient norm", 3, 2.0),
+    ]
     assert [(p.tag, p.step, p.value) for p in found["meters"]] == [
         ("meters/power_w", 0, 50.0),
         ("meters/rss_mib", 7, 9.0),

@@ -17,9 +17,7 @@ from transformers import (
 )
 
 from peftbench.data.batches import Batch
-from peftbench.encoder import find_encoder, load_encoder
 from peftbench.errors import TrainingError, UsageError
-from peftbench.model import MultitaskModel
 from peftbench.spec import Resolved
 from peftbench.spec.model import RunSpec, TrainSpec
 from peftbench.tasks import TaskSpec
@@ -27,8 +25,8 @@ from peftbench.training import stepper
 from peftbench.training.plan import Plan
 from peftbench.training.stepper import Stepper, lr_factor
 from tests.marks import soaked_but
-from tests.models import texts
 from tests.recorders import Memory, train
+from tests.steppers import batches, stepping
 
 pytestmark = pytest.mark.usefixtures("no_prediction")
 
@@ -40,20 +38,9 @@ THEIRS = {
 }
 
 
-def stepping(spec: RunSpec, steps: int = 10) -> Stepper:
-    model = MultitaskModel(load_encoder(spec.encoder, find_encoder(spec.encoder)), spec).prepare(CPU)
-    model.train()
-    return Stepper(spec, model, Plan(dict.fromkeys(model.heads, steps), 1, 1, None))
-
-
 def step(of: Stepper, task: TaskSpec, parts: Sequence[Batch]) -> torch.Tensor:
     of.model.switch_mode(task.name)
     return of.step(task, parts).loss
-
-
-def batches(of: Stepper, groups: Sequence[Sequence[int]]) -> list[Batch]:
-    split = texts([5, 17, 9, 1, 30, 9, 9, 12])
-    return [of.model.batcher(0)(split, np.array(rows)) for rows in groups]
 
 
 def gradients(of: Stepper) -> dict[str, torch.Tensor]:
@@ -279,7 +266,7 @@ class TestRuns:
         spec = tiny("full", ["train.lr=0.6", "train.schedule=linear"]).spec
         with pytest.raises(TrainingError, match="the loss of task sts is nan at step 7") as error:
             train(spec, tmp_path)
-        assert "the learning rate, 0.4 at that step" in error.value.hint
+        assert "the learning rate, 0.6 at that step" in error.value.hint
         assert "--set train.lr=0.06" in error.value.hint
 
 

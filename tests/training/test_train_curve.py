@@ -21,7 +21,7 @@ from peftbench.training.stepper import StepResult
 from peftbench.training.train_curve import TrainCurve, steps_a_point
 from tests.models import texts
 from tests.recorders import Memory, train
-from tests.training.test_stepper import batches, stepping
+from tests.steppers import batches, stepping
 
 SPEC = resolve("lora-r12").spec
 STS = next(task for task in SPEC.tasks if task.name == "sts")

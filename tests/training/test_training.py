@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from peftbench.data.batches import Batch
 from peftbench.data.load import load_split
 from peftbench.errors import Interrupted, MissingError, TrainingError
 from peftbench.jobs.execute import execute
@@ -131,10 +133,10 @@ def test_weights_that_diverge_in_the_last_step_are_noticed_in_evaluation(
 ) -> None:
     plain = stepper.Stepper.step
 
-    def poisoned(self: stepper.Stepper, task: object, batches: object) -> torch.Tensor:
-        loss = plain(self, task, batches)
+    def poisoned(self: stepper.Stepper, *args: Any, **options: Any) -> stepper.StepResult:
+        done = plain(self, *args, **options)
         self.model.heads["sts"][1].bias.data.fill_(float("nan"))
-        return torch.zeros_like(loss)
+        return done._replace(loss=torch.zeros_like(done.loss))
 
     monkeypatch.setattr(stepper.Stepper, "step", poisoned)
     with pytest.raises(TrainingError, match="the train loss of task sts is nan after epoch 1"):
@@ -152,7 +154,11 @@ def test_a_stop_keeps_the_finished_epochs(tiny: Callable[..., Resolved], tmp_pat
 def test_constant_predictions_have_no_correlation_and_the_epoch_says_why(
     tiny: Callable[..., Resolved], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stepper.Stepper, "step", lambda self, task, batches: torch.tensor(1.0))
+    def nothing(self: stepper.Stepper, task: object, batches: Sequence[Batch], *, norm: bool) -> stepper.StepResult:
+        outputs = [torch.zeros(len(batch.labels), 5) for batch in batches]
+        return stepper.StepResult(torch.tensor(1.0), outputs, 0.1, None)
+
+    monkeypatch.setattr(stepper.Stepper, "step", nothing)
     spec = tiny("last-layer").spec
     from peftbench.model import MultitaskModel
 

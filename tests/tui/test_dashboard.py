@@ -134,6 +134,47 @@ def test_the_filter_takes_words_in_any_order_and_goes() -> None:
     drive(test, Given(THREE))
 
 
+def test_the_filter_knows_fields_and_says_what_it_cannot_read() -> None:
+    async def test(pilot: Pilot[int], app: PeftbenchApp) -> None:
+        table = app.screen.query_one(RunsTable)
+        await pilot.press("slash", *"method:full")
+        await until(pilot, lambda: table.row_count == 1)
+        await pilot.press(*" rank>")  # half typed: what was there before still holds
+        await until(pilot, lambda: "it has no value after '>'" in screen_text(app))
+        assert table.row_count == 1
+        await pilot.press(*"99")
+        await until(pilot, lambda: table.row_count == 0 and "it has no value" not in screen_text(app))
+        await pilot.press("escape", "slash", *"rnak:3")
+        await until(pilot, lambda: "no field 'rnak'" in screen_text(app))
+
+    drive(test, Given(THREE))
+
+
+def test_zero_shows_the_whole_range_without_focus() -> None:
+    async def test(pilot: Pilot[int], app: PeftbenchApp) -> None:
+        chart(app).focus()
+        await pilot.press("plus")
+        assert chart(app).view is not None
+        app.screen.query_one(RunsTable).focus()
+        await pilot.press("0")
+        assert chart(app).view is None
+
+    drive(test, Given(THREE))
+
+
+def test_a_picture_is_written_without_a_folder_of_downloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Regression: it failed where there is no ~/Downloads."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_DOWNLOAD_DIR", str(tmp_path / "absent"))
+    monkeypatch.chdir(tmp_path)
+
+    async def test(pilot: Pilot[int], app: PeftbenchApp) -> None:
+        app.action_screenshot()
+        await until(pilot, lambda: any(path.read_text().endswith("</svg>\n") for path in tmp_path.glob("*.svg")))
+
+    drive(test, Given(THREE))
+
+
 @pytest.mark.slow
 def test_the_cursor_stays_on_its_run_when_others_come() -> None:
     source = Given(THREE)

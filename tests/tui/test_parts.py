@@ -10,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
+from peftbench.analysis.run_filter import parsed
 from peftbench.errors import UsageError
 from peftbench.plot import ASCII, BRAILLE
+from peftbench.store.rows import InterimScore, TrainPoint
 from peftbench.tui.actions import ACTIONS, FIRST_SHOWN
 from peftbench.tui.form import Form, choices, plan, summary, time_needed
 from peftbench.tui.lines import bar, header, machine_lines, run_lines
@@ -71,15 +73,17 @@ class TestListing:
     ).lines
 
     def test_words_are_all_needed(self) -> None:
-        assert [line.run.name for line in listed(self.LINES, "RUNNING", ORDERS[0])] == ["a"]
-        assert listed(self.LINES, "running finished", ORDERS[0]) == []
-        assert len(listed(self.LINES, "  quickstart ", ORDERS[0])) == 3
+        assert [line.run.name for line in listed(self.LINES, parsed("RUNNING"), ORDERS[0])] == ["a"]
+        assert listed(self.LINES, parsed("running finished"), ORDERS[0]) == []
+        assert len(listed(self.LINES, parsed("  quickstart "), ORDERS[0])) == 3
 
     def test_every_order_has_all_of_them(self) -> None:
         for order in ORDERS:
-            assert {line.run.id for line in listed(self.LINES, "", order)} == {line.run.id for line in self.LINES}
-        assert [line.run.name for line in listed(self.LINES, "", ORDERS[-1])] == ["a", "b", "c"]
-        assert listed(self.LINES, "", ORDERS[2])[0].run.name == "a"
+            assert {line.run.id for line in listed(self.LINES, parsed(""), order)} == {
+                line.run.id for line in self.LINES
+            }
+        assert [line.run.name for line in listed(self.LINES, parsed(""), ORDERS[-1])] == ["a", "b", "c"]
+        assert listed(self.LINES, parsed(""), ORDERS[2])[0].run.name == "a"
 
 
 class TestLines:
@@ -250,6 +254,37 @@ class TestReplay:
         shown, _ = played.at(played.end_s - 1e-3)
         assert len(shown.epochs) > 1 and shown.run.best_epoch == 1
         assert test not in shown.scores, "it was scored at the end"
+
+    def test_it_is_paused_and_moved(self) -> None:
+        clock = [0.0]
+        played = ReplaySource(run_record(), samples(60), 1.0, lambda: clock[0])
+        whole = played.end_s - played.start_s
+        clock[0] += 0.25 * whole
+        assert not played.pause()
+        clock[0] += 10 * whole
+        assert played.now_s == pytest.approx(played.start_s + 0.25 * whole)
+        played.seek(0.5)
+        assert played.now_s == pytest.approx(played.start_s + 0.75 * whole)
+        assert played.pause()
+        clock[0] += 0.1 * whole
+        assert played.now_s == pytest.approx(played.start_s + 0.85 * whole)
+        played.seek(-2)
+        assert played.now_s == played.start_s
+        played.seek(5)
+        assert played.now_s == played.end_s
+
+    def test_what_came_later_is_not_shown_before(self) -> None:
+        interim = tuple(InterimScore(step, 1, "sst", "accuracy", 0.5, None, 1.0, 9) for step in (1, 10**7))
+        points = tuple(TrainPoint(step, 1, "sst", 1, 1.0) for step in (1, 10**7))
+        whole = replace(run_record(), interim=interim)
+        clock = [0.0]
+        played = ReplaySource(whole, samples(60), 1.0, lambda: clock[0], points=points)
+        clock[0] = (played.end_s - played.start_s) / 2
+        detail = played.look(StateRequest()).details[whole.run.id]
+        assert [score.step for score in detail.record.interim] == [point.step for point in detail.points] == [1]
+        clock[0] = 1e9
+        detail = played.look(StateRequest()).details[whole.run.id]
+        assert len(detail.record.interim) == len(detail.points) == 2
 
     def test_it_was_faster_by_so_much(self) -> None:
         clock = [0.0]

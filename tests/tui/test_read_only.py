@@ -57,8 +57,10 @@ def test_every_deed_is_refused(name: str, tmp_path: Path) -> None:
 
 
 def test_the_deeds_are_those_of_the_actions() -> None:
-    assert {action.name for action in ACTING} == {"new_run", "stop", "resume", "retry", "delete", "export", "demo"}
-    assert set(DEEDS) == {"check", "queue", "stop", "resume", "retry", "delete", "export", "queue_demo"}
+    assert {action.name for action in ACTING} == {
+        *("new_run", "stop", "resume", "retry", "tag", "delete", "export", "demo")
+    }
+    assert set(DEEDS) == {"check", "queue", "stop", "resume", "retry", "tag", "delete", "export", "queue_demo"}
 
 
 @pytest.mark.slow

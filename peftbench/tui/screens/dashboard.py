@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from contextlib import suppress
 from typing import ClassVar
 
 from rich.text import Text
@@ -13,8 +14,11 @@ from textual.containers import Horizontal, Vertical
 from textual.events import Resize
 from textual.widgets import Input
 
+from peftbench.analysis.run_filter import parsed
+from peftbench.errors import UsageError
 from peftbench.report.charts.meter_charts import Sampled
 from peftbench.report.charts.overlay import Pinned
+from peftbench.store.rows import Run
 from peftbench.text import clean
 from peftbench.tui.actions import ACTIONS, OF_APP
 from peftbench.tui.form import time_needed
@@ -23,6 +27,7 @@ from peftbench.tui.listing import ORDERS, listed
 from peftbench.tui.machine import Machine
 from peftbench.tui.pins import SELECTED_SLOT, Pins
 from peftbench.tui.run_actions import DEMO, demo_runs
+from peftbench.tui.screens.ask import Ask
 from peftbench.tui.screens.compare import Compare
 from peftbench.tui.screens.confirm import Confirm
 from peftbench.tui.screens.new_run import NewRunScreen
@@ -58,13 +63,16 @@ class Dashboard(RunScreen):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         *(action.binding() for action in ACTIONS if action.name not in (*OF_APP, *_OF_TABLE)),
+        Binding("0", "fit", "Fit", show=False, tooltip="Show the whole range in all charts"),
+        Binding("less_than_sign", "seek(-0.05)", "Back", show=False, tooltip="In a replay: back by 5 % of the run"),
+        Binding("greater_than_sign", "seek(0.05)", "On", show=False, tooltip="In a replay: on by 5 % of the run"),
         Binding("escape", "no_filter", "No filter", show=False, tooltip="List all runs again"),
     ]
 
     def __init__(self) -> None:
         super().__init__()
         self.pins = Pins()
-        self.words = ""
+        self.query_text, self.run_query, self.query_problem = "", parsed(""), ""
         self.order = ORDERS[0]
         self.window_s = _WINDOWS[1]
         self.card: int | None = None  # place of the GPU whose own readings are shown; None: those of the runs
@@ -78,7 +86,9 @@ class Dashboard(RunScreen):
         self._table = RunsTable(letters=glyphs.letters, id="runs")
         self._table.add_class("part")
         self._filter = Input(
-            placeholder="words in name, state, method or workload; Esc clears", id="filter", compact=True
+            placeholder="words, or method:dora rank>=12 state:failed tag:baseline -word; Esc clears",
+            id="filter",
+            compact=True,
         )
         self._curves = ChartGrid(glyphs, id="charts")
         self._meters = Meters(glyphs, id="meters")
@@ -133,18 +143,21 @@ class Dashboard(RunScreen):
         self._want()
 
     def _show_table(self, snapshot: DashboardState) -> None:
-        lines = listed(snapshot.lines, self.words, self.order)
+        lines = listed(snapshot.lines, self.run_query, self.order)
         table = self._table
         table.show(lines, self._marks(), self.size.width, snapshot.differs)
         total = len(snapshot.lines) if snapshot.total is None else snapshot.total
         held = f"the newest {len(snapshot.lines):,} of {total:,}" if total > len(snapshot.lines) else f"{total}"
-        count = f"{len(lines)} of {held}" if self.words else held
+        count = f"{len(lines)} of {held}" if self.run_query.terms else held
+        problem = self.query_problem or (
+            self.run_query.unknown([line.run for line in snapshot.lines]) if self.run_query.terms and not lines else ""
+        )
         at_end = len(table.shown_ids) < table.size.height or table.shown_ids[-1:] == tuple(
             line.run.id for line in lines[-1:]
         )
         if total > len(snapshot.lines) >= self.most and at_end:
             self.most += _MORE
-        table.set_title(f"runs ({count}, {self.order.label})")
+        table.set_title(f"runs ({count}, {self.order.label}){f': {problem}' if problem else ''}")
 
     def _marks(self) -> dict[str, Mark]:
         """Return the markers of the runs that are drawn, by run id."""
@@ -215,12 +228,18 @@ class Dashboard(RunScreen):
 
     @on(Input.Changed, "#filter")
     def _filtered(self, event: Input.Changed) -> None:
-        self.words = event.value
+        self.query_text = event.value
+        try:
+            self.run_query, self.query_problem = parsed(event.value), ""
+        except UsageError as error:  # perhaps only half typed: what comes before still holds
+            self.query_problem = error.message
+            with suppress(UsageError):
+                self.run_query = parsed(event.value.rpartition(" ")[0])
         self._show_table(self.app.snapshot)
 
     @on(Input.Submitted, "#filter")
     def _filter_kept(self) -> None:
-        self._filter.set_class(bool(self.words), "-shown")
+        self._filter.set_class(bool(self.query_text), "-shown")
         self._table.focus()
 
     def action_no_filter(self) -> None:
@@ -268,6 +287,18 @@ class Dashboard(RunScreen):
         """Switch the training charts to a logarithmic y axis, and back."""
         self.app.show_message(f"training charts: {'logarithmic' if self._curves.toggle_log() else 'linear'} y axis")
 
+    def action_tag(self) -> None:
+        """Ask for the tags of the selected run."""
+
+        def ask(run: Run) -> None:
+            def answered(text: str | None) -> None:
+                if text is not None:
+                    self.app.run_in_thread(lambda: self.app.run_actions.tag(run, text.split()), f"tagging {run.name}")
+
+            self.app.push_screen(Ask(f"Tags of {clean(run.name)}, apart by spaces", " ".join(run.tags)), answered)
+
+        self.with_run(ask)
+
     def action_standings(self) -> None:
         """Rank the groups of the selected run's workload."""
         line = self.app.snapshot.line(self._table.run_id)
@@ -275,6 +306,24 @@ class Dashboard(RunScreen):
             self.app.show_message("no run is selected", wrong=True)
             return
         self.app.push_screen(StandingsScreen(line.run.workload))
+
+    def action_fit(self) -> None:
+        """Show the whole range in all charts."""
+        self._curves.main.action_fit()
+
+    def action_pause(self) -> None:
+        """Pause the replay, or go on."""
+        if self.app.replayed is None:
+            self.app.show_message("only a replay can be paused: peftbench replay RUN", wrong=True)
+            return
+        self.app.show_message("playing" if self.app.replayed.pause() else "paused")
+        self.app.poller.look_now()
+
+    def action_seek(self, share: float) -> None:
+        """Move the replay forwards, or backwards, by a share of the run."""
+        if self.app.replayed is not None:
+            self.app.replayed.seek(share)
+            self.app.poller.look_now()
 
     def action_window(self) -> None:
         """Switch to the next time window of the meter charts."""

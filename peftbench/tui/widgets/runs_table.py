@@ -53,6 +53,10 @@ class Column:
     of_card: bool | None = None  # True: only if a run was measured on a GPU, False: only if none was
 
 
+def _name(line: RunLine) -> str:
+    return " ".join((line.run.name, *(f"#{tag}" for tag in line.run.tags)))
+
+
 def _epochs(line: RunLine) -> str:
     return f"{line.run.epochs_done}/{line.run.epochs_planned}"
 
@@ -77,7 +81,7 @@ _FRAME = 5  # the mark with its padding, and the scroll bar
 _APART, _APART_LEAST = 24, 10  # width kept for what tells runs apart, and the least with which it is shown
 
 COLUMNS = (
-    Column("run", 18, lambda line: line.run.name),
+    Column("run", 18, _name),
     Column("state", 10, lambda line: line.state),
     Column("epoch", 7, _epochs, right=True),
     Column("dev", 5, lambda line: formatting.score(line.run.dev_avg), right=True),
@@ -114,7 +118,7 @@ def columns_for(
     apart = max((width(printable(text)) for text in (differs or {}).values()), default=0)
     least = max(min(apart, _APART), _APART_LEAST) + _GAP
     kept = min(least, spare) if apart and spare >= _APART_LEAST + _GAP else 0
-    name, longest = chosen[0], max((width(printable(line.run.name)) for line in lines), default=0)
+    name, longest = chosen[0], max((width(printable(_name(line))) for line in lines), default=0)
     more = max(min(longest - name.cells, spare - kept), 0)
     chosen[0] = replace(name, cells=name.cells + more)
     if kept:
@@ -272,7 +276,7 @@ class RunsTable(PartialRefresh, DataTable[Text]):
     def _columns(self, lines: Sequence[RunLine], screen_width: int, differs: Mapping[str, str]) -> tuple[Column, ...]:
         """Return `columns_for`, computed again when names, measurements or the width have changed."""
         key = (
-            [(line.run.name, line.figures.vram_mib is None, line.figures.energy_j is None) for line in lines],
+            [(_name(line), line.figures.vram_mib is None, line.figures.energy_j is None) for line in lines],
             screen_width,
             differs,
         )
