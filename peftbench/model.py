@@ -18,6 +18,7 @@ from peftbench.errors import UsageError
 from peftbench.head import build_head
 from peftbench.kernels.device import on_cpu, recomputing
 from peftbench.kernels.quantized import follow, quantize
+from peftbench.kernels.weight_only import WeightOnlyLinear, check_restores
 from peftbench.methods.base import Method
 from peftbench.methods.registry import method_info
 from peftbench.native import NativeEncoder, native_encoder, why_not_native
@@ -47,6 +48,7 @@ class MultitaskModel(nn.Module):
         self.encoder = encoder
         self.runtime = spec.runtime
         self.precision = spec.precision
+        self.quantized_by = spec.quantization.library
         self.computes_in_half = spec.precision != "fp32" and not (
             spec.precision in QUANTIZED and spec.quantization.compute_dtype == "fp32"
         )
@@ -75,8 +77,8 @@ class MultitaskModel(nn.Module):
         """Move to the device and set up the spec's runtime. If it falls back, `path` states the reason.
 
         Raises:
-            UsageError: the precision needs a GPU, or needs frozen weights and there are none; the encoder does not
-                support gradient checkpointing.
+            UsageError: the precision needs a GPU, or frozen weights and there are none, or cannot be computed on the
+                device; the encoder does not support gradient checkpointing.
         """
         if self.precision == "fp16" and on_cpu(device):
             raise UsageError(
@@ -85,7 +87,7 @@ class MultitaskModel(nn.Module):
             )
         if (
             self.runtime == "peft"
-            and self.precision == "int8"
+            and (self.precision, self.quantized_by) == ("int8", "bitsandbytes")
             and on_cpu(device)
             and self.method.options.name == "dora"
         ):
@@ -95,6 +97,8 @@ class MultitaskModel(nn.Module):
             )
         self.to(device)
         follow(self.encoder)
+        if layer := next((each for each in self.encoder.modules() if isinstance(each, WeightOnlyLinear)), None):
+            check_restores(layer, self.precision)
         if self.precision == "bf16" and not any(_is_frozen_linear(module) for module in self.encoder.modules()):
             raise UsageError(
                 "precision = 'bf16' rounds the frozen weights, and this method has none",
@@ -117,7 +121,8 @@ class MultitaskModel(nn.Module):
                 _recompute_layers(self.encoder)
             self.path = self.runtime if reason is None else f"transformers, not native: {reason}"
             if self.quantized:
-                self.path += f", {self.quantized} linear layers in {self.precision}"
+                by = " (torchao, weight-only)" if self.quantized_by == "torchao" else ""
+                self.path += f", {self.quantized} linear layers in {self.precision}{by}"
         return self
 
     def batcher(self, pad_id: int) -> Batcher:
@@ -261,11 +266,12 @@ def quantize_as(encoder: nn.Module, spec: RunSpec) -> int:
     """Quantize an encoder's frozen linear layers as a spec says, and return how many.
 
     Raises:
-        MissingError: bitsandbytes cannot be imported.
+        MissingError: the library cannot be imported.
+        UsageError: it cannot quantize the weights so.
     """
     how = spec.quantization
     dtype = torch.bfloat16 if how.compute_dtype == "bf16" else torch.float32
-    return quantize(encoder, spec.precision, double_quant=how.double_quant, compute_dtype=dtype)
+    return quantize(encoder, spec.precision, double_quant=how.double_quant, compute_dtype=dtype, library=how.library)
 
 
 def last_tokens(mask: Tensor) -> Tensor:

@@ -49,7 +49,10 @@ _LONG = "long inputs"  # what became of them; earlier versions did not record it
 _METHOD = "augment.method"
 _IRRELEVANT_IN_SPEC = ("seed",)
 _CONFOUNDING_CONDITIONS = ("device", "device_type", "path", "threads", "malloc", "torch", "encoder_sha256")
-_IRRELEVANT_CONDITIONS = ("python", "peftbench", "transformers", "peft", "bitsandbytes", "host", "platform")
+_IRRELEVANT_CONDITIONS = (
+    *("python", "peftbench", "transformers", "peft", "bitsandbytes", "torchao"),
+    *("host", "platform"),
+)
 _CONFOUNDING_OF_CARD = ("name", "uuid", "power_limit_w", "persistence", "driver", "power_source")
 _CONFOUNDING_FLAGS = ("throttled", "shared_gpu", "busy_machine")
 

@@ -19,6 +19,7 @@ MEANT_BEFORE = {
     "train.gradient_checkpointing": False,
     "split.dev_is": "both",
     "eval.dev_examples": 500,
+    "quantization.library": "bitsandbytes",
     "quantization.double_quant": True,
     "quantization.compute_dtype": "fp32",
     "head.kind": "linear",

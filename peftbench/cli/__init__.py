@@ -20,6 +20,7 @@ from peftbench.cli import dashboard, streams
 from peftbench.cli.dashboard import ReadOnly, Theme
 from peftbench.cli.output import Ascii, Database, print_error
 from peftbench.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, PeftbenchError, UsageError
+from peftbench.library_logs import quieten
 
 # The help's panels in the order of a day's work: an example, and each command's module and function; a function `app`
 # is a group of commands.
@@ -169,6 +170,7 @@ def root(
 def main() -> None:
     """Run the command line; a mistake of the user's ends in a message and an exit code, not in a traceback."""
     streams.prepare()
+    quieten()
     code = EXIT_OK
     asked = sys.argv[1] if len(sys.argv) > 1 else ""
     try:

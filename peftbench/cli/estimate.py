@@ -112,12 +112,15 @@ def _print_all(specs: list[RunSpec], device: Literal["cuda", "cpu"], as_json: bo
 
 
 def _prediction_json(spec: RunSpec, prediction: StepPrediction) -> dict[str, Any]:
+    from peftbench.spec.quantization import QUANTIZED
+
     return {
         "preset": spec.preset,
         "workload": spec.workload,
         "encoder": spec.encoder.name,
         "runtime": spec.runtime,
         "precision": spec.precision,
+        "quantized_by": spec.quantization.library if spec.precision in QUANTIZED else None,
         "device": prediction.device,
         "batches": {
             task: {"examples": shape.examples, "tokens": shape.tokens, "tokens_padded": shape.padded}

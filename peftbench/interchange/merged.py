@@ -60,7 +60,7 @@ def check_mergeable(source: TrainedRun) -> None:
         UsageError: it rounds more than its weights, or merging would change these.
     """
     spec, instead = source.spec, "use --format peft: the adapters, for the same quantized encoder"
-    if spec.precision == "int8":
+    if spec.precision == "int8" and spec.quantization.library == "bitsandbytes":
         raise UsageError(
             "precision = 'int8' rounds the inputs of layers too when it predicts, which no dense weight does", instead
         )

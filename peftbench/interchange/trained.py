@@ -138,7 +138,8 @@ def _quantization(spec: RunSpec) -> dict[str, Any] | None:
     """Return how the base weights were quantized in training; None: they were not."""
     if spec.precision not in QUANTIZED:
         return None
-    return {"precision": spec.precision, **spec.quantization.model_dump()}
+    of_others = set() if spec.precision == "nf4" else {"double_quant"}
+    return {"precision": spec.precision, **spec.quantization.model_dump(exclude=of_others)}
 
 
 def label_threshold(source: TrainedRun, task: TaskSpec) -> float | None:

@@ -201,7 +201,7 @@ def _load(
             for task in spec.tasks
         },
         conditions={
-            **measured_under(device, spec.precision in QUANTIZED),
+            **measured_under(device, spec.quantization.library if spec.precision in QUANTIZED else None),
             "precision": spec.precision,
             "path": model.path,
             "adapted": counted_in_layers(model.method.adapted),

@@ -30,6 +30,7 @@ from peftbench.jobs.liveness import this_process
 from peftbench.jobs.logs import print_if_possible
 from peftbench.jobs.recorder import Stops, StopSignal, StoreRecorder
 from peftbench.jobs.same_file import DatabaseGone, SameFile
+from peftbench.library_logs import quieten
 from peftbench.paths import run_folder
 from peftbench.spec.model import RunSpec
 from peftbench.store.reader import Reader
@@ -147,6 +148,7 @@ def main() -> int:
     arguments = parser.parse_args()
     choose_waiting(os.environ, used_by_others)
     print_if_possible()
+    quieten()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # closing a terminal must not end it
     try:
         return work(arguments.run, arguments.db)

@@ -1,14 +1,17 @@
-"""Frozen linear layers in 4 or 8 bits, by bitsandbytes: made, multiplied by, counted, and made dense again.
+"""Frozen linear layers in 4 or 8 bits: made, multiplied by, counted, and made dense again.
+
+By bitsandbytes:
 
 nf4     NormalFloat in blocks of 64 weights, each with its largest absolute value; with double quantization these are
         quantized to 8 bits themselves (Dettmers et al. 2023, QLoRA, arXiv 2305.14314, sections 3)
 int8    each row of W, and in a product each row of x, by its largest absolute value (Dettmers et al. 2022,
         arXiv 2208.07339, section 3.1, without the decomposition of outliers)
+
+By torchao, `int8` and `fp8` of weights alone: see `weight_only`.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,6 +21,8 @@ from torch import Tensor, nn
 
 from peftbench.errors import MissingError
 from peftbench.families import IN_A_LAYER
+from peftbench.kernels.weight_only import WeightOnlyLinear, torchao, weight_only
+from peftbench.library_logs import quieten
 
 
 def bitsandbytes() -> Any:
@@ -26,7 +31,7 @@ def bitsandbytes() -> Any:
     Raises:
         MissingError: it is not installed, or cannot be loaded.
     """
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it recommends optional kernels at each start
+    quieten()
     try:
         import bitsandbytes as package
     except Exception as error:  # its native library may fail in many ways
@@ -37,21 +42,30 @@ def bitsandbytes() -> Any:
     return package
 
 
-def quantize(encoder: nn.Module, precision: str, *, double_quant: bool, compute_dtype: torch.dtype) -> int:
+def quantize(
+    encoder: nn.Module,
+    precision: str,
+    *,
+    double_quant: bool,
+    compute_dtype: torch.dtype,
+    library: str = "bitsandbytes",
+) -> int:
     """Replace the linear layers in an encoder's layers by quantized ones; return how many.
 
     Embeddings, norms, biases and a pooler stay as they are.
 
     Args:
         encoder: on the CPU, in fp32.
-        precision: `nf4` or `int8`.
+        precision: `nf4` or `int8`; of torchao `int8` or `fp8`.
         double_quant: of nf4, see the module.
         compute_dtype: of nf4, the dtype in which W is restored and multiplied.
+        library: `bitsandbytes` or `torchao`.
 
     Raises:
-        MissingError: bitsandbytes cannot be imported.
+        MissingError: the library cannot be imported.
+        UsageError: it cannot quantize the weights so.
     """
-    package = bitsandbytes()
+    package = torchao() if library == "torchao" else bitsandbytes()
     linears = {
         name: module
         for name, module in encoder.named_modules()
@@ -59,11 +73,16 @@ def quantize(encoder: nn.Module, precision: str, *, double_quant: bool, compute_
     }
     for name, linear in linears.items():
         parent, _, attribute = name.rpartition(".")
-        made = _nf4(package, linear, double_quant, compute_dtype) if precision == "nf4" else _int8(package, linear)
+        if library == "torchao":
+            made = weight_only(package, linear, precision)
+        elif precision == "nf4":
+            made = _nf4(package, linear, double_quant, compute_dtype)
+        else:
+            made = _int8(package, linear)
         made.train(linear.training)
         setattr(encoder.get_submodule(parent), attribute, made)
-    # PEFT chooses its layers by these
-    encoder.is_loaded_in_4bit, encoder.is_loaded_in_8bit = precision == "nf4", precision == "int8"  # type: ignore[assignment]
+    if library == "bitsandbytes":  # PEFT chooses its layers by these; torchao's by the type of their weight
+        encoder.is_loaded_in_4bit, encoder.is_loaded_in_8bit = precision == "nf4", precision == "int8"  # type: ignore[assignment]
     return len(linears)
 
 
@@ -93,12 +112,16 @@ def _int8(package: Any, linear: nn.Linear) -> nn.Linear:
 
 def is_quantized(module: nn.Module) -> bool:
     """Tell whether a module is a linear layer with a quantized weight."""
+    if isinstance(module, WeightOnlyLinear):
+        return True
     weight = getattr(module, "weight", None)
     return isinstance(module, nn.Linear) and isinstance(weight, Tensor) and not weight.is_floating_point()
 
 
 def dense(linear: nn.Linear) -> Tensor:
     """Return the weight that a linear layer stands for, `[out, in]`; of an ordinary one its own."""
+    if isinstance(linear, WeightOnlyLinear):
+        return linear.restored()
     if not is_quantized(linear):
         return linear.weight
     functional, layer = bitsandbytes().functional, _untyped(linear)
@@ -111,6 +134,8 @@ def dense(linear: nn.Linear) -> Tensor:
 
 def product(x: Tensor, linear: nn.Linear) -> Tensor:
     """Return W x, `[..., out]`, for x, `[..., in]`, without the bias."""
+    if isinstance(linear, WeightOnlyLinear):
+        return linear.product(x)
     if not is_quantized(linear):
         return F.linear(x, linear.weight)
     h: Tensor = linear(x)
@@ -146,7 +171,7 @@ def follow(encoder: nn.Module) -> None:
 
 
 def scales(module: nn.Module) -> Iterator[Tensor]:
-    """Yield the tensors that a quantized layer has beside its weight and bias."""
+    """Yield the tensors that a quantized layer has beside its weight and bias; torchao keeps them in the weight."""
     if is_quantized(module):
         for holder, name in _scales(module):
             yield getattr(holder, name)
@@ -161,6 +186,8 @@ def change_scales(module: nn.Module, change: Callable[[Tensor], Tensor]) -> None
 
 
 def _scales(module: nn.Module) -> Iterator[tuple[Any, str]]:
+    if isinstance(module, WeightOnlyLinear):
+        return
     layer = _untyped(module)
     if hasattr(module, "state"):
         yield _holder(module), "SCB"

@@ -29,6 +29,7 @@ from peftbench.encoder import auto_class
 from peftbench.errors import MissingError
 from peftbench.kernels.device import DeviceType
 from peftbench.kernels.quantized import change_scales, is_quantized
+from peftbench.kernels.weight_only import WeightOnlyLinear, with_components
 from peftbench.memory.parts import BatchShape
 from peftbench.tasks import TaskSpec
 from peftbench.text import clean
@@ -66,9 +67,9 @@ def placeholder_encoder(config: Any, attention: str) -> nn.Module:
 def without_values(model: nn.Module, mode: FakeTensorMode, holder: object) -> None:
     """Replace every weight and buffer by a fake tensor, also where lists of `holder` refer to them."""
     with mode:
-        replaced = _replace_all(model, lambda tensor: torch.empty(tensor.shape, dtype=tensor.dtype))
+        replaced = _replace_all(model, lambda tensor: with_components(tensor, _empty))
         for module in model.modules():
-            if is_quantized(module):
+            if is_quantized(module) and not isinstance(module, WeightOnlyLinear):
                 _without_scales(module)
     for module in model.modules():
         module._apply = MethodType(_convert, module)  # type: ignore[method-assign]
@@ -77,10 +78,14 @@ def without_values(model: nn.Module, mode: FakeTensorMode, holder: object) -> No
             setattr(holder, name, [replaced.get(id(item), (item, item))[1] for item in value])
 
 
+def _empty(tensor: Tensor) -> Tensor:
+    return torch.empty(tensor.shape, dtype=tensor.dtype)
+
+
 def _without_scales(module: Any) -> None:
     """Replace what a quantized layer has beside its weight by fake tensors, where bitsandbytes looks for them."""
     if not hasattr(module, "state"):
-        change_scales(module, lambda tensor: torch.empty(tensor.shape, dtype=tensor.dtype))
+        change_scales(module, _empty)
         module.weight.quant_state = module.quant_state
         return
     module.state.CB, module.state.SCB = module.weight.data, torch.empty(module.out_features)

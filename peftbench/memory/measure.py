@@ -9,6 +9,7 @@ from torch import Tensor
 
 from peftbench.data.batches import Batch
 from peftbench.kernels.quantized import scales
+from peftbench.kernels.weight_only import components
 from peftbench.memory.parts import Anatomy
 from peftbench.memory.storages import SavedBytes, bytes_of, tensors_in
 from peftbench.model import MultitaskModel
@@ -50,12 +51,13 @@ def measured(
 
 def resident(model: MultitaskModel) -> Iterator[Tensor]:
     """Yield all tensors that the model keeps between steps: weights, buffers, packed copies of the native runtime."""
-    yield from model.parameters()
+    for weight in model.parameters():
+        yield from components(weight)
     yield from model.buffers()
     for module in model.modules():
         yield from scales(module)
-    for weight in model.native.frozen if model.native is not None else ():
-        yield from weight.tensors()
+    for packed in model.native.frozen if model.native is not None else ():
+        yield from packed.tensors()
 
 
 def gradient_bytes(model: MultitaskModel) -> int:

@@ -6,6 +6,7 @@ import os
 import platform
 from importlib.metadata import version
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -13,10 +14,10 @@ from peftbench.store.conditions import Conditions
 from peftbench.threads import waiting
 
 
-def measured_under(device: torch.device, quantized: bool = False) -> Conditions:
+def measured_under(device: torch.device, quantized_by: Literal["bitsandbytes", "torchao"] | None = None) -> Conditions:
     """Return the facts of program, libraries and machine that a comparison should know.
 
-    `quantized`: whether the encoder's weights are.
+    `quantized_by`: the library that the encoder's weights are quantized by; None: they are not.
     """
     import transformers
 
@@ -28,7 +29,7 @@ def measured_under(device: torch.device, quantized: bool = False) -> Conditions:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
-        **({"bitsandbytes": version("bitsandbytes")} if quantized else {}),
+        **_version_of(quantized_by),
         "device": torch.cuda.get_device_name(device) if on_gpu else _cpu_name(),
         "device_type": device.type,
         "cuda": torch.version.cuda if on_gpu else None,
@@ -38,6 +39,12 @@ def measured_under(device: torch.device, quantized: bool = False) -> Conditions:
         "malloc": {key: value for key, value in os.environ.items() if key.startswith("MALLOC_")},
         "platform": platform.platform(terse=True),
     }
+
+
+def _version_of(library: Literal["bitsandbytes", "torchao"] | None) -> Conditions:
+    if library is None:
+        return {}
+    return {"torchao": version("torchao")} if library == "torchao" else {"bitsandbytes": version("bitsandbytes")}
 
 
 def _cpu_name() -> str:

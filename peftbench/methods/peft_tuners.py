@@ -8,7 +8,6 @@ PiSSA's shared residual.
 from __future__ import annotations
 
 import copy
-import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from peftbench.errors import MissingError, PeftbenchError, UsageError
+from peftbench.kernels.weight_only import components
+from peftbench.library_logs import quieten
 from peftbench.methods import options as o
 from peftbench.methods.base import Method, ParameterGroup, faster_b
 from peftbench.methods.peft_configs import new_config
@@ -49,7 +50,7 @@ class PeftTuner(Method[o.MethodOptions]):
                 self.model = peft.get_peft_model(encoder, config, adapter_name=first)
             if self.model.peft_config[first].is_prompt_learning:
                 raise UsageError(f"method {self.options.name}: PEFT's prompt methods change the input, not the encoder")
-            base = {name: weight.clone() for name, weight in _base_weights(encoder).items()}
+            base = {key: weight.clone() for key, weight in _base_weights(encoder).items()}
             for task in tasks[1:]:
                 with _quiet_and_seeded(derive_seed(seed, "peft", task)):
                     self._add(config, names[task], first)
@@ -62,9 +63,10 @@ class PeftTuner(Method[o.MethodOptions]):
                 f"method {self.options.name}: peft {peft.__version__} rejects it: {clean(error, 300)}",
                 "change the preset's [method] table",
             ) from error
-        if moved := [name for name, weight in _base_weights(encoder).items() if not torch.equal(weight, base[name])]:
+        if moved := [key for key, weight in _base_weights(encoder).items() if not torch.equal(weight, base[key])]:
+            name, _ = moved[0]
             raise UsageError(
-                f"method {self.options.name}: initialising a second task's adapter changed {moved[0]}, shared by all",
+                f"method {self.options.name}: initialising a second task's adapter changed {name}, shared by all",
                 "run it with one task, or choose another initialisation",
             )
         if isinstance(self.options, o.PeftOptions):
@@ -246,7 +248,7 @@ def peft_package(wanted_by: str = "runtime 'peft'") -> Any:
     Raises:
         MissingError: it is not installed; the message names what requires it.
     """
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # PEFT imports it, and it recommends optional kernels
+    quieten()
     try:
         import peft
     except ImportError as error:
@@ -259,9 +261,14 @@ def _adapter(task: str) -> str:
     return f"task-{task}"
 
 
-def _base_weights(encoder: nn.Module) -> dict[str, Tensor]:
-    """Return the weights outside all adapters."""
-    return {name: weight.data for name, weight in encoder.named_parameters() if ".task-" not in f".{name}."}
+def _base_weights(encoder: nn.Module) -> dict[tuple[str, int], Tensor]:
+    """Return the weights outside all adapters, by name and number of the component (of one, but for torchao's)."""
+    return {
+        (name, number): part
+        for name, weight in encoder.named_parameters()
+        if ".task-" not in f".{name}."
+        for number, part in enumerate(components(weight.data))
+    }
 
 
 @contextmanager

@@ -63,7 +63,7 @@ def estimates_page(rows: Sequence[tuple[RunSpec, StepPrediction]]) -> Group:
         Text.assemble(
             ("A training step's memory, MiB", "bold"),
             f": workload {clean(spec.workload)}, {_device_in_words(first.device)}\n",
-            (f"encoder {clean(spec.encoder.name)}, runtime {spec.runtime}, {spec.precision}", "dim"),
+            (_computed_by(spec), "dim"),
         ),
         *_batches(first.batches),
         Text(""),
@@ -123,8 +123,13 @@ def _title(spec: RunSpec, device: str) -> Text:
     return Text.assemble(
         (clean(spec.preset), "bold"),
         f" on workload {clean(spec.workload)}, {_device_in_words(device)}: a training step's memory\n",
-        (f"encoder {clean(spec.encoder.name)}, runtime {spec.runtime}, {spec.precision}", "dim"),
+        (_computed_by(spec), "dim"),
     )
+
+
+def _computed_by(spec: RunSpec) -> str:
+    precision = spec.quantization.named(spec.precision)
+    return f"encoder {clean(spec.encoder.name)}, runtime {spec.runtime}, {precision}"
 
 
 def _device_in_words(device: str) -> str:

@@ -44,7 +44,7 @@ def markdown_page(rows: Sequence[Capability], version: str) -> str:
             "- weights: trained for a task in that small encoder, at the settings of the check.",
             "- DoRA: PEFT has `use_dora` for it.",
             "- quantized base: PEFT has layers for these libraries. Not tried here; which methods run on encoders "
-            "quantized by bnb is in methods.md.",
+            "quantized by bnb and torchao is in methods.md.",
             "",
             *(f"| {' | '.join(line)} |" for line in lines),
             "",

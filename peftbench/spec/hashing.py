@@ -24,7 +24,7 @@ ADDED_KEYS = {
     "head": ("kind", "layers", "width", "tasks", "bias"),
     "split": ("folds", "fold"),
     "eval": ("every", "dev_examples"),
-    "quantization": ("double_quant", "compute_dtype"),
+    "quantization": ("library", "double_quant", "compute_dtype"),
 }
 ADDED_METHOD_KEYS = ("train_norms", "train_embeddings", "train_pooler", "rank_pattern")  # of methods with older specs
 ADDED_HEAD_KEYS = ("bias",)  # of one task's head

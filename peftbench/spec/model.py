@@ -179,11 +179,11 @@ class RunSpec(Part):
     runtime: Literal["native", "transformers", "peft"] = Field(
         "native", description="'native': no padding; 'transformers': its own forward; 'peft': that with PEFT's layers"
     )
-    precision: Literal["fp32", "bf16", "autocast", "fp16", "nf4", "int8"] = Field(
+    precision: Literal["fp32", "bf16", "autocast", "fp16", "nf4", "int8", "fp8"] = Field(
         "fp32",
         description="'bf16': frozen base weights in bf16; 'autocast': bf16 matrix multiplications; "
-        "'fp16': fp16 with loss scaling (needs a GPU); 'nf4', 'int8': frozen base weights in 4 or 8 bits, see "
-        "quantization",
+        "'fp16': fp16 with loss scaling (needs a GPU); 'nf4', 'int8', 'fp8': frozen base weights in 4 or 8 bits, "
+        "see quantization",
     )
     quantization: QuantizationSpec = QuantizationSpec()
     encoder: EncoderSpec
@@ -226,9 +226,9 @@ class RunSpec(Part):
 
     @model_validator(mode="after")
     def _quantized_weights_are_frozen(self) -> RunSpec:
+        if reason := self.quantization.why_not(self.precision):
+            raise ValueError(reason)
         if self.precision not in QUANTIZED:
-            if self.quantization != QuantizationSpec():
-                raise ValueError(f"`quantization` has no meaning with precision = '{self.precision}': use nf4 or int8")
             return self
         if not method_info(self.method.name).quantized:
             raise ValueError(

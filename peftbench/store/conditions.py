@@ -148,6 +148,7 @@ class Conditions(TypedDict, total=False):
     torch: str
     transformers: str
     bitsandbytes: str
+    torchao: str
     device: str
     device_type: str
     cuda: str | None

@@ -74,7 +74,7 @@ def summary(runs: list[Resolved]) -> str:
     epochs = f"{spec.train.epochs} epoch{'s' * (spec.train.epochs != 1)}"
     return clean(
         f"{spec.method.name} on {spec.workload} ({spec.encoder.name}): {tasks}; {epochs} of batches of"
-        f" {spec.train.batch_size}, {spec.precision}; {many}"
+        f" {spec.train.batch_size}, {spec.quantization.named(spec.precision)}; {many}"
     )
 
 

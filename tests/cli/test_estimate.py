@@ -53,6 +53,15 @@ def test_the_parts_of_the_json_add_up(tiny_encoder: Path) -> None:
 
 
 @pytest.mark.slow
+def test_the_library_of_quantized_weights_is_named(tiny_encoder: Path) -> None:
+    arguments = ("-p", "lora-r12", "--device", "cpu", "--set", "runtime=transformers", "--set", "precision=int8")
+    arguments += ("--set", "quantization.library=torchao")
+    lines = estimate(*arguments, *sets(tiny_encoder)).stdout.splitlines()
+    assert lines[1] == f"encoder {tiny_encoder}, runtime transformers, int8 (torchao)"
+    assert json.loads(estimate(*arguments, "--json", *sets(tiny_encoder)).stdout)["quantized_by"] == "torchao"
+
+
+@pytest.mark.slow
 def test_a_larger_batch_keeps_more(tiny_encoder: Path) -> None:
     small, large = (
         json.loads(estimate("-p", "lora-r12", "--json", *sets(tiny_encoder, f"train.batch_size={size}")).stdout)

@@ -157,7 +157,12 @@ def test_exported_adapters_compute_the_same_on_the_same_quantized_encoder(
     done = export_peft(source, tmp_path / "out")
     assert max(row.logits_within for row in done) < 1e-5
     head = json.loads((tmp_path / "out" / "sst" / "head.json").read_text())
-    assert head["quantization"] == {"precision": "nf4", "double_quant": True, "compute_dtype": "fp32"}
+    assert head["quantization"] == {
+        "precision": "nf4",
+        "library": "bitsandbytes",
+        "double_quant": True,
+        "compute_dtype": "fp32",
+    }
 
 
 @pytest.mark.parametrize(("preset", "precision"), [("qlora-r12", "nf4"), ("qdora-r12", "nf4"), ("last-layer", "nf4")])

@@ -552,6 +552,7 @@ class TestIdentity:
             *("split.folds", "split.fold"),  # tests/training/test_folds
             "encoder.stride",  # not with the joint pairs of this workload: tests/training/test_windows
             *("quantization.double_quant", "quantization.compute_dtype"),  # tests/methods/test_quantized
+            "quantization.library",  # tests/methods/test_weight_only
             *("tasks.sst.loss", "tasks.sst.metric"),  # tests/training/test_objective and test_metrics
             "tasks.sst.sample_weight",  # tests/training/test_sample_weights
             "tasks.sst.threshold",  # of other kinds: tests/training/test_threshold
