@@ -34,7 +34,7 @@ def test_tags_are_set_shown_filtered_by_and_taken_away(tmp_path: Path) -> None:
         await pilot.press(*["backspace"] * len(" paper"), "enter")
         await until(pilot, lambda: "#paper" not in screen_text(app))
         await pilot.press("T", *" a:b", "enter")
-        await until(pilot, lambda: "tag 'a:b'" in screen_text(app))
+        await until(pilot, lambda: any("tag 'a:b'" in note.message for note in app._notifications))
 
     drive(test, database=database)
     with Reader(database) as reader:
