@@ -127,14 +127,14 @@ def scale(rows: Sequence[Standing]) -> tuple[float, float]:
 
 def bar(row: Standing, low: float, high: float, cells: int, glyphs: Glyphs) -> str:
     """Return a group's interval as a bar of so many cells, its mean marked, on a scale from `low` to `high`."""
-    line, mark = ("-", "o") if glyphs.letters else ("─", "●")
+    line, mark, rest = ("-", "o", ".") if glyphs.letters else ("─", "●", "·")
     ends = ("|", "|") if glyphs.letters else ("├", "┤")
 
     def cell(value: float) -> int:
         return round((value - low) / (high - low) * (cells - 1))
 
     first, last, mean = cell(row.score.low), cell(row.score.high), cell(row.score.value)
-    drawn = [" "] * cells
+    drawn = [rest] * cells  # not spaces, which a table would strip at its end
     drawn[first : last + 1] = line * (last - first + 1)
     drawn[first], drawn[last] = ends
     drawn[mean] = mark

@@ -14,6 +14,7 @@ from peftbench.analysis.cost import reach
 from peftbench.analysis.dynamics import dynamics
 from peftbench.analysis.groups import Group, group_of
 from peftbench.analysis.pareto import pareto
+from peftbench.analysis.run_filter import parsed
 from peftbench.analysis.scores import average_of, headlines, run_sign
 from peftbench.analysis.trajectory import AVERAGE, curve, positions
 from peftbench.errors import UsageError
@@ -135,7 +136,7 @@ def test_best_first_lists_the_smallest_error_first() -> None:
     assert [
         line.run.name
         for line in listed(
-            [RunLine(run, run.state, None, Figures(None, None, None, None, None)) for run in runs], "", order
+            [RunLine(run, run.state, None, Figures(None, None, None, None, None)) for run in runs], parsed(""), order
         )
     ] == ["b", "a"]
 

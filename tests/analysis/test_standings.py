@@ -70,7 +70,7 @@ def row(value: float, half: float) -> Standing:
 
 @pytest.mark.parametrize(
     ("value", "half", "expected"),
-    [(0.5, 0.5, "├────●────┤"), (0.25, 0.25, "├─●──┤     "), (1.0, 0.0, "          ●"), (0.8, 0.2, "      ├─●─┤")],
+    [(0.5, 0.5, "├────●────┤"), (0.25, 0.25, "├─●──┤·····"), (1.0, 0.0, "··········●"), (0.8, 0.2, "······├─●─┤")],
 )
 def test_a_bar_shows_interval_and_mean_on_the_common_scale(value: float, half: float, expected: str) -> None:
     assert report.bar(row(value, half), 0.0, 1.0, 11, BRAILLE) == expected

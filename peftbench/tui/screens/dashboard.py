@@ -18,7 +18,6 @@ from peftbench.analysis.run_filter import parsed
 from peftbench.errors import UsageError
 from peftbench.report.charts.meter_charts import Sampled
 from peftbench.report.charts.overlay import Pinned
-from peftbench.store.rows import Run
 from peftbench.text import clean
 from peftbench.tui.actions import ACTIONS, OF_APP
 from peftbench.tui.form import time_needed
@@ -27,7 +26,6 @@ from peftbench.tui.listing import ORDERS, listed
 from peftbench.tui.machine import Machine
 from peftbench.tui.pins import SELECTED_SLOT, Pins
 from peftbench.tui.run_actions import DEMO, demo_runs
-from peftbench.tui.screens.ask import Ask
 from peftbench.tui.screens.compare import Compare
 from peftbench.tui.screens.confirm import Confirm
 from peftbench.tui.screens.new_run import NewRunScreen
@@ -35,7 +33,7 @@ from peftbench.tui.screens.run_screen import RunScreen
 from peftbench.tui.screens.run_view import RunView
 from peftbench.tui.screens.standings import StandingsScreen
 from peftbench.tui.state import DashboardState, StateRequest
-from peftbench.tui.widgets.chart_grid import ChartGrid
+from peftbench.tui.widgets.chart_grid import ChartGrid, slots_of
 from peftbench.tui.widgets.curve_chart import CurveChart
 from peftbench.tui.widgets.key_bar import KeyBar
 from peftbench.tui.widgets.meters import Meters
@@ -172,7 +170,7 @@ class Dashboard(RunScreen):
             for run_id in dict.fromkeys(shown)
             if (detail := snapshot.details.get(run_id)) is not None
         ]
-        self._curves.fit(_slots(*self.size))
+        self._curves.fit(slots_of(*self.size))
         self._curves.show([pinned for pinned, _ in drawn])
         if self._meters.display:
             runs = [Sampled.of_run(*run) for run in drawn] if self.card is None else []
@@ -287,18 +285,6 @@ class Dashboard(RunScreen):
         """Switch the training charts to a logarithmic y axis, and back."""
         self.app.show_message(f"training charts: {'logarithmic' if self._curves.toggle_log() else 'linear'} y axis")
 
-    def action_tag(self) -> None:
-        """Ask for the tags of the selected run."""
-
-        def ask(run: Run) -> None:
-            def answered(text: str | None) -> None:
-                if text is not None:
-                    self.app.run_in_thread(lambda: self.app.run_actions.tag(run, text.split()), f"tagging {run.name}")
-
-            self.app.push_screen(Ask(f"Tags of {clean(run.name)}, apart by spaces", " ".join(run.tags)), answered)
-
-        self.with_run(ask)
-
     def action_standings(self) -> None:
         """Rank the groups of the selected run's workload."""
         line = self.app.snapshot.line(self._table.run_id)
@@ -405,10 +391,3 @@ class Dashboard(RunScreen):
             self._table.focus()
             self._want()
             self.app.poller.look_now()
-
-
-def _slots(width: int, height: int) -> int:
-    """Return how many charts a screen has room for."""
-    if width < 100 or height < _LOW:
-        return 1
-    return 4 if width < 160 or height < 48 else 6

@@ -8,7 +8,9 @@ from collections.abc import Callable
 from textual.screen import Screen
 
 from peftbench.store.rows import Run
+from peftbench.text import clean
 from peftbench.tui.base_app import BaseApp
+from peftbench.tui.screens.ask import Ask
 from peftbench.tui.screens.confirm import Confirm
 from peftbench.tui.screens.export import Export
 from peftbench.tui.screens.log import LogView
@@ -77,6 +79,18 @@ class RunScreen(Sized, Screen[None]):
                     self.app.run_in_thread(lambda: self.app.run_actions.export(run, *chosen), f"exporting {run.name}")
 
             self.app.push_screen(Export(run, self.app.run_actions), answered)
+
+        self.with_run(ask)
+
+    def action_tag(self) -> None:
+        """Ask for the tags of the selected run."""
+
+        def ask(run: Run) -> None:
+            def answered(text: str | None) -> None:
+                if text is not None:
+                    self.app.run_in_thread(lambda: self.app.run_actions.tag(run, text.split()), f"tagging {run.name}")
+
+            self.app.push_screen(Ask(f"Tags of {clean(run.name)}, apart by spaces", " ".join(run.tags)), answered)
 
         self.with_run(ask)
 

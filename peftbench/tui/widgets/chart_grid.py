@@ -136,3 +136,10 @@ def panes(pinned: Sequence[Pinned]) -> tuple[Pane, ...]:
     mean: list[Pane] = [(AVERAGE, "loss")] if len(tasks) > 2 else []
     training: list[Pane] = [(TRAINING, quantity) for quantity in QUANTITIES]
     return tuple([*scores, training[0], *mean, *training[1:]][: max(MOST, len(scores) + 2)])
+
+
+def slots_of(width: int, height: int) -> int:
+    """Return how many charts a screen of this size has room for."""
+    if width < 100 or height < 32:
+        return 1
+    return 4 if width < 160 or height < 48 else 6
